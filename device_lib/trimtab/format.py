@@ -1,0 +1,142 @@
+"""The package layout (.ttp) and the step records: the one truth that host, board and C kernels share.
+
+A package is a header, a section table and sections, little-endian, each section 4-byte aligned.
+A step is a record of 32-bit words: the opcode, then the fields of its kernel in the order given here.
+firmware/kernels/records.h is this table as C structs; a test holds the two equal.
+"""
+
+MAGIC = b"TTP1"
+VERSION = 1
+ABI = 1  # grows when a record or the meaning of a field changes
+
+# Memory is four spaces. A reference is space << 28 | byte offset; NULL where an optional one is absent.
+ARENA, STATE, CONST, STEPS = range(4)
+SPACE_SHIFT = 28
+OFFSET_MASK = (1 << SPACE_SHIFT) - 1
+NULL = -1
+
+# Header words after magic and version/ABI, each an unsigned 32-bit word unless said.
+HEADER = (
+    "arena_bytes",
+    "state_bytes",
+    "input",  # reference of the int8 sample, NHWC
+    "input_bytes",
+    "input_shape",  # const reference: rank words, then that many sizes
+    "input_scale",  # float32 bits
+    "input_zero",  # signed
+    "input_map",  # const reference of 256 int8: what a raw uint8 becomes
+    "output",  # reference of the result: int32 logits of a head, else the int8 output tensor
+    "output_count",
+    "output_scale",  # float32 bits; of the int8 output tensor
+    "output_zero",  # signed
+    "loss_kind",  # 0 none (inference only), 1 softmax, 2 mse
+    "classes",  # outputs of the head in use
+    "label",  # arena reference: int32 class, or int8 target values for mse
+    "clock",  # state reference: step, total as uint32
+    "rng",  # state reference: uint32 of the generator
+    "accumulate",  # samples for each update, 1 or more
+    "flags",
+)
+LOSSES = ("none", "softmax", "mse")
+SECTIONS = ("const", "steps", "state", "segments", "labels", "golden", "plan", "signature")
+# segments: pairs of words (state offset, bytes) in the order in which a save writes them, no padding
+# labels: UTF-8, NUL between; first the package's name
+# golden: step CRC (uint32), output CRC (uint32), label word, then the int8 input sample
+# plan: zlib JSON for the host; a board never reads it
+
+# The time line, cut where Python has a say. A phase is a run of records in the steps section.
+PHASES = (
+    "begin",  # learning rate of this step
+    "forward",  # the last record's value is the class, where there is a head
+    "loss",  # its value is the loss in 1/1024 nat
+    "gate",  # error of the head; value 0: nothing to learn, skip `backward`
+    "head",  # update of the head
+    "backward",  # gradients and updates, each update as soon as its gradient exists
+    "fold",  # after the last sample of an accumulation
+    "end",  # step += 1
+)
+
+# A field is "name" for a number, or "name:kind:extent" for a reference: kind is ? (may be NULL) and ! (written),
+# then the element: b int8, h int16, i int32, m one bit, r `residual` bits, x uint16 indices below the fourth part.
+# Extents are products of fields; each factor but nk is at least 1. A third column adds rules: a+b<=c, or a|b (divides).
+_GEOMETRY = " ih iw ic oh ow oc kh kw sh sw pt pl"
+_WEIGHTS = " w:?b:oc*kh*kw*ic k:?b:oc*kh*kw*nk kept:?x:nk:ic"  # frozen tensor (kept ones zero), trained plane
+_DEPTHWISE = " w:?b:kh*kw*oc k:?b:kh*kw*nk kept:?x:nk:oc"
+# Where an error tensor g is written: the producer's mask, one addend brought to the common exponent, tracker.
+_ERROR_OUT = (
+    " g:!b:ih*iw*ic mask:?m:ih*iw*ic add:?b:ih*iw*ic add_exp:?i:1 add_mul add_shift"
+    " exp:!i:1 track:!h:1 head_exp:i:1"
+)
+_UPDATE = " k:!b:NK r:?!r:NK acc:?!h:NK u:h:oc lr:i:2 rng:?!i:1 residual pre"
+_WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
+RECORDS = (
+    # forward
+    ("conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _WEIGHTS
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once"),
+    ("depthwise_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _DEPTHWISE
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi", "ic|oc"),
+    ("add_fwd", "y:!b:n x:b:n x2:b:n mask:?!m:n n zx zx2 zy mult shift mult2 shift2 mult_y shift_y lo hi"),
+    ("avg_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
+    ("max_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
+    ("mean_fwd", "y:!b:ic x:b:n*ic mask:?!m:ic n ic zx zy mult shift"),
+    ("lut_fwd", "y:!b:n x:b:n table:b:256 n"),
+    ("copy_fwd", "y:!b:yh*yw*yc x:b:ih*iw*ic ih iw ic yh yw yc top left first fill",
+     _WINDOW),  # fill 256: leave the rest
+    ("softmax_fwd", "y:!b:rows*n x:b:rows*n rows n mult shift diff_min"),
+    ("requantize_fwd", "y:!b:n x:b:n mask:?!m:n n zx zy mult shift"),
+    # head and loss
+    ("head_fwd", "logits:!i:n x:b:f w:h:n*f bias:i:n n f zx bias_mul bias_shift"),
+    ("softmax_loss", "logits:!i:n label:i:1 exp_table:h:256 ln_table:h:128 n pre mul shift"),  # leaves p - y, Q15
+    ("head_dx", "g:!b:f err:i:n w:h:n*f sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1 n f scale scale_exp"),
+    ("head_dw", "w:!h:n*f bias:!i:n acc:?!h:n*f acc_bias:?!i:n err:i:n x:b:f lr:i:2 n f zx limit u u_shift"),
+    ("mse_loss", "y:b:n target:b:n n"),
+    ("mse_dx", "g:!b:n y:b:n target:b:n mask:?m:n exp:!i:1 head_exp:!i:1 n scale_exp"),
+    # errors of inputs
+    ("conv_dx", "gy:b:oh*ow*oc" + _WEIGHTS + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY + " nk m_shift m_exp"
+     + _ERROR_OUT),
+    ("depthwise_dx", "gy:b:oh*ow*oc" + _DEPTHWISE + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY
+     + " nk m_shift m_exp" + _ERROR_OUT, "ic|oc"),
+    ("scale_dx", "gy:b:yh*yw*yc gy_exp:i:1 row:!i:ic ih iw ic yh yw yc top left first m m_exp" + _ERROR_OUT,
+     _WINDOW),
+    ("avg_dx", "gy:b:oh*ow*ic m:h:kh*kw row:!i:ic gy_exp:i:1" + _GEOMETRY + " m_exp" + _ERROR_OUT),
+    ("max_dx", "gy:b:oh*ow*ic x:b:ih*iw*ic row:!i:ic gy_exp:i:1" + _GEOMETRY + _ERROR_OUT),
+    ("lut_dx", "gy:b:ih*iw*ic x:b:ih*iw*ic slope:h:256 row:!i:ic gy_exp:i:1 ih iw ic m_exp" + _ERROR_OUT),
+    # updates
+    ("conv_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:ic gy_exp:i:1"
+     + _UPDATE.replace("NK", "oc*kh*kw*nk") + _GEOMETRY + " nk zx"),
+    ("depthwise_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:oc gy_exp:i:1"
+     + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx", "ic|oc"),
+    ("bias_dw", "gy:b:n*oc gy_exp:i:1 bias:!i:oc acc:?!i:oc u:h:oc lr:i:2 n oc"),
+    ("fold_weights", "k:!b:n r:?!r:n acc:!h:n n residual"),
+    ("fold_bias", "bias:!i:n acc:!i:n n"),
+    ("fold_head", "w:!h:n*f bias:!i:n acc:!h:n*f acc_bias:!i:n n f limit"),
+    # the clock
+    ("begin_step", "lr:!i:2 clock:i:2 cosine:h:64 rate rate_shift"),
+    ("end_step", "clock:!i:2"),
+)
+OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
+
+
+def fields(text):
+    """Field specifications as tuples (name, kind or None, extent names, index bound)."""
+    rows = []
+    for word in text.split():
+        parts = word.split(":")
+        extent = parts[2].split("*") if len(parts) > 2 else ()
+        rows.append((parts[0], parts[1] if len(parts) > 1 else None, extent, parts[3] if len(parts) > 3 else None))
+    return rows
+
+
+def crc32(data, seed=0):
+    """CRC32 (IEEE) of bytes; the interpreter's own where it has one."""
+    try:
+        import binascii
+
+        return binascii.crc32(data, seed) & 0xFFFFFFFF
+    except (ImportError, AttributeError):
+        seed ^= 0xFFFFFFFF
+        for byte in data:
+            seed ^= byte & 255
+            for _ in range(8):
+                seed = (seed >> 1) ^ (0xEDB88320 if seed & 1 else 0)
+        return seed ^ 0xFFFFFFFF

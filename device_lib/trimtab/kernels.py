@@ -1,0 +1,55 @@
+"""Which kernels run: C if the board has them, else plain Python. Nothing else."""
+
+from array import array
+
+from .format import ABI, RECORDS
+
+
+class Tier:
+    """Kernels by name, and how they want their memory."""
+
+    def __init__(self, name, functions, alloc, bind):
+        self.name = name
+        self.functions = functions
+        self.alloc = alloc  # bytes -> writable buffer of zeros
+        self.bind = bind  # (arena, state, const, steps) -> first argument of every kernel
+
+
+def plain():
+    from . import kernels_py
+
+    try:
+        if (1 << 40) >> 38 != 4:
+            raise OverflowError
+    except OverflowError:
+        raise ImportError("plain kernels need long integers, which this interpreter lacks: install native kernels")
+
+    def bind(arena, state, const, steps):
+        return (arena, state, array("b", bytes(const)), array("i", bytes(steps)))
+
+    return Tier("plain", {row[0]: getattr(kernels_py, row[0]) for row in RECORDS}, lambda n: array("b", bytes(n)), bind)
+
+
+def native():
+    """The native module or the firmware's own; ImportError or ValueError (another architecture) if there is none."""
+    import _kernels
+
+    if _kernels.ABI != ABI:
+        raise ImportError("the board's kernels have ABI %d, the library needs %d: deploy again" % (_kernels.ABI, ABI))
+
+    def bind(*spaces):
+        return spaces
+
+    return Tier("c", {row[0]: getattr(_kernels, row[0]) for row in RECORDS}, bytearray, bind)
+
+
+def choose(name=None):
+    """The tier called `name` ("plain", "c"), or the fastest that loads."""
+    if name == "plain":
+        return plain()
+    if name == "c":
+        return native()
+    try:
+        return native()
+    except (ImportError, ValueError):
+        return plain()
