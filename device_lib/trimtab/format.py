@@ -9,6 +9,9 @@ MAGIC = b"TTP1"
 VERSION = 1
 ABI = 1  # grows when a record or the meaning of a field changes
 
+# The file: magic, version and ABI as uint16, HEADER words, (offset, bytes, CRC32) of each section,
+# (offset of the first record, records) of each phase, CRC32 of all before.
+
 # Memory is four spaces. A reference is space << 28 | byte offset; NULL where an optional one is absent.
 ARENA, STATE, CONST, STEPS = range(4)
 SPACE_SHIFT = 28
@@ -24,14 +27,13 @@ HEADER = (
     "input_shape",  # const reference: rank words, then that many sizes
     "input_scale",  # float32 bits
     "input_zero",  # signed
-    "input_map",  # const reference of 256 int8: what a raw uint8 becomes
     "output",  # reference of the result: int32 logits of a head, else the int8 output tensor
     "output_count",
     "output_scale",  # float32 bits; of the int8 output tensor
     "output_zero",  # signed
     "loss_kind",  # 0 none (inference only), 1 softmax, 2 mse
     "classes",  # outputs of the head in use
-    "label",  # arena reference: int32 class, or int8 target values for mse
+    "target",  # arena reference: int32 class, or int8 values for mse
     "clock",  # state reference: step, total as uint32
     "rng",  # state reference: uint32 of the generator
     "accumulate",  # samples for each update, 1 or more
@@ -41,11 +43,12 @@ LOSSES = ("none", "softmax", "mse")
 SECTIONS = ("const", "steps", "state", "segments", "labels", "golden", "plan", "signature")
 # segments: pairs of words (state offset, bytes) in the order in which a save writes them, no padding
 # labels: UTF-8, NUL between; first the package's name
-# golden: step CRC (uint32), output CRC (uint32), label word, then the int8 input sample
+# golden: output CRC, state CRC after one step, class (uint32 each), the int8 sample, the int8 target of mse
 # plan: zlib JSON for the host; a board never reads it
 
 # The time line, cut where Python has a say. A phase is a run of records in the steps section.
 PHASES = (
+    "map",  # raw uint8 samples only: the input through a table, in place
     "begin",  # learning rate of this step
     "forward",  # the last record's value is the class, where there is a head
     "loss",  # its value is the loss in 1/1024 nat

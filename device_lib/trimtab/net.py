@@ -1,0 +1,350 @@
+"""A loaded package: predict, train, save. Python hands each record to its kernel; kernels do all the arithmetic."""
+
+import gc
+import struct
+from array import array
+
+from . import kernels
+from .format import LOSSES, OFFSET_MASK, PHASES, RECORDS, SPACE_SHIFT, crc32
+
+
+try:
+    from micropython import heap_lock, heap_unlock
+except ImportError:  # CPython, CircuitPython
+
+    def heap_lock():
+        pass
+
+    heap_unlock = heap_lock
+
+
+class Net:
+    """One network with its arena, its trained state and its time line. All memory is allocated here, once."""
+
+    def __init__(self, package, tier=None, store=None):
+        tier = tier if isinstance(tier, kernels.Tier) else kernels.choose(tier)
+        self.package = package
+        self.package_crc = package.crc
+        self.kernels = tier.name
+        self._arena = _allocate(tier, package.arena_bytes, "arena")
+        self._state = _allocate(tier, package.state_bytes, "state")
+        const = package.section("const")
+        steps = package.section("steps")
+        phases = package.records(steps, const)
+        self._mem = tier.bind(self._arena, self._state, const, steps)
+        self._functions = []  # kernel of each record, in the order of the time line
+        self._offsets = array("i")  # and where its record is
+        functions = [tier.functions[row[0]] for row in RECORDS]
+        self._phases = {}
+        for name, (codes, offsets) in zip(PHASES, phases):
+            start = len(self._functions)
+            self._functions.extend([functions[code] for code in codes])
+            self._offsets.extend(array("i", offsets))
+            self._phases[name] = (start, len(self._functions))
+        self._views = [_view(self._arena), _view(self._state), None if tier.name == "plain" else memoryview(const)]
+        names = package.labels()
+        self.name = names[0]
+        self.labels = tuple(names[1:])
+        self.loss = LOSSES[package.loss_kind]
+        self.classes = package.classes
+        self.input_bytes = package.input_bytes
+        self.output_bytes = package.output_count
+        self.input_view = self._span(package.input, package.input_bytes)
+        self.target_view = self._span(package.target, self.output_bytes if self.loss == "mse" else 4)
+        self.segments = [self._views[1][o : o + n] for o, n in package.segments()]
+        self.state_bytes = sum([len(s) for s in self.segments])
+        self.store = store
+        self.saved_step = 0
+        self.reset()
+        if store:
+            self.saved_step = store.load(self.segments, package.crc) or 0
+
+    # -- state
+
+    def reset(self):
+        """The state as the package brings it: forget all training."""
+        self.package.section("state", self._views[1])
+
+    @property
+    def step(self):
+        return struct.unpack_from("<I", self._clock)[0]
+
+    @property
+    def total(self):
+        return struct.unpack_from("<I", self._clock, 4)[0]
+
+    @total.setter
+    def total(self, steps):
+        struct.pack_into("<I", self._clock, 4, steps)
+
+    @property
+    def _clock(self):
+        return self._span(self.package.clock, 8)
+
+    def begin(self, total):
+        """Start a schedule of `total` steps: the rate falls along a cosine to 0."""
+        struct.pack_into("<II", self._clock, 0, 0, total)
+
+    def state_crc(self):
+        crc = 0
+        for s in self.segments:
+            crc = crc32(s, crc)
+        return crc
+
+    def read_state(self, offset, into):
+        """Fill `into` with the state as a save writes it, from `offset`; returns how many bytes there were."""
+        done = 0
+        for s in self.segments:
+            if offset < len(s):
+                n = min(len(s) - offset, len(into) - done)
+                into[done : done + n] = s[offset : offset + n]
+                done += n
+                offset += n
+                if done == len(into):
+                    break
+            offset -= len(s)
+        return done
+
+    def save(self):
+        """Write the trained state beside the package; power may fail at any moment. Returns the step saved."""
+        if not self.store:
+            raise ValueError("this network was not loaded from a file: load it by path to save it")
+        self.store.save(self.segments, self.package_crc, self.step)
+        self.saved_step = self.step
+        return self.saved_step
+
+    # -- one sample
+
+    def load_input(self, x):
+        """A sample as it comes: uint8 raw, int8 quantized, float real values (half away from zero)."""
+        kind = _kind(x)
+        n = self.input_bytes
+        if kind in "bB":
+            x = _view(x)
+        if len(x) != n:
+            raise ValueError("a sample has %d values, the network takes %d: check the input shape" % (len(x), n))
+        view = self.input_view
+        if kind in "bB":
+            view[:] = x
+            if kind == "B":
+                self.map_input()
+        else:
+            _quantize(x, view, self.package.float("input_scale"), self.package.input_zero)
+
+    def map_input(self, kind=0):
+        """What lies in input_view is raw uint8 (kind 0): make it int8, in place; kind 1 is int8 already."""
+        if kind == 0:
+            self._run("map")
+
+    def load_target(self, y):
+        """A label by name or index; for mse the wanted output, as values or as int8."""
+        if self.loss == "mse":
+            kind = _kind(y)
+            if len(y) != self.output_bytes:
+                raise ValueError("a target has %d values, the network gives %d" % (len(y), self.output_bytes))
+            if kind == "b":
+                self.target_view[:] = _view(y)
+            else:
+                _quantize(y, self.target_view, self.package.float("output_scale"), self.package.output_zero)
+            return
+        if self.loss == "none":
+            raise ValueError("this package was compiled without a training plan: compile it with --policy")
+        if isinstance(y, str):
+            if y not in self.labels:
+                raise ValueError("label %r is not in the package: it has %s" % (y, ", ".join(self.labels) or "no labels"))
+            y = self.labels.index(y)
+        y = int(y)
+        if not 0 <= y < self.classes:
+            raise ValueError("label %d is not in the package: it has %d classes" % (y, self.classes))
+        struct.pack_into("<i", self.target_view, 0, y)
+
+    def train(self, x, y):
+        """One sample: forward, backward, update. Returns the loss in 1/1024 nat (mse: squared output steps)."""
+        self.load_target(y)
+        self.load_input(x)
+        return self.train_input()
+
+    def train_input(self, y=None):
+        """The same for a sample (and, without y, a target) that lies in input_view (and target_view) already."""
+        if y is not None:
+            self.load_target(y)
+        if self.loss == "none":
+            raise ValueError("this package was compiled without a training plan: compile it with --policy")
+        locked = self.kernels != "plain"
+        if locked:
+            heap_lock()
+        try:
+            self._run("begin")
+            self._run("forward")
+            loss = self._run("loss")
+            alive = self._run("gate")
+            self._run("head")
+            if alive:
+                self._run("backward")
+            self._run("end")
+        finally:
+            if locked:
+                heap_unlock()
+        if self.package.accumulate > 1 and self.step % self.package.accumulate == 0:
+            self._run("fold")
+        return loss
+
+    def classify_input(self):
+        """The class of what lies in input_view."""
+        return self._run("forward")
+
+    def predict(self, x):
+        """The label of a sample; without labels its class; without a head the output values."""
+        self.load_input(x)
+        best = self.classify_input()
+        if self.loss == "softmax":
+            return self.labels[best] if self.labels else best
+        return self.outputs()
+
+    def outputs(self):
+        """The last output as real values: logits of a head, or the dequantized output tensor."""
+        p = self.package
+        if self.loss == "softmax":
+            view = self._span(p.output, 4 * p.output_count)
+            unit = p.float("output_scale")
+            return [unit * struct.unpack_from("<i", view, 4 * i)[0] for i in range(p.output_count)]
+        view = self._span(p.output, p.output_count)
+        scale, zero = p.float("output_scale"), p.output_zero
+        return [scale * ((v - 256 if v > 127 else v) - zero) for v in view]
+
+    # -- many samples
+
+    def fit(self, samples, epochs=1, every=16):
+        """Train on a list of (x, label) in the order given, with a progress line. Returns the last epoch's mean loss."""
+        n = len(samples)
+        self.begin(epochs * n)
+        mean = 0
+        for epoch in range(epochs):
+            total = 0
+            for i, (x, y) in enumerate(samples):
+                total += self.train(x, y)
+                if (i + 1) % every == 0 or i + 1 == n:
+                    mean = total / (i + 1) / 1024 if self.loss == "softmax" else total / (i + 1)
+                    print("\repoch %d/%d  %d/%d  loss %.3f" % (epoch + 1, epochs, i + 1, n, mean), end="")
+            print()
+        return mean
+
+    def evaluate(self, samples):
+        """The share of samples whose label is right (mse: the mean loss)."""
+        score = n = 0
+        for x, y in samples:
+            self.load_target(y)
+            self.load_input(x)
+            best = self.classify_input()
+            if self.loss == "mse":
+                score += self._run("loss")
+            else:
+                score += best == struct.unpack_from("<i", self.target_view)[0]
+            n += 1
+        if not n:
+            raise ValueError("there is no sample to evaluate: give at least one (x, label)")
+        return score / n
+
+    # -- itself
+
+    def self_test(self):
+        """Run the package's golden sample and compare with what the compiler saw. The state is put back."""
+        golden = self.package.section("golden")
+        output, after, label = struct.unpack_from("<III", golden)
+        try:
+            kept = bytes(self._views[1])
+        except MemoryError:
+            raise MemoryError("too little RAM to keep the state during the test: save, reboot and test before training")
+        try:
+            self.reset()
+            self.input_view[:] = golden[12 : 12 + self.input_bytes]
+            self.classify_input()
+            good = self._output_crc() == output
+            if self.loss != "none":
+                if self.loss == "softmax":
+                    struct.pack_into("<i", self.target_view, 0, label)
+                else:
+                    self.target_view[:] = golden[12 + self.input_bytes :]
+                self.input_view[:] = golden[12 : 12 + self.input_bytes]
+                self.train_input()
+                good = good and self.state_crc() == after
+        finally:
+            self._views[1][:] = kept
+        return good
+
+    def _output_crc(self):
+        size = 4 if self.loss == "softmax" else 1
+        return crc32(self._span(self.package.output, size * self.package.output_count))
+
+    def info(self):
+        p = self.package
+        about = {
+            "name": self.name, "kernels": self.kernels, "loss": self.loss, "classes": self.classes,
+            "labels": self.labels, "arena_bytes": p.arena_bytes, "state_bytes": p.state_bytes,
+            "step": self.step, "total": self.total, "saved_step": self.saved_step,
+        }
+        if hasattr(gc, "mem_free"):
+            gc.collect()
+            about["heap_free"] = gc.mem_free()
+            about["heap_used"] = gc.mem_alloc()
+        return about
+
+    def _run(self, phase):
+        """All records of a phase; returns what the last kernel returned. Allocates nothing."""
+        start, stop = self._phases[phase]
+        functions, offsets, mem = self._functions, self._offsets, self._mem
+        value = 0
+        for i in range(start, stop):
+            value = functions[i](mem, offsets[i])
+        return value
+
+    def _span(self, ref, size):
+        return self._views[ref >> SPACE_SHIFT][ref & OFFSET_MASK : (ref & OFFSET_MASK) + size]
+
+
+def _allocate(tier, size, what):
+    gc.collect()
+    try:
+        return tier.alloc(size)
+    except MemoryError:
+        free = gc.mem_free() if hasattr(gc, "mem_free") else 0
+        raise MemoryError("package needs %d bytes of %s, %d are free: compile it again with a smaller --ram"
+                          % (size, what, free))
+
+
+def _view(buffer):
+    """Any buffer as writable or readable unsigned bytes."""
+    view = memoryview(buffer)
+    try:
+        return view.cast("B")
+    except AttributeError:  # MicroPython has no cast and does not mind the sign
+        return view
+
+
+def _kind(x):
+    """"B" raw uint8, "b" int8, "f" real values."""
+    if isinstance(x, (bytes, bytearray)):
+        return "B"
+    try:
+        code = memoryview(x).format
+    except TypeError:
+        return "f"  # a list or tuple of numbers
+    except AttributeError:  # MicroPython: arrays tell their type only in print
+        code = repr(x[:0])[7:8] if isinstance(x, array) else "B"
+    if code in "bB":
+        return code
+    if code in "fd":
+        return "f"
+    raise ValueError("samples are uint8 (raw), int8 (quantized) or float (real values), not %r" % code)
+
+
+def _quantize(values, view, scale, zero):
+    """Half away from zero, saturated."""
+    i = 0
+    for v in values:
+        v = v / scale
+        v = int(v + 0.5) if v >= 0 else -int(0.5 - v)
+        v += zero
+        v = -128 if v < -128 else 127 if v > 127 else v
+        view[i] = v & 255
+        i += 1

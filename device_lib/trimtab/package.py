@@ -1,0 +1,172 @@
+"""Open a package: header, sections, and the check that no record can point outside its memory."""
+
+import struct
+
+from .format import (
+    ABI, CONST, HEADER, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT, STEPS, VERSION, crc32, fields,
+)
+
+_WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
+_BYTES = 8 + 4 * _WORDS + 4
+_SIZE = {"b": 1, "h": 2, "x": 2, "i": 4}
+_SIGNED = ("input_zero", "output_zero")
+
+
+class PackageError(ValueError):
+    """The package cannot be used; the message says why and what to do."""
+
+
+class Package:
+    """A package in a file or in memory. Sections are read when asked for, and their CRC is checked then."""
+
+    def __init__(self, source):
+        self.path = source if isinstance(source, str) else None
+        self._data = None if self.path else memoryview(source)
+        head = self._read(0, _BYTES)
+        if bytes(head[:4]) != MAGIC:
+            raise PackageError("this is not a trimtab package: compile one with `trimtab compile`")
+        version, abi = struct.unpack_from("<HH", head, 4)
+        if (version, abi) != (VERSION, ABI):
+            raise PackageError(
+                "package has format %d and ABI %d, this library has %d and %d: compile it again or deploy the library"
+                % (version, abi, VERSION, ABI))
+        if len(head) < _BYTES or crc32(head[: _BYTES - 4]) != struct.unpack_from("<I", head, _BYTES - 4)[0]:
+            raise PackageError("the package's header is damaged or cut short: copy it again")
+        words = struct.unpack_from("<%dI" % _WORDS, head, 8)
+        self.crc = struct.unpack_from("<I", head, _BYTES - 4)[0]
+        n = len(HEADER)
+        for name, word in zip(HEADER, words[:n]):
+            setattr(self, name, word - (1 << 32) if name in _SIGNED and word >> 31 else word)
+        self._sections = {name: words[n + 3 * i : n + 3 * i + 3] for i, name in enumerate(SECTIONS)}
+        n += 3 * len(SECTIONS)
+        self._phases = [words[n + 2 * i : n + 2 * i + 2] for i in range(len(PHASES))]
+
+    def float(self, name):
+        return struct.unpack("<f", struct.pack("<I", getattr(self, name)))[0]
+
+    def bytes_of(self, section):
+        return self._sections[section][1]
+
+    def section(self, name, into=None):
+        """The bytes of a section, checked; `into` a buffer of its size saves the allocation."""
+        offset, size, crc = self._sections[name]
+        data = self._read(offset, size, into)
+        if len(data) != size or crc32(data) != crc:
+            raise PackageError("section %s of the package is damaged or cut short: copy the package again" % name)
+        return data
+
+    def labels(self):
+        return bytes(self.section("labels")).decode().split("\0")
+
+    def segments(self):
+        data = self.section("segments")
+        pairs = [struct.unpack_from("<II", data, i) for i in range(0, len(data), 8)]
+        for offset, size in pairs:
+            if offset + size > self.state_bytes:
+                raise PackageError("the package's state does not fit its own size: compile it again")
+        return pairs
+
+    def _read(self, offset, size, into=None):
+        if self._data is not None:
+            data = self._data[offset : offset + size]
+            if into is None:
+                return data
+            into[: len(data)] = data
+            return into if len(data) == size else into[: len(data)]
+        try:
+            with open(self.path, "rb") as f:
+                f.seek(offset)
+                if into is None:
+                    return f.read(size)
+                return into[: f.readinto(into)]
+        except OSError:
+            raise PackageError("package %s is not there: copy it to the board with `trimtab deploy`" % self.path)
+
+    def records(self, steps, const):
+        """[(opcodes, offsets)] of each phase, every record checked against the memory it names."""
+        sizes = (self.arena_bytes, self.state_bytes, len(const), 0)
+        for name, size in (("input", self.input_bytes), ("output", self.output_count), ("clock", 8), ("rng", 4)):
+            _check_ref(name, getattr(self, name), size, sizes, False)
+        if self.loss_kind:
+            _check_ref("target", self.target, 4 if self.loss_kind == 1 else self.output_count, sizes, True)
+        checks = {}
+        phases = []
+        for start, count in self._phases:
+            codes, offsets = [], []
+            for _ in range(count):
+                if start < 0 or start % 4 or start + 4 > len(steps):
+                    raise PackageError("a step lies outside the package: compile it again")
+                code = struct.unpack_from("<i", steps, start)[0]
+                if not 0 <= code < len(RECORDS):
+                    raise PackageError("step %d is unknown to this library: deploy the library again" % code)
+                if code not in checks:
+                    row = RECORDS[code]
+                    checks[code] = (row[0], fields(row[1]), row[2].split() if len(row) > 2 else ())
+                name, specs, rules = checks[code]
+                if start + 4 + 4 * len(specs) > len(steps):
+                    raise PackageError("step %s is cut short: copy the package again" % name)
+                _check_record(name, specs, rules, struct.unpack_from("<%di" % len(specs), steps, start + 4), sizes, const)
+                codes.append(code)
+                offsets.append(start)
+                start += 4 + 4 * len(specs)
+            phases.append((codes, offsets))
+        return phases
+
+
+def _check_ref(name, ref, size, sizes, written):
+    space, offset = ref >> SPACE_SHIFT, ref & OFFSET_MASK
+    if not 0 <= space < STEPS or offset + size > sizes[space] or (written and space == CONST):
+        raise PackageError("%s points outside the package's memory: compile it again" % name)
+
+
+def _check_record(name, specs, rules, values, sizes, const):
+    value = {spec[0]: v for spec, v in zip(specs, values)}
+    for field in ("sh", "sw"):
+        if value.get(field, 1) < 1:
+            raise PackageError("step %s has no stride: compile the package again" % name)
+    if value.get("residual", 8) not in (0, 4, 8):
+        raise PackageError("step %s has an unknown residual: deploy the library again" % name)
+    for field in ("top", "left", "first", "pt", "pl"):
+        if value.get(field, 0) < 0:
+            raise PackageError("step %s starts before its tensor: compile the package again" % name)
+    for rule in rules:
+        if not _holds(rule, value):
+            raise PackageError("step %s breaks the rule %s: compile the package again" % (name, rule))
+    for field, kind, extent, bound in specs:
+        if kind is None:
+            continue
+        n = 1
+        for factor in extent:
+            v = int(factor) if factor[0].isdigit() else value[factor]
+            if v < (0 if factor == "nk" else 1):
+                raise PackageError("step %s has an empty tensor: compile the package again" % name)
+            n *= v
+        ref = value[field]
+        if ref == NULL and "?" in kind:
+            if bound and value["nk"] > value[bound]:
+                raise PackageError("step %s trains more channels than there are: compile the package again" % name)
+            continue
+        letter = kind[-1]
+        size = (n + 7) // 8 if letter == "m" else (n * value["residual"] + 7) // 8 if letter == "r" else n * _SIZE[letter]
+        _check_ref("step " + name, ref, size, sizes, "!" in kind)
+        if letter in _SIZE and (ref & OFFSET_MASK) % _SIZE[letter]:
+            raise PackageError("step %s reads unaligned data: compile the package again" % name)
+        if bound:
+            _check_indices(name, ref, n, value[bound], const)
+
+
+def _check_indices(name, ref, n, bound, const):
+    if ref >> SPACE_SHIFT != CONST:
+        raise PackageError("step %s takes its channels from RAM: compile the package again" % name)
+    for i in range(n):
+        if struct.unpack_from("<H", const, (ref & OFFSET_MASK) + 2 * i)[0] >= bound:
+            raise PackageError("step %s trains a channel that is not there: compile the package again" % name)
+
+
+def _holds(rule, value):
+    if "|" in rule:
+        a, b = rule.split("|")
+        return value[a] > 0 and value[b] % value[a] == 0
+    sum_, limit = rule.split("<=")
+    a, b = sum_.split("+")
+    return value[a] + value[b] <= value[limit]
