@@ -1,0 +1,2 @@
+# Freeze the device library into a firmware: include("<this folder>/manifest.py")
+package("trimtab")
