@@ -1,0 +1,266 @@
+"""ir.Graph -> .tflite bytes: a writer for every operator we read, and the way home for tuned weights.
+
+A model is written from plain rows, one per tensor and one per operator, so that a float head can follow
+an int8 trunk.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import flatbuffers
+import numpy as np
+import tflite
+
+from .ir import Graph, ModelError, Tensor
+
+DTYPES = {
+    "int8": (tflite.TensorType.INT8, np.int8),
+    "uint8": (tflite.TensorType.UINT8, np.uint8),
+    "int32": (tflite.TensorType.INT32, np.int32),
+    "float32": (tflite.TensorType.FLOAT32, np.float32),
+}
+ACTIVATIONS = {
+    "none": tflite.ActivationFunctionType.NONE,
+    "relu": tflite.ActivationFunctionType.RELU,
+    "relu6": tflite.ActivationFunctionType.RELU6,
+    "relu_n1_to_1": tflite.ActivationFunctionType.RELU_N1_TO_1,
+}
+CHANNEL_AXIS = {"depthwise": 3}  # of the weights; every other kind has its output channels first
+MODEL_VERSION = 3
+
+
+@dataclass
+class Row:
+    """One operator of the file: names of tensors, and the fields of its options table."""
+
+    code: str
+    version: int
+    inputs: tuple
+    outputs: tuple
+    options: str = ""
+    fields: dict = field(default_factory=dict)
+
+
+def write(graph, name="trimtab"):
+    """Any graph that `import_tflite.read` gives -> .tflite bytes that mean the same."""
+    tensors, rows = _lower(graph)
+    inputs, outputs = _edges(graph, tensors, rows)
+    return _serialize(tensors, rows, inputs, outputs, name)
+
+
+# --- graph -> rows
+
+
+def _lower(graph):
+    tensors = dict(graph.tensors)
+    axes = {op.inputs[1]: CHANNEL_AXIS.get(op.kind, 0) for op in graph.ops if op.kind in WEIGHTED}
+    rows = []
+    for op in graph.ops:
+        code, version, options, fields = LOWER[op.kind]
+        extra = CONSTANTS[op.kind](graph, op) if op.kind in CONSTANTS else None
+        inputs = op.inputs
+        if extra is not None:
+            constant = f"{op.name}/{code.lower()}_argument"
+            tensors[constant] = Tensor(constant, extra.shape, "int32", data=extra)
+            inputs = (*op.inputs[:1], constant)
+        if op.kind == "dense" and not op.attrs.get("per_channel"):
+            for name in op.inputs[1:]:
+                tensors[name] = replace(tensors[name], scale=tensors[name].scale[:1])
+        rows.append(Row(code, version, inputs, op.outputs, options, fields(graph, op)))
+    return {n: (t, axes.get(n, 0)) for n, t in tensors.items()}, rows
+
+
+def _edges(graph, tensors, rows):
+    """Put the conversions back that the reader took off: the model takes and gives what it did before."""
+    inputs, outputs = list(graph.inputs), list(graph.outputs)
+    if graph.input_dtype != "int8":
+        inputs[0] = _outside(tensors, graph[graph.inputs[0]], graph.input_dtype, "input")
+        rows.insert(0, Row("QUANTIZE", 2, (inputs[0],), graph.inputs, "QuantizeOptions"))
+    if graph.output_dtype != "int8":
+        outputs[0] = _outside(tensors, graph[graph.outputs[0]], graph.output_dtype, "output")
+        code = "DEQUANTIZE" if graph.output_dtype == "float32" else "QUANTIZE"
+        rows.append(Row(code, 2, graph.outputs, (outputs[0],), f"{code.capitalize()}Options"))
+    return inputs, outputs
+
+
+def _outside(tensors, inside, dtype, suffix):
+    name = f"{inside.name}/{dtype}_{suffix}"
+    scale, zero = (inside.scale, inside.zero_point + 128) if dtype == "uint8" else (None, 0)
+    tensors[name] = (Tensor(name, inside.shape, dtype, scale, zero), 0)
+    return name
+
+
+def _act(op):
+    return ACTIVATIONS[op.attrs.get("act", "none")]
+
+
+def padding_of(size, kernel, stride, pad):
+    """SAME or VALID, whichever gives these explicit numbers (top, left, bottom, right)."""
+    if not any(pad):
+        return tflite.Padding.VALID
+    if tuple(pad) == same_pad(size, kernel, stride):
+        return tflite.Padding.SAME
+    return None
+
+
+def same_pad(size, kernel, stride):
+    """SAME padding as numbers: size, kernel and stride (h, w) -> (top, left, bottom, right)."""
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride)]
+    before = [t // 2 for t in totals]
+    return (*before, *(t - b for t, b in zip(totals, before)))
+
+
+def _window(graph, op, kernel):
+    a = op.attrs
+    padding = padding_of(graph[op.inputs[0]].shape[1:3], kernel, a["stride"], a["pad"])
+    if padding is None:
+        raise ModelError(f"layer {op.name}: padding {a['pad']} fits neither SAME nor VALID, put it in a pad layer")
+    return {"Padding": padding, "StrideH": a["stride"][0], "StrideW": a["stride"][1],
+            "FusedActivationFunction": _act(op)}
+
+
+def _conv(graph, op):
+    kernel = graph[op.inputs[1]].shape[1:3]
+    return {**_window(graph, op, kernel), "DilationHFactor": 1, "DilationWFactor": 1}
+
+
+def _depthwise(graph, op):
+    multiplier = graph[op.inputs[1]].shape[3] // graph[op.inputs[0]].shape[3]
+    return {**_conv(graph, op), "DepthMultiplier": multiplier}
+
+
+def _pool(graph, op):
+    kernel = op.attrs["kernel"]
+    return {**_window(graph, op, kernel), "FilterHeight": kernel[0], "FilterWidth": kernel[1]}
+
+
+def _fused(graph, op):
+    return {"FusedActivationFunction": _act(op)}
+
+
+def _mean(graph, op):
+    return {"KeepDims": len(graph[op.outputs[0]].shape) == len(graph[op.inputs[0]].shape)}
+
+
+def _nothing(graph, op):
+    return {}
+
+
+WEIGHTED = ("conv", "depthwise", "dense")
+LOWER = {  # kind -> operator, its version for int8, its options table, the fields of that
+    "conv": ("CONV_2D", 3, "Conv2DOptions", _conv),
+    "depthwise": ("DEPTHWISE_CONV_2D", 3, "DepthwiseConv2DOptions", _depthwise),
+    "dense": ("FULLY_CONNECTED", 4, "FullyConnectedOptions", _fused),
+    "add": ("ADD", 2, "AddOptions", _fused),
+    "avg_pool": ("AVERAGE_POOL_2D", 2, "Pool2DOptions", _pool),
+    "max_pool": ("MAX_POOL_2D", 2, "Pool2DOptions", _pool),
+    "mean": ("MEAN", 2, "ReducerOptions", _mean),
+    "pad": ("PAD", 2, "PadOptions", _nothing),
+    "reshape": ("RESHAPE", 1, "ReshapeOptions", _nothing),
+    "softmax": ("SOFTMAX", 2, "SoftmaxOptions", lambda graph, op: {"Beta": op.attrs["beta"]}),
+    "relu": ("RELU", 2, "", _nothing),
+    "relu6": ("RELU6", 2, "", _nothing),
+    "hard_swish": ("HARD_SWISH", 1, "HardSwishOptions", _nothing),
+    "logistic": ("LOGISTIC", 2, "", _nothing),
+    "concat": ("CONCATENATION", 2, "ConcatenationOptions", lambda graph, op: {"Axis": op.attrs["axis"]}),
+    "requantize": ("QUANTIZE", 2, "QuantizeOptions", _nothing),
+}
+CONSTANTS = {  # kind -> its second input, which the graph holds as an attribute
+    "mean": lambda graph, op: np.array(op.attrs["axes"], np.int32),
+    "pad": lambda graph, op: np.array(op.attrs["pad"], np.int32),
+    "reshape": lambda graph, op: np.array(graph[op.outputs[0]].shape, np.int32),
+}
+
+
+# --- rows -> bytes
+
+
+def _serialize(tensors, rows, inputs, outputs, name):
+    b = flatbuffers.Builder(1 << 16)
+    used = {n for row in rows for n in (*row.inputs, *row.outputs) if n} | {*inputs, *outputs}
+    names = [n for n in tensors if n in used]
+    index = {n: i for i, n in enumerate(names)}
+    constants = [n for n in names if tensors[n][0].constant]
+    buffers = [_table(b, "Buffer")]  # buffer 0 is empty and means: no data
+    buffers += [_table(b, "Buffer", Data=_bytes(b, tensors[n][0])) for n in constants]
+    number = {n: i + 1 for i, n in enumerate(constants)}
+    tensor_rows = [_tensor(b, *tensors[n], number.get(n, 0)) for n in names]
+    codes = sorted({(row.code, row.version) for row in rows})
+    operators = [_operator(b, row, codes.index((row.code, row.version)), index) for row in rows]
+    subgraph = _table(
+        b, "SubGraph",
+        Tensors=_offsets(b, tensor_rows), Inputs=_ints(b, [index[n] for n in inputs]),
+        Outputs=_ints(b, [index[n] for n in outputs]), Operators=_offsets(b, operators),
+        Name=b.CreateString("main"),
+    )
+    model = _table(
+        b, "Model", Version=MODEL_VERSION, Description=b.CreateString(name),
+        OperatorCodes=_offsets(b, [_code(b, *code) for code in codes]),
+        Subgraphs=_offsets(b, [subgraph]), Buffers=_offsets(b, buffers),
+        SignatureDefs=_offsets(b, [_signature(b, inputs, outputs, index)]),
+    )
+    b.Finish(model, file_identifier=b"TFL3")
+    return bytes(b.Output())
+
+
+def _table(b, kind, **fields):
+    """One flatbuffer table; offsets in `fields` must have been made before."""
+    getattr(tflite, f"{kind}Start")(b)
+    for key, value in fields.items():
+        getattr(tflite, f"{kind}Add{key}")(b, value)
+    return getattr(tflite, f"{kind}End")(b)
+
+
+def _ints(b, values):
+    return b.CreateNumpyVector(np.asarray(values, np.int32))
+
+
+def _offsets(b, offsets):
+    b.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        b.PrependUOffsetTRelative(offset)
+    return b.EndVector()
+
+
+def _bytes(b, tensor):
+    """Constants start at multiples of 16 bytes: the runtime reads them in place."""
+    data = np.ascontiguousarray(tensor.data, DTYPES[tensor.dtype][1]).tobytes()
+    b.StartVector(1, len(data), 16)
+    b.head -= len(data)
+    b.Bytes[b.head : b.head + len(data)] = data
+    return b.EndVector()
+
+
+def _tensor(b, tensor, axis, buffer):
+    fields = {"Shape": _ints(b, tensor.shape), "Name": b.CreateString(tensor.name)}
+    if tensor.scale is not None:
+        zeros = np.full(len(tensor.scale), tensor.zero_point, np.int64)
+        fields["Quantization"] = _table(
+            b, "QuantizationParameters",
+            Scale=b.CreateNumpyVector(tensor.scale.astype(np.float32)), ZeroPoint=b.CreateNumpyVector(zeros),
+            QuantizedDimension=axis if len(tensor.scale) > 1 else 0,
+        )
+    return _table(b, "Tensor", Type=DTYPES[tensor.dtype][0], Buffer=buffer, **fields)
+
+
+def _operator(b, row, code, index):
+    fields = {"OpcodeIndex": code, "Inputs": _ints(b, [index.get(n, -1) for n in row.inputs]),
+              "Outputs": _ints(b, [index[n] for n in row.outputs])}
+    if row.options:
+        fields["BuiltinOptions"] = _table(b, row.options, **row.fields)
+        fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, row.options)
+    return _table(b, "Operator", **fields)
+
+
+def _code(b, code, version):
+    number = getattr(tflite.BuiltinOperator, code)
+    return _table(b, "OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=version)
+
+
+def _signature(b, inputs, outputs, index):
+    def maps(names, prefix):
+        keys = [prefix if len(names) == 1 else f"{prefix}_{i}" for i in range(len(names))]
+        return _offsets(b, [_table(b, "TensorMap", Name=b.CreateString(k), TensorIndex=index[n])
+                            for k, n in zip(keys, names)])
+
+    return _table(b, "SignatureDef", Inputs=maps(inputs, "input"), Outputs=maps(outputs, "output"),
+                  SignatureKey=b.CreateString("serving_default"), SubgraphIndex=0)
