@@ -1,0 +1,165 @@
+"""Ports: bytes out, bytes in, closed at the end. Nothing here knows what the bytes mean.
+
+read(n, timeout_ms) returns up to n bytes, b"" after the time, and raises LinkError when the other end is gone.
+"""
+
+import os
+import select
+import subprocess
+import threading
+import time
+
+import serial
+
+
+class LinkError(Exception):
+    """The line to the board is not there, or no longer there."""
+
+
+class Serial:
+    """A serial port by name, or any URL of pyserial's (socket://127.0.0.1:4000)."""
+
+    def __init__(self, url, baudrate=115200):
+        self.url = url
+        try:
+            self.port = serial.serial_for_url(url, baudrate=baudrate, timeout=0, write_timeout=10)
+        except (OSError, ValueError) as error:
+            raise LinkError(f"port {url} is not there: plug the board in or name its port with --port ({error})") from error
+
+    def read(self, n, timeout_ms):
+        try:
+            self.port.timeout = timeout_ms / 1000
+            data = self.port.read(1)
+            waiting = min(n - 1, self.port.in_waiting)
+            return data + self._more(waiting) if data and waiting > 0 else data
+        except (OSError, TypeError) as error:
+            raise LinkError(f"port {self.url} went away: check the cable ({error})") from error
+
+    def _more(self, waiting):
+        # sockets only tell that something is there, not how much
+        self.port.timeout = 0
+        return self.port.read(4096 if self.url.startswith("socket:") else waiting)
+
+    def write(self, data):
+        try:
+            self.port.write(data)
+        except OSError as error:
+            raise LinkError(f"port {self.url} takes no data: check the cable and reset the board ({error})") from error
+
+    def close(self):
+        self.port.close()
+
+
+class Process:
+    """A board that is a program: its stdin and stdout are the line."""
+
+    def __init__(self, command, **options):
+        self.command = command
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, **options
+            )
+        except OSError as error:
+            raise LinkError(f"{command[0]} cannot be started: build or install it ({error})") from error
+
+    def read(self, n, timeout_ms):
+        out = self.process.stdout
+        if not select.select([out], [], [], timeout_ms / 1000)[0]:
+            return b""
+        data = os.read(out.fileno(), n)
+        if not data:
+            raise LinkError(f"{self.command[0]} ended with exit code {self.process.wait()}: see its messages above")
+        return data
+
+    def write(self, data):
+        try:
+            while data:
+                data = data[self.process.stdin.write(data) :]
+        except OSError as error:
+            raise LinkError(f"{self.command[0]} takes no data any more: see its messages above") from error
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+class Pair:
+    """One end of a line in memory; `Pair.make()` gives both. Ends may live in different threads."""
+
+    def __init__(self):
+        self.arrived = threading.Condition()
+        self.buffer = bytearray()
+        self.closed = False
+        self.other = None
+
+    @classmethod
+    def make(cls):
+        a, b = cls(), cls()
+        a.other, b.other = b, a
+        return a, b
+
+    def read(self, n, timeout_ms):
+        with self.arrived:
+            self.arrived.wait_for(lambda: self.buffer or self.closed, timeout_ms / 1000)
+            if self.closed and not self.buffer:
+                raise LinkError("the other end of the line is closed: open the board again")
+            data = bytes(self.buffer[:n])
+            del self.buffer[:n]
+            return data
+
+    def write(self, data):
+        with self.other.arrived:
+            if self.other.closed:
+                raise LinkError("the other end of the line is closed: open the board again")
+            self.other.buffer += data
+            self.other.arrived.notify()
+
+    def close(self):
+        for end in (self, self.other):
+            with end.arrived:
+                end.closed = True
+                end.arrived.notify()
+
+
+class Thread:
+    """A board inside this program: `run(port)` serves the far end of a line in a thread of its own."""
+
+    def __init__(self, run):
+        self.line, far = Pair.make()
+        self.failure = None
+        self.thread = threading.Thread(target=self._serve, args=(run, far), daemon=True)
+        self.thread.start()
+
+    def _serve(self, run, far):
+        try:
+            run(far)
+        except LinkError:
+            pass  # the host hung up
+        except Exception as error:  # told to the host's end, where someone listens
+            self.failure = error
+        finally:
+            far.close()
+
+    def read(self, n, timeout_ms):
+        try:
+            return self.line.read(n, timeout_ms)
+        except LinkError:
+            if self.failure:
+                raise self.failure
+            raise
+
+    def write(self, data):
+        self.line.write(data)
+
+    def close(self):
+        self.line.close()
+        self.thread.join(5)
+
+
+def now_ms():
+    return int(time.monotonic() * 1000)
