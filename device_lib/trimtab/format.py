@@ -75,9 +75,9 @@ _WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
 RECORDS = (
     # forward
     ("conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _WEIGHTS
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once", "nk<=ic"),
     ("depthwise_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _DEPTHWISE
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi", "ic|oc"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi", "ic|oc nk<=oc"),
     ("add_fwd", "y:!b:n x:b:n x2:b:n mask:?!m:n n zx zx2 zy mult shift mult2 shift2 mult_y shift_y lo hi"),
     ("avg_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
     ("max_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
@@ -96,9 +96,9 @@ RECORDS = (
     ("mse_dx", "g:!b:n y:b:n target:b:n mask:?m:n exp:!i:1 head_exp:!i:1 n scale_exp"),
     # errors of inputs
     ("conv_dx", "gy:b:oh*ow*oc" + _WEIGHTS + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY + " nk m_shift m_exp"
-     + _ERROR_OUT),
+     + _ERROR_OUT, "nk<=ic"),
     ("depthwise_dx", "gy:b:oh*ow*oc" + _DEPTHWISE + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY
-     + " nk m_shift m_exp" + _ERROR_OUT, "ic|oc"),
+     + " nk m_shift m_exp" + _ERROR_OUT, "ic|oc nk<=oc"),
     ("scale_dx", "gy:b:yh*yw*yc gy_exp:i:1 row:!i:ic ih iw ic yh yw yc top left first m m_exp" + _ERROR_OUT,
      _WINDOW),
     ("avg_dx", "gy:b:oh*ow*ic m:h:kh*kw row:!i:ic gy_exp:i:1" + _GEOMETRY + " m_exp" + _ERROR_OUT),
@@ -106,9 +106,9 @@ RECORDS = (
     ("lut_dx", "gy:b:ih*iw*ic x:b:ih*iw*ic slope:h:256 row:!i:ic gy_exp:i:1 ih iw ic m_exp" + _ERROR_OUT),
     # updates
     ("conv_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:ic gy_exp:i:1"
-     + _UPDATE.replace("NK", "oc*kh*kw*nk") + _GEOMETRY + " nk zx"),
+     + _UPDATE.replace("NK", "oc*kh*kw*nk") + _GEOMETRY + " nk zx", "nk<=ic"),
     ("depthwise_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:oc gy_exp:i:1"
-     + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx", "ic|oc"),
+     + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx", "ic|oc nk<=oc"),
     ("bias_dw", "gy:b:n*oc gy_exp:i:1 bias:!i:oc acc:?!i:oc u:h:oc lr:i:2 n oc"),
     ("fold_weights", "k:!b:n r:?!r:n acc:!h:n n residual"),
     ("fold_bias", "bias:!i:n acc:!i:n n"),
@@ -118,6 +118,23 @@ RECORDS = (
     ("end_step", "clock:!i:2"),
 )
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
+GROUPS = {"geometry": _GEOMETRY, "weights": _WEIGHTS, "update": _UPDATE, "error_out": _ERROR_OUT}  # structs in C
+
+# What a number may be, by its name; loading checks it, and the kernels need it: no index overflows, no shift is too
+# long, nothing is divided by zero. Numbers that are not listed are extents: 1 to OFFSET_MASK.
+_SIZE, _STRIDE, _INT8, _EXP = (1, 32767), (1, 255), (-128, 127), (-4096, 4095)
+LIMITS = {
+    "ih": _SIZE, "iw": _SIZE, "oh": _SIZE, "ow": _SIZE, "kh": _SIZE, "kw": _SIZE, "yh": _SIZE, "yw": _SIZE,
+    "sh": _STRIDE, "sw": _STRIDE, "pt": (0, 32767), "pl": (0, 32767), "nk": (0, OFFSET_MASK),
+    "top": (0, 32767), "left": (0, 32767), "first": (0, OFFSET_MASK), "fill": (-128, 256),
+    "zx": _INT8, "zx2": _INT8, "zy": _INT8, "lo": _INT8, "hi": _INT8, "once": (0, 1),
+    "mult": (0, 0x7FFFFFFF), "mult2": (0, 0x7FFFFFFF), "mult_y": (0, 0x7FFFFFFF),
+    "shift": (-31, 30), "shift2": (-31, 30), "shift_y": (-31, 30),
+    "bias_mul": (0, 0x7FFFFFFF), "bias_shift": (0, 62), "mul": (0, 65535), "pre": (0, 31), "m_shift": (0, 31),
+    "m": (-32768, 32767), "m_exp": _EXP, "add_mul": (-32768, 32767), "add_shift": _EXP, "scale": (0, 255),
+    "scale_exp": _EXP, "u": (0, 255), "u_shift": _EXP, "limit": (0, 32767), "rate": (0, 255), "rate_shift": _EXP,
+    "residual": (0, 8),
+}
 
 
 def fields(text):
