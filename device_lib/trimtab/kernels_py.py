@@ -60,13 +60,9 @@ def requant_once(a, m, shift):
     return (a * m + (1 << (total - 1))) >> total
 
 
-def to_int8(v, s):
-    """An accumulator as int8 error: nearest, saturated; s < 0 shifts left."""
-    if s >= 0:
-        v = rsh(v, s)
-    else:
-        v <<= min(-s, 7)
-    return clamp(v, -127, 127)
+def shifted(v, s, limit):
+    """v / 2^s to the nearest, saturated at +-limit; s < 0 shifts left."""
+    return clamp(rsh(v, s) if s >= 0 else v << min(-s, 31), -limit, limit)
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
@@ -286,12 +282,12 @@ def depthwise_dw(mem, off):
 
 def _depthwise_weights(mem, w, k, kept, nk, taps, oc):
     wb, wo = _at(mem, w) if w != NULL else (None, 0)
-    weights = [wb[wo + i] if wb else 0 for i in range(taps * oc)]
+    weights = [wb[wo + i] if w != NULL else 0 for i in range(taps * oc)]
     if k != NULL:
         kb, ko = _at(mem, k)
         for j, o in enumerate(_kept(mem, kept, nk)):
             for tap in range(taps):
-                weights[tap * oc + o] += kb[ko + tap * nk + j]
+                weights[tap * oc + o] = kb[ko + tap * nk + j]
     return weights
 
 
@@ -310,11 +306,7 @@ def bias_dw(mem, off):
         t, s = _scaled(db, 0, us[o], rate, rate_shift)
         if not t:
             continue
-        s -= exp
-        if s > 0:
-            delta = rsh(t, s)
-        else:
-            delta = clamp(t << min(-s, 28), -(1 << 28), 1 << 28)
+        delta = shifted(t, s - exp, 1 << 28)
         old = _get(mem, target + 4 * o)
         new = old - delta if acc == NULL else old + delta
         _put(mem, target + 4 * o, clamp(new, -_BIAS_MAX, _BIAS_MAX))
@@ -521,7 +513,7 @@ class _ErrorOut:
                 if not _bit(mb, mo, i):
                     v = 0
             self.max = max(self.max, abs(v))
-            gb[go + i] = to_int8(v, self.shift)
+            gb[go + i] = shifted(v, self.shift, 127)
 
     def close(self):
         if self.max:
@@ -559,13 +551,10 @@ class _Update:
             return
         bits = self.bits if self.acc == NULL else 8
         s -= self.exp + bits
-        limit = 127 << bits
-        if s <= 0:
-            delta = limit if t > 0 else -limit
-        elif self.stochastic:
+        if self.stochastic and s > 0:
             delta = _stochastic(t, s, _random(self.mem, self.rng))
         else:
-            delta = rsh(t, s)
+            delta = shifted(t, s, 127 << bits)
         if self.acc == NULL:
             move_weight(self.mem, self.k, self.r, j, bits, delta)
         else:
@@ -654,7 +643,7 @@ def head_fwd(mem, off):
     top = -0x80000000
     for k in range(n):
         row = _ints(mem, w + 2 * f * k, f, "h")
-        a = (_get(mem, bias + 4 * k) * bias_mul) >> bias_shift
+        a = clamp((_get(mem, bias + 4 * k) * bias_mul) >> bias_shift, -_INT32_MAX, _INT32_MAX)
         for i in range(f):
             a += row[i] * (xb[xo + i] - zx)
         a = clamp(a, -_INT32_MAX, _INT32_MAX)
@@ -668,7 +657,7 @@ def softmax_loss(mem, off):
     """Logits become p - y in Q15 by a table of exp(-i/16); returns the loss in 1/1024 nat."""
     logits, label, exp_table, ln_table, n, pre, mul, shift = _record(mem, off)
     values = _ints(mem, logits, n, "i")
-    exps = _ints(mem, exp_table, 256, "h")
+    exps = _ints(mem, exp_table, 256, "H")
     label = _get(mem, label)
     top = max(values)
     terms = []
@@ -676,7 +665,8 @@ def softmax_loss(mem, off):
         d = min(rsh(top - v, pre), 32767)
         i = rsh(d * mul, shift)
         terms.append(exps[i] if i < 256 else 0)
-    total = sum(terms)
+    total = max(sum(terms), 1)
+    loss = 0
     for k in range(n):
         p = ((terms[k] << 15) + (total >> 1)) // total
         if k == label:
@@ -714,14 +704,13 @@ def head_dx(mem, off):
         return 0
     pre = max(0, bit_length(top) - 22)
     acc = [rsh(v, pre) * scale for v in acc]  # scale has 8 bits: below 2^31
-    _put(mem, sums, *acc)
     top = max([abs(v) for v in acc])
     s = bit_length(top) - 7
     if s > 0 and rsh(top, s) > 127:
         s += 1
     gb, go = _at(mem, g)
     for i, v in enumerate(acc):
-        gb[go + i] = to_int8(v, s)
+        gb[go + i] = shifted(v, s, 127)
     _put(mem, exp, pre + scale_exp - 26 + s)
     _put(mem, head_exp, pre + scale_exp - 26 + bit_length(top))
     return 1
@@ -738,7 +727,7 @@ def head_dw(mem, off):
     for k in range(n):
         for i in range(f):
             t = errors[k] * (xb[xo + i] - zx) * m
-            delta = rsh(t, s) if s > 0 else clamp(t, -limit, limit)
+            delta = shifted(t, s, limit)
             at = o + 2 * (k * f + i)
             old = struct.unpack_from("<h", buf, at)[0]
             new = clamp(old - delta, -limit, limit) if acc == NULL else clamp(old + delta, -32767, 32767)
@@ -803,9 +792,12 @@ def begin_step(mem, off):
     lr, clock, cosine, rate, rate_shift = _record(mem, off)
     step, total = _ints(mem, clock, 2, "I")
     if total:
-        entry = min(step * 64 // total, 63)
+        while total >> 26:  # so that 64 steps stay in 32 bits
+            step >>= 1
+            total >>= 1
+        entry = step * 64 // total if step < total else 63
         v = rate * _ints(mem, cosine, 64, "h")[entry]  # 8 bits times Q15
-        s = bit_length(v) - 8
+        s = max(bit_length(v) - 8, 0)
         rate, rate_shift = rsh(v, s), rate_shift + 15 - s
         if rate == 256:
             rate, rate_shift = 128, rate_shift - 1
