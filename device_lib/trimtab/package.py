@@ -3,7 +3,7 @@
 import struct
 
 from .format import (
-    ABI, CONST, HEADER, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT, STEPS, VERSION, crc32, fields,
+    ABI, CONST, HEADER, LIMITS, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT, STEPS, VERSION, crc32, fields,
 )
 
 _WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
@@ -121,14 +121,11 @@ def _check_ref(name, ref, size, sizes, written):
 
 def _check_record(name, specs, rules, values, sizes, const):
     value = {spec[0]: v for spec, v in zip(specs, values)}
-    for field in ("sh", "sw"):
-        if value.get(field, 1) < 1:
-            raise PackageError("step %s has no stride: compile the package again" % name)
-    if value.get("residual", 8) not in (0, 4, 8):
-        raise PackageError("step %s has an unknown residual: deploy the library again" % name)
-    for field in ("top", "left", "first", "pt", "pl"):
-        if value.get(field, 0) < 0:
-            raise PackageError("step %s starts before its tensor: compile the package again" % name)
+    for field, kind, _, _ in specs:
+        if kind is None:
+            low, high = LIMITS.get(field, (1, OFFSET_MASK))
+            if not low <= value[field] <= high:
+                raise PackageError("step %s has %s = %d: compile the package again" % (name, field, value[field]))
     for rule in rules:
         if not _holds(rule, value):
             raise PackageError("step %s breaks the rule %s: compile the package again" % (name, rule))
@@ -137,14 +134,9 @@ def _check_record(name, specs, rules, values, sizes, const):
             continue
         n = 1
         for factor in extent:
-            v = int(factor) if factor[0].isdigit() else value[factor]
-            if v < (0 if factor == "nk" else 1):
-                raise PackageError("step %s has an empty tensor: compile the package again" % name)
-            n *= v
+            n *= int(factor) if factor[0].isdigit() else value[factor]
         ref = value[field]
         if ref == NULL and "?" in kind:
-            if bound and value["nk"] > value[bound]:
-                raise PackageError("step %s trains more channels than there are: compile the package again" % name)
             continue
         letter = kind[-1]
         size = (n + 7) // 8 if letter == "m" else (n * value["residual"] + 7) // 8 if letter == "r" else n * _SIZE[letter]
@@ -164,9 +156,9 @@ def _check_indices(name, ref, n, bound, const):
 
 
 def _holds(rule, value):
+    """a|b: a divides b. a+b<=c, a<=b: sizes that fit."""
     if "|" in rule:
         a, b = rule.split("|")
-        return value[a] > 0 and value[b] % value[a] == 0
-    sum_, limit = rule.split("<=")
-    a, b = sum_.split("+")
-    return value[a] + value[b] <= value[limit]
+        return value[b] % value[a] == 0
+    terms, limit = rule.split("<=")
+    return sum([value[term] for term in terms.split("+")]) <= value[limit]

@@ -1,0 +1,391 @@
+"""From graph and plan to a program: forward steps, loss, and the gradients that the plan needs, no others.
+
+Reverse mode at compile time. A tensor needs an error only if something below it is trained. Where several consumers
+meet (skip connections), their contributions are summed: one that is only a multiple of gy waits and is added in
+passing by the next kernel; others are chained through an int8 partial error.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from trimtab.format import LOSSES
+
+from .ir import ModelError
+from .ops import ROWS, image, mantissa
+from .plan import TRAINABLE, weight_limit
+from .steps import Buffer, Program, Step
+
+COSINE = np.rint(32767 * 0.5 * (1 + np.cos(np.pi * (np.arange(64) + 0.5) / 64)))
+EXP_TABLE = np.rint(32767 * np.exp(-np.arange(256) / 16))
+LN_TABLE = np.rint(1024 * np.log((128.5 + np.arange(128)) / 128))
+
+
+def lower(graph, plan, pixels=None):
+    """The program of a trunk and its plan. pixels: real values of raw 0 and 255, else the input's whole range."""
+    return Lowering(graph, plan).run(pixels)
+
+
+@dataclass
+class Weights:
+    """Where a layer's weights lie: frozen tensor, trained plane, its index list; residual and accumulator."""
+
+    fields: dict
+    nk: int = 0
+    residual: Buffer | None = None
+    acc: Buffer | None = None
+
+
+@dataclass
+class Error:
+    """What is known of dL/dtensor while consumers are visited, last first."""
+
+    waiting: int = 0  # contributions still to come
+    partial: tuple | None = None  # (buffer, exponent slot, m, exponent) not yet written out
+    buffer: Buffer | None = None
+    exp: object = None
+
+
+@dataclass
+class Lowering:
+    graph: object
+    plan: object
+    program: Program = field(default_factory=Program)
+
+    def run(self, pixels):
+        self._alias()
+        self._buffers = {}
+        self._masks = {}
+        self._weights = {}
+        self._biases = {}
+        self._bias_accs = {}
+        self._errors = {}
+        self._folds = []
+        self._scratch = None
+        p, graph = self.program, self.graph
+        self.lr = Buffer("rate", 8)
+        self._exponents = Buffer("exponents", 0)
+        self.head_exp = self._slot()
+        self._trackers = []
+        self.learned = self._below()
+        self._trained_state()
+        p.input = self.activation(graph.inputs[0])
+        self._input_map(graph[graph.inputs[0]], pixels)
+        for op in graph.ops:
+            if op.kind != "reshape":
+                ROWS[op.kind].forward(self, op)
+        if self.plan.loss != "none":
+            self._loss()
+            self._backward()
+            self._clock()
+            self._finish_state()
+        else:
+            self._no_training()
+        p.activations = {name: self.activation(name) for name in self._activations()}
+        return p
+
+    # -- what rules ask for
+
+    def emit(self, kernel, values, layer, phase="forward"):
+        self.program.phases[phase].append(Step(kernel, values, layer))
+
+    def const(self, array, dtype):
+        return self.program.const(np.asarray(array), dtype)
+
+    def activation(self, name):
+        name = self.alias.get(name, name)
+        if name not in self._buffers:
+            self._buffers[name] = Buffer(name, self.graph[name].size)
+        return self._buffers[name]
+
+    def mask(self, name):
+        """One bit per element, kept where the tensor's error will be wanted; else None."""
+        if self.alias.get(name, name) not in self.learned:
+            return None
+        if name not in self._masks:
+            self._masks[name] = Buffer(f"mask of {name}", (self.graph[name].size + 7) // 8)
+        return self._masks[name]
+
+    def scratch(self, size):
+        return Buffer("row", size)
+
+    def weights(self, op):
+        return self._weights[op.name]
+
+    def bias(self, op):
+        return self._biases[op.name]
+
+    def bias_acc(self, op):
+        return self._bias_accs.get(op.name)
+
+    def error(self, name):
+        e = self._errors[self.alias.get(name, name)]
+        return e.buffer, e.exp
+
+    # -- graph facts
+
+    def _alias(self):
+        """A reshape moves nothing: its output is its input."""
+        self.alias = {}
+        for op in self.graph.ops:
+            if op.kind == "reshape":
+                source = op.inputs[0]
+                self.alias[op.outputs[0]] = self.alias.get(source, source)
+
+    def _activations(self):
+        names = [self.graph.inputs[0]] + [n for op in self.graph.ops for n in op.outputs]
+        return names
+
+    def _inputs(self, op):
+        """Indices and names of the activations that an operator reads."""
+        return [(i, self.alias.get(n, n)) for i, n in enumerate(op.inputs) if n and not self.graph[n].constant]
+
+    def _below(self):
+        """Tensors whose error is wanted: something at or below their producer is trained."""
+        wanted = set()
+        for op in self.graph.ops:
+            if op.kind == "reshape":
+                continue
+            if self.plan.of(op.name) or any(n in wanted for _, n in self._inputs(op)):
+                if ROWS[op.kind].gradient is None:
+                    raise ModelError(f"layer {op.name}: training below a {op.kind} is not supported: train later layers")
+                wanted.add(op.outputs[0])
+        return wanted
+
+    # -- state
+
+    def _trained_state(self):
+        """Planes and biases, in the order of the graph: int8, residual of each layer; then all biases."""
+        p, bits = self.program, self.plan.residual
+        layers = [op for op in self.graph.ops if op.kind in TRAINABLE]
+        for op in layers:
+            update = self.plan.of(op.name)
+            w = self.graph[op.inputs[1]].data
+            if not update or not update.channels:
+                p.where[op.inputs[1]] = self.const(w, np.int8)
+                self._weights[op.name] = Weights(dict(w=p.where[op.inputs[1]], k=None, kept=None))
+                continue
+            kept = list(update.channels)
+            whole = len(kept) == w.shape[-1]
+            plane = w[..., kept]
+            frozen = w.copy()
+            frozen[..., kept] = 0
+            about = dict(layer=op.name, tensor=op.inputs[1], role="weights", channels=kept, axis=update.axis)
+            if not whole:
+                p.where[op.inputs[1]] = self.const(frozen, np.int8)
+            k = p.keep(f"{op.name}.weights", plane, np.int8, **about)
+            r = None
+            if bits:
+                r = p.keep(f"{op.name}.residual", np.zeros((plane.size * bits + 7) // 8), np.int8, layer=op.name,
+                           role="residual")
+            self._weights[op.name] = Weights(
+                dict(w=p.where.get(op.inputs[1]), k=k,
+                     kept=None if whole else self.const(kept, np.uint16)), len(kept), r)
+        for op in layers:
+            b, update = self.graph[op.inputs[2]].data, self.plan.of(op.name)
+            if update and update.bias:
+                self._biases[op.name] = p.keep(f"{op.name}.bias", np.clip(b.astype(np.int64), -(1 << 29), 1 << 29),
+                                               np.int32, layer=op.name, tensor=op.inputs[2], role="bias")
+            else:
+                self._biases[op.name] = p.where[op.inputs[2]] = self.const(b, np.int32)
+        head = self.plan.head
+        if head:
+            self.head_w = p.keep("head.weights", head.weights, np.int16, role="head weights")
+            self.head_b = p.keep("head.bias", head.bias, np.int32, role="head bias")
+        if self.plan.loss != "none":
+            self._tracker_buffer = p.keep("exponents", [], np.int16, role="exponents")
+            p.clock = p.keep("clock", [0, 0], np.uint32, role="clock")
+            p.rng = p.keep("generator", [0x9E3779B9], np.uint32, role="generator")
+        if self.plan.accumulate > 1:
+            self._accumulators(layers)
+
+    def _accumulators(self, layers):
+        p = self.program
+        for op in layers:
+            weights = self._weights[op.name]
+            if weights.nk:
+                n = weights.fields["k"].size
+                weights.acc = p.keep(f"{op.name}.weights.sum", np.zeros(n), np.int16, role="sum")
+                self._folds.append(Step("fold_weights", dict(k=weights.fields["k"], r=weights.residual, acc=weights.acc,
+                                                             n=n, residual=self.plan.residual), op.name))
+            update = self.plan.of(op.name)
+            if update and update.bias:
+                bias = self._biases[op.name]
+                acc = p.keep(f"{op.name}.bias.sum", np.zeros(bias.size // 4), np.int32, role="sum")
+                self._bias_accs[op.name] = acc
+                self._folds.append(Step("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4), op.name))
+        head = self.plan.head
+        self.head_acc = self.head_acc_bias = None
+        if head:
+            self.head_acc = p.keep("head.weights.sum", np.zeros(head.weights.size), np.int16, role="sum")
+            self.head_acc_bias = p.keep("head.bias.sum", np.zeros(head.classes), np.int32, role="sum")
+            self._folds.append(Step("fold_head", dict(
+                w=self.head_w, bias=self.head_b, acc=self.head_acc, acc_bias=self.head_acc_bias, n=head.classes,
+                f=head.weights.shape[1], limit=weight_limit(head.weights.shape[1])), "head"))
+        p.phases["fold"] = self._folds
+
+    def _finish_state(self):
+        n = len(self._trackers)
+        self._tracker_buffer.size = 2 * n
+        self._tracker_buffer.data = np.full(n, -32000, "<i2").tobytes()
+        for about in self.program.trained:
+            if about["role"] == "exponents":
+                about["bytes"] = 2 * n
+                about["tensors"] = self._trackers
+
+    def _slot(self):
+        """An int32 in the arena for an exponent of this sample."""
+        self._exponents.size += 4
+        return self._exponents.at(self._exponents.size - 4)
+
+    def _tracker(self, name):
+        self._trackers.append(name)
+        return self._tracker_buffer.at(2 * (len(self._trackers) - 1))
+
+    # -- loss
+
+    def _input_map(self, x, pixels):
+        levels = np.arange(256)
+        if pixels:
+            real = pixels[0] + (pixels[1] - pixels[0]) * levels / 255
+            table = np.clip(np.rint(real / x.scale[0]) + x.zero_point, -128, 127)
+        else:
+            table = levels - 128
+        table = np.roll(table, 128)  # the raw byte is read as int8
+        self.emit("lut_fwd", dict(y=self.program.input, x=self.program.input, table=self.const(table, np.int8), n=x.size),
+                  "input", phase="map")
+
+    def _loss(self):
+        if self.plan.loss == "softmax":
+            self._softmax_loss()
+        else:
+            self._mse_loss()
+
+    def _softmax_loss(self):
+        p, head = self.program, self.plan.head
+        x = self.graph[head.features]
+        n, f, s = head.classes, x.size, float(x.scale[0])
+        features = self.activation(head.features)
+        logits = Buffer("logits", 4 * n)
+        p.output, p.target = logits, Buffer("label", 4)
+        bias_mul, e = mantissa(1 / (16 * s), 15)  # from 2^-16 to s / 4096
+        self.emit("head_fwd", dict(logits=logits, x=features, w=self.head_w, bias=self.head_b, n=n, f=f, zx=x.zero_point,
+                                   bias_mul=bias_mul, bias_shift=-e), "head")
+        pre = max(0, math.ceil(math.log2(2 / s)))  # 32767 steps of s * 2^pre / 4096 reach past 16 nats
+        mul, e = mantissa(s * 2.0 ** (pre - 8), 15)
+        self.emit("softmax_loss", dict(logits=logits, label=p.target, exp_table=self.const(EXP_TABLE, np.int16),
+                                       ln_table=self.const(LN_TABLE, np.int16), n=n, pre=pre, mul=mul, shift=-e), "head",
+                  phase="loss")
+        if self._key(head.features) in self.learned:
+            scale, e = mantissa(s, 8)
+            g, exp = self._first_error(head.features)
+            self.emit("head_dx", dict(g=g, err=logits, w=self.head_w, sums=self.scratch(4 * f),
+                                      mask=self._mask_of(head.features), exp=exp, head_exp=self.head_exp, n=n, f=f,
+                                      scale=scale, scale_exp=e), "head", phase="gate")
+        u, e = mantissa(s * 4096, 7)
+        accumulate = self.plan.accumulate > 1
+        self.emit("head_dw", dict(w=self.head_w, bias=self.head_b, acc=self.head_acc if accumulate else None,
+                                  acc_bias=self.head_acc_bias if accumulate else None, err=logits, x=features, lr=self.lr,
+                                  n=n, f=f, zx=x.zero_point, limit=weight_limit(f), u=u, u_shift=-e), "head", phase="head")
+
+    def _mse_loss(self):
+        p, name = self.program, self.graph.outputs[0]
+        y = self.graph[name]
+        p.output, p.target = self.activation(name), Buffer("target", y.size)
+        self.emit("mse_loss", dict(y=p.output, target=p.target, n=y.size), "output", phase="loss")
+        g, exp = self._first_error(name)
+        self.emit("mse_dx", dict(g=g, y=p.output, target=p.target, mask=self._mask_of(name), exp=exp,
+                                 head_exp=self.head_exp, n=y.size, scale_exp=round(2 * math.log2(y.scale[0]))), "output",
+                  phase="gate")
+
+    def _first_error(self, name):
+        name = self._key(name)
+        self._errors[name] = Error(0, None, Buffer(f"error of {name}", self.graph[name].size), self._slot())
+        return self._errors[name].buffer, self._errors[name].exp
+
+    def _key(self, name):
+        return self.alias.get(name, name)
+
+    def _mask_of(self, name):
+        op = self.graph.producer(self._key(name))
+        return self.mask(self._key(name)) if op is not None and ROWS[op.kind].masks else None
+
+    # -- backward
+
+    def _backward(self):
+        reached = self._reached()
+        for op in reached:
+            for _, name in self._inputs(op):
+                if name in self.learned:
+                    self._errors.setdefault(name, Error()).waiting += 1
+        for op in reached:
+            out = self._key(op.outputs[0])
+            for index, name in self._inputs(op):
+                if name in self.learned:
+                    self._contribute(op, index, name, *self.error(out))
+            update = self.plan.of(op.name)
+            if update:
+                ROWS[op.kind].update(self, op, update)
+
+    def _reached(self):
+        """Operators that the loss depends on and that have something to learn at or below them, last first."""
+        live, found = set(self._errors), []
+        for op in reversed(self.graph.ops):
+            if op.kind == "reshape" or op.outputs[0] not in live or op.outputs[0] not in self.learned:
+                continue
+            found.append(op)
+            live.update(n for _, n in self._inputs(op))
+        return found
+
+    def _contribute(self, op, index, name, gy, gy_exp):
+        """One consumer's part of a tensor's error; the last one writes it out, masked."""
+        error = self._errors[name]
+        if error.buffer is not None:
+            raise ModelError(f"tensor {name} feeds both the loss and layer {op.name}: cut the model before {op.name}")
+        error.waiting -= 1
+        c = ROWS[op.kind].gradient(self, op, index)
+        last = error.waiting == 0
+        if c.kernel is None and not last and error.partial is None:
+            error.partial = (gy, gy_exp, c.m, c.m_exp)
+            return
+        if c.kernel is None:
+            ih, iw, ic = image(self.graph[name].shape)
+            c.kernel = "scale_dx"
+            c.values = dict(row=self.scratch(4 * ic), ih=ih, iw=iw, ic=ic, yh=ih, yw=iw, yc=ic, top=0, left=0, first=0,
+                            m=c.m, m_exp=c.m_exp)
+        add, add_exp, m, m_exp = error.partial or (None, None, 0, 0)
+        g = Buffer(f"error of {name}" if last else f"part of the error of {name}", self.graph[name].size)
+        exp = self._slot()
+        self.emit(c.kernel, dict(c.values, gy=gy, gy_exp=gy_exp, g=g, mask=self._mask_of(name) if last else None, add=add,
+                                 add_exp=add_exp, add_mul=m, add_shift=m_exp, exp=exp, track=self._tracker(name),
+                                 head_exp=self.head_exp), op.name, phase="backward")
+        if last:
+            error.buffer, error.exp = g, exp
+        else:
+            error.partial = (g, exp, 128, -7)
+
+    # -- clock
+
+    def _clock(self):
+        rate = self.plan.rate / self.plan.accumulate
+        if self.plan.residual == 0 and self.plan.accumulate == 1:
+            rate /= 2  # rounding noise of single int8 steps: half the rate costs least
+        m, e = mantissa(rate, 8)
+        p = self.program
+        self.emit("begin_step", dict(lr=self.lr, clock=p.clock, cosine=self.const(COSINE, np.int16), rate=m, rate_shift=-e),
+                  "clock", phase="begin")
+        self.emit("end_step", dict(clock=p.clock), "clock", phase="end")
+        out = self.graph[self.graph.outputs[0]]
+        unit = out.scale[0] / 4096 if self.plan.loss == "softmax" else out.scale[0]
+        count = self.plan.head.classes if self.plan.head else out.size
+        p.header.update(loss_kind=LOSSES.index(self.plan.loss), classes=count, output_count=count, output_scale=unit,
+                        output_zero=0 if self.plan.head else out.zero_point, accumulate=self.plan.accumulate)
+
+    def _no_training(self):
+        p = self.program
+        out = self.graph[self.graph.outputs[0]]
+        p.output = self.activation(self.graph.outputs[0])
+        p.clock = p.keep("clock", [0, 0], np.uint32, role="clock")
+        p.rng = p.keep("generator", [0], np.uint32, role="generator")
+        p.header.update(loss_kind=0, classes=out.size, output_count=out.size, output_scale=out.scale[0],
+                        output_zero=out.zero_point, accumulate=1)

@@ -1,0 +1,110 @@
+"""A graph and a plan become a package: lower, place, measure first exponents, run the golden sample, emit."""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import emit, ir, plan, schedule, simulate
+from .autodiff import lower
+from .data import synthetic
+
+
+@dataclass
+class Compiled:
+    data: bytes  # the package
+    trunk: object
+    plan: object
+    program: object
+    placement: object
+
+
+def compile_graph(graph, policy="last", name="model", labels=(), classes=0, loss="softmax", rate=None, accumulate=1,
+                  residual=8, pixels=None, samples=None, kernels=None, notes=None):
+    """Compile an int8 graph. samples: int8 inputs by which the first exponents are measured, else synthetic ones."""
+    ir.check(graph)
+    trunk, chosen = plan.make(graph, policy, labels, classes, loss, rate, accumulate, residual)
+    ir.check(trunk)
+    program = lower(trunk, chosen, pixels)
+    placement = schedule.assign(program)
+    kernels = kernels or simulate.best_tier()
+    notes = {"policy": chosen.policy, "loss": chosen.loss, "rate": chosen.rate, **_head_notes(chosen), **(notes or {})}
+
+    def package(golden=b""):
+        return emit.package(program, placement, trunk, name, chosen.labels, golden, notes)
+
+    if chosen.loss != "none":
+        _measure_exponents(program, package(), kernels, samples)
+    data = package(_golden(package(), kernels))
+    return Compiled(data, trunk, chosen, program, placement)
+
+
+def compile_inference(graph, keep_all=False, name="model", kernels=None):
+    """A package that only predicts. keep_all gives every activation its own place, so that all can be looked at."""
+    ir.check(graph)
+    program = lower(graph, plan.TrainPlan())
+    placement = schedule.assign(program, keep_all)
+    empty = emit.package(program, placement, graph, name)
+    golden = _golden(empty, kernels or simulate.best_tier())
+    return Compiled(emit.package(program, placement, graph, name, golden=golden), graph, plan.TrainPlan(), program, placement)
+
+
+def _head_notes(chosen):
+    if not chosen.head:
+        return {}
+    return {"head": {"features": chosen.head.features, "classes": chosen.head.classes}}
+
+
+def _measure_exponents(program, data, kernels, samples):
+    """Each tracker starts where one sample after the other leaves it, with a random head and nothing else moving.
+
+    An error tensor is only measured well once those above it are, so there are as many samples as trackers, and some.
+    """
+    trackers = next(b for b in program.state if b.name == "exponents")
+    n = trackers.size // 2
+    if not n:
+        return
+    net = simulate.load(data, kernels)
+    state = net._views[1]
+    initial = bytearray(state)
+    rng = np.random.RandomState(1)
+    for b in program.state:
+        if b.name == "head.weights":
+            initial[b.offset : b.offset + b.size] = rng.randint(-400, 400, b.size // 2).astype("<i2").tobytes()
+    found = trackers.data
+    for i in range(n + 16):
+        state[:] = initial
+        state[trackers.offset : trackers.offset + trackers.size] = found
+        if samples is not None:
+            x, label = np.asarray(samples[i % len(samples)], np.int8).tobytes(), i % net.classes
+        else:
+            x, label = synthetic(1, i, net.input_bytes, net.classes)
+        net.input_view[:] = x
+        _set_target(net, label, rng)
+        net.train_input()
+        found = bytes(state[trackers.offset : trackers.offset + trackers.size])
+    trackers.data = found
+
+
+def _set_target(net, label, rng):
+    if net.loss == "mse":
+        net.target_view[:] = rng.randint(-128, 128, net.output_bytes).astype(np.int8).tobytes()
+    else:
+        struct.pack_into("<i", net.target_view, 0, label)
+
+
+def _golden(data, kernels):
+    """Output CRC, state CRC after one step, class; then the sample and, for mse, its target."""
+    net = simulate.load(data, kernels)
+    x, label = synthetic(0, 0, net.input_bytes, net.classes)
+    net.input_view[:] = x
+    net.classify_input()
+    output, after, target = net._output_crc(), 0, b""
+    if net.loss != "none":
+        net.input_view[:] = x
+        _set_target(net, label, np.random.RandomState(2))
+        if net.loss == "mse":
+            target = bytes(net.target_view)
+        net.train_input()
+        after = net.state_crc()
+    return struct.pack("<III", output, after, label) + bytes(x) + target

@@ -1,0 +1,94 @@
+"""Program with addresses -> package bytes, as format.py lays them out."""
+
+import base64
+import json
+import struct
+import zlib
+
+import numpy as np
+from trimtab.format import ABI, HEADER, MAGIC, OPCODES, PHASES, SECTIONS, VERSION, crc32
+
+from .schedule import end
+from .steps import FIELDS, reference
+
+
+def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
+    """The bytes of a package. golden: the section as format.py describes it; empty while the compiler measures."""
+    steps, phases = _records(program)
+    const = _image(program.constants())
+    shape = np.array([len(graph[graph.inputs[0]].shape), *graph[graph.inputs[0]].shape], "<u4").tobytes()
+    const, shape_at = const + shape, len(const)
+    sections = {
+        "const": const,
+        "steps": steps,
+        "state": _image(program.state),
+        "segments": b"".join(struct.pack("<II", b.offset, b.size) for b in program.state if b.size),
+        "labels": "\0".join((name, *labels)).encode(),
+        "golden": golden,
+        "plan": zlib.compress(json.dumps(_notes(program, placement, graph, notes)).encode(), 9),
+        "signature": b"",
+    }
+    x = graph[graph.inputs[0]]
+    header = dict(
+        arena_bytes=placement.size, state_bytes=end(program.state), input=reference(program.input), input_bytes=x.size,
+        input_shape=(2 << 28) | shape_at, input_scale=_float(x.scale[0]), input_zero=x.zero_point,
+        output=reference(program.output), target=reference(program.target) if program.target else 0,
+        clock=reference(program.clock), rng=reference(program.rng), flags=0, **program.header)
+    header["output_scale"] = _float(header["output_scale"])
+    return _assemble(header, sections, phases)
+
+
+def _assemble(header, sections, phases):
+    words = [header[name] & 0xFFFFFFFF for name in HEADER]
+    at = 8 + 4 * (len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)) + 4
+    body = b""
+    for name in SECTIONS:
+        data = sections[name]
+        words += [at + len(body), len(data), crc32(data)]
+        body += data + bytes(-len(data) % 4)
+    for name in PHASES:
+        words += phases[name]
+    head = MAGIC + struct.pack("<HH", VERSION, ABI) + struct.pack(f"<{len(words)}I", *words)
+    return head + struct.pack("<I", crc32(head)) + body
+
+
+def _records(program):
+    data, phases = b"", {}
+    for phase in PHASES:
+        phases[phase] = (len(data), len(program.phases[phase]))
+        for step in program.phases[phase]:
+            words = [OPCODES[step.kernel]] + [reference(step.values.get(name)) for name, *_ in FIELDS[step.kernel]]
+            data += struct.pack(f"<{len(words)}i", *words)
+    return data, phases
+
+
+def _image(buffers):
+    image = bytearray(end(buffers))
+    for b in buffers:
+        image[b.offset : b.offset + b.size] = b.data
+    return bytes(image)
+
+
+def _float(value):
+    return struct.unpack("<I", struct.pack("<f", value))[0]
+
+
+def _notes(program, placement, graph, notes):
+    """What the host needs to know again: the graph, where its tensors lie, what is trained."""
+    tensors = []
+    for t in graph.tensors.values():
+        row = {"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "zero": t.zero_point}
+        if t.scale is not None:
+            row["scale"] = base64.b64encode(np.asarray(t.scale, "<f8").tobytes()).decode()
+        if t.constant:
+            buffer = program.where.get(t.name)
+            row["const"] = buffer.offset if buffer else None
+        tensors.append(row)
+    ops = [{"kind": o.kind, "name": o.name, "inputs": o.inputs, "outputs": o.outputs, "attrs": o.attrs} for o in graph.ops]
+    return {
+        "graph": {"tensors": tensors, "ops": ops, "inputs": graph.inputs, "outputs": graph.outputs},
+        "activations": {name: b.offset for name, b in program.activations.items()},
+        "trained": program.trained,
+        "memory": {"arena_bytes": placement.size, "lower_bound_bytes": placement.lower_bound, "state_bytes": end(program.state)},
+        **(notes or {}),
+    }

@@ -1,0 +1,208 @@
+"""What to train: a policy makes a TrainPlan from a graph. Layers are named as the model names them."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .ir import ModelError
+
+TRAINABLE = ("conv", "depthwise", "dense")
+AXIS = {"conv": "in", "dense": "in", "depthwise": "out"}  # the channels that a partial update chooses among
+DEFAULT_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Update:
+    layer: str
+    bias: bool = True
+    channels: tuple = ()  # indices of the weight channels that move, sorted
+    axis: str = "in"
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    policy: str = "none"
+    updates: tuple = ()
+    loss: str = "none"  # none, softmax, mse
+    head: object = None  # a Head, for softmax
+    rate: float = DEFAULT_RATE
+    accumulate: int = 1
+    residual: int = 8
+    labels: tuple = field(default=())
+
+    def of(self, layer):
+        return next((u for u in self.updates if u.layer == layer), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The classifier that is trained in 16 bits: real weights W / 4096, biases b / 65536."""
+
+    features: str  # tensor it reads
+    classes: int
+    weights: np.ndarray  # int16 (classes, features)
+    bias: np.ndarray  # int32 (classes,)
+
+
+def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumulate=1, residual=8):
+    """(trunk, plan): the graph that is left of the model, and what is trained in it."""
+    if policy == "none":
+        return graph, TrainPlan()
+    if not (rate is None or 1e-7 <= rate <= 0.5):
+        raise ModelError(f"a learning rate of {rate} does not work in integers: use 1e-7 to 0.5")
+    if not 1 <= accumulate <= 256:
+        raise ModelError(f"--accumulate {accumulate} is out of range: use 1 to 256")
+    if loss == "mse":
+        trunk, head = _without_softmax(graph), None
+    else:
+        trunk, head = cut_head(graph, len(labels) or classes)
+        if labels and len(labels) != head.classes:
+            raise ModelError(f"there are {len(labels)} labels for {head.classes} classes: name each class once")
+    if len(set(labels)) != len(labels):
+        raise ModelError("two labels have the same name: name each class once")
+    name = policy.split(":")[0]
+    if name not in POLICIES:
+        raise ModelError(f"policy {name} is unknown: use one of {', '.join(POLICIES)} or plan:FILE.json")
+    updates = POLICIES[name](trunk, policy)
+    if loss == "mse":
+        updates = _with_last_layer(trunk, updates)
+    return trunk, TrainPlan(name, tuple(updates), loss, head, rate or DEFAULT_RATE, accumulate, residual, tuple(labels))
+
+
+def layers(graph):
+    return [op for op in graph.ops if op.kind in TRAINABLE]
+
+
+def _last(trunk, policy):
+    return []
+
+
+def _bias(trunk, policy):
+    return [Update(op.name, axis=AXIS[op.kind]) for op in layers(trunk)]
+
+
+def _full(trunk, policy):
+    return [_update(trunk, op, 1.0) for op in layers(trunk)]
+
+
+def _file(trunk, policy):
+    """{"updates": [{"layer", "bias", "weight_channels", "axis"}]}; weight_channels is a ratio, or a list of indices."""
+    path = policy.split(":", 1)[1] if ":" in policy else ""
+    try:
+        with open(path) as f:
+            rows = json.load(f)["updates"]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ModelError(f'plan {path!r} cannot be read ({e}): write {{"updates": [{{"layer": ..., "bias": true}}]}}')
+    known = {op.name: op for op in layers(trunk)}
+    updates = {}
+    for row in rows:
+        op = known.get(row.get("layer"))
+        if op is None:
+            raise ModelError(f"the plan names layer {row.get('layer')!r}: the model has {', '.join(known)}")
+        if op.name in updates:
+            raise ModelError(f"the plan names layer {op.name} twice: give each layer one row")
+        if row.get("axis", AXIS[op.kind]) != AXIS[op.kind]:
+            raise ModelError(f"layer {op.name}: a {op.kind} layer trains channels of axis {AXIS[op.kind]!r}, "
+                             f"not {row['axis']!r}")
+        updates[op.name] = _update(trunk, op, row.get("weight_channels", 0), row.get("bias", True))
+    return [updates[op.name] for op in layers(trunk) if op.name in updates]
+
+
+POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file}
+
+
+def _update(trunk, op, share, bias=True):
+    """An update of a share of the layer's channels, the largest by magnitude, or of the channels listed."""
+    w = trunk[op.inputs[1]].data
+    strength = channel_strength(w, AXIS[op.kind])
+    n = len(strength)
+    if isinstance(share, list):
+        channels = sorted(set(int(c) for c in share))
+        if channels and not 0 <= channels[0] <= channels[-1] < n:
+            raise ModelError(f"layer {op.name} has channels 0 to {n - 1}: correct the plan's list")
+    else:
+        if not 0 <= share <= 1:
+            raise ModelError(f"layer {op.name}: weight_channels {share} is not a ratio from 0 to 1 or a list of channels")
+        count = max(1, int(n * share)) if share else 0
+        channels = sorted(np.argsort(-strength, kind="stable")[:count].tolist())
+    return Update(op.name, bool(bias), tuple(channels), AXIS[op.kind])
+
+
+def channel_strength(w, axis):
+    """L2 norm of each channel's weights: last axis of conv, dense and depthwise layouts alike."""
+    return np.sqrt((w.astype(np.float64) ** 2).reshape(-1, w.shape[-1]).sum(0))
+
+
+def _with_last_layer(trunk, updates):
+    """Without a head of its own, a regression trains the weights of its last layer."""
+    op = trunk.producer(_canonical_output(trunk))
+    if op is None or op.kind not in TRAINABLE:
+        raise ModelError("--loss mse needs a model that ends in a dense or conv layer: cut what follows it")
+    rest = [u for u in updates if u.layer != op.name]
+    return rest + [next((u for u in updates if u.layer == op.name and u.channels), _update(trunk, op, 1.0))]
+
+
+def _canonical_output(graph):
+    name = graph.outputs[0]
+    while (op := graph.producer(name)) is not None and op.kind == "reshape":
+        name = op.inputs[0]
+    return name
+
+
+def _without_softmax(graph):
+    op = graph.producer(graph.outputs[0])
+    if op is not None and op.kind == "softmax":
+        return graph.with_ops([o for o in graph.ops if o is not op], (op.inputs[0],))
+    return graph
+
+
+def cut_head(graph, classes):
+    """(trunk, head): the trailing dense layer (or 1x1 conv on a 1x1 map) with what stands behind it comes off.
+
+    With a number of classes the head is new and zero; else it is the model's own, widened to 16 bits.
+    """
+    tail = []
+    name = graph.outputs[0]
+    while (op := graph.producer(name)) is not None and op.kind in ("softmax", "reshape"):
+        tail.append(op)
+        name = op.inputs[0]
+    own = op if op is not None and _is_head(graph, op) else None
+    if own is None:
+        if not classes:
+            raise ModelError("the model does not end in a dense layer: give --labels or --classes for a new head")
+        features = name
+    else:
+        tail.append(own)
+        features = own.inputs[0]
+    trunk = graph.with_ops([o for o in graph.ops if o not in tail], (features,))
+    f = graph[features]
+    _check_scale(f)
+    limit = weight_limit(f.size)
+    if classes:
+        return trunk, Head(features, classes, np.zeros((classes, f.size), np.int16), np.zeros(classes, np.int32))
+    w, b = graph[own.inputs[1]], graph[own.inputs[2]]
+    real = w.data.reshape(len(w.scale), -1) * w.scale[:, None]
+    bias = b.data * w.scale * f.scale[0]
+    return trunk, Head(features, len(real), np.clip(np.rint(real * 4096), -limit, limit).astype(np.int16),
+                       np.clip(np.rint(bias * 65536), -(1 << 29), 1 << 29).astype(np.int32))
+
+
+def _is_head(graph, op):
+    if op.attrs.get("act", "none") != "none":
+        return False
+    y = graph[op.outputs[0]]
+    return op.kind == "dense" or (op.kind == "conv" and graph[op.inputs[0]].size == graph[op.inputs[0]].shape[-1]
+                                  and y.size == y.shape[-1])
+
+
+def _check_scale(f):
+    if not 2.0**-18 < f.scale[0] < 2.0**13:
+        raise ModelError(f"the head's input has scale {f.scale[0]:.3g}: train the model with values nearer to 1")
+    if f.size > 65536:
+        raise ModelError(f"the head would have {f.size} inputs: add a pooling layer before it")
+
+
+def weight_limit(features):
+    """Largest |W| for which sum of W * (x - zero) stays in 32 bits: 32767 up to 256 features, then half for each doubling."""
+    return 32767 if features <= 256 else (1 << 14) >> max(0, (features - 1).bit_length() - 9)

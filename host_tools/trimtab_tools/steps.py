@@ -1,0 +1,104 @@
+"""Steps before they have addresses: buffers, records that name buffers, phases of one time line."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, fields
+
+FIELDS = {row[0]: fields(row[1]) for row in RECORDS}
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A run of bytes in one space. Arena buffers have no data; state buffers start with theirs."""
+
+    name: str
+    size: int
+    space: int = ARENA
+    data: bytes | None = None
+    offset: int | None = None  # set by the memory planner
+
+    def at(self, byte):
+        return Slot(self, byte)
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A place inside a buffer."""
+
+    buffer: Buffer
+    byte: int
+
+
+@dataclass(eq=False)
+class Step:
+    """One record: a kernel and its fields, each a number, a Buffer, a Slot or None."""
+
+    kernel: str
+    values: dict
+    layer: str = ""
+
+    def __post_init__(self):
+        wanted = {name for name, *_ in FIELDS[self.kernel]}
+        given = set(self.values)
+        optional = {name for name, kind, *_ in FIELDS[self.kernel] if kind and "?" in kind}
+        if given - wanted or wanted - given - optional:
+            raise AssertionError(f"{self.kernel}: fields {given ^ wanted} do not match the record table")
+
+    def buffers(self, written):
+        """Buffers that this step writes (or, with written False, touches without writing)."""
+        found = []
+        for name, kind, *_ in FIELDS[self.kernel]:
+            value = self.values.get(name)
+            if kind and value is not None and ("!" in kind) == written:
+                found.append(value.buffer if isinstance(value, Slot) else value)
+        return found
+
+
+@dataclass(eq=False)
+class Program:
+    """All steps by phase, and the buffers that the header names."""
+
+    phases: dict = field(default_factory=lambda: {name: [] for name in PHASES})
+    state: list = field(default_factory=list)  # Buffers in the order of a save
+    input: Buffer | None = None
+    output: Buffer | None = None
+    target: Buffer | None = None
+    clock: Buffer | None = None
+    rng: Buffer | None = None
+    header: dict = field(default_factory=dict)
+    activations: dict = field(default_factory=dict)  # tensor name -> Buffer of every activation
+    where: dict = field(default_factory=dict)  # name of a constant tensor -> Buffer of its frozen part
+    trained: list = field(default_factory=list)  # dicts for the plan section: what each state buffer is
+    _const: dict = field(default_factory=dict)
+
+    def const(self, array, dtype):
+        """A constant, stored once however often it is used."""
+        data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
+        return self._const.setdefault((data, np.dtype(dtype).itemsize), Buffer("const", len(data), CONST, data))
+
+    def constants(self):
+        return list(self._const.values())
+
+    def keep(self, name, array, dtype, **about):
+        """A piece of trained state, with what it starts as."""
+        data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
+        buffer = Buffer(name, len(data), STATE, data)
+        self.state.append(buffer)
+        self.trained.append({"name": name, "dtype": np.dtype(dtype).name, "bytes": len(data), **about})
+        return buffer
+
+    def timeline(self):
+        """(phase, step) in order of time."""
+        return [(phase, step) for phase in PHASES for step in self.phases[phase]]
+
+
+def reference(value):
+    """The word that stands for a field's value in a record."""
+    if value is None:
+        return NULL
+    if isinstance(value, Slot):
+        return (value.buffer.space << 28) | (value.buffer.offset + value.byte)
+    if isinstance(value, Buffer):
+        return (value.space << 28) | value.offset
+    return int(value)
