@@ -43,15 +43,24 @@ def bit_length(v):
     return n
 
 
+def high31(a, m):
+    """a * m / 2^31 to the nearest, ties up."""
+    return (a * m + (1 << 30)) >> 31
+
+
+def rsh_away(v, s):
+    """v / 2^s to the nearest, ties away from zero; s <= 0 leaves v, s > 31 gives 0."""
+    if s <= 0:
+        return v
+    return (v + (1 << (s - 1)) + (v >> 31)) >> s if s < 32 else 0
+
+
 def requant(a, m, shift):
     """TensorFlow Lite's double rounding: a * m * 2^(shift - 31), m in [2^30, 2^31)."""
     if shift > 0:
         a = wrap32(a << shift)
         shift = 0
-    a = (a * m + (1 << 30)) >> 31
-    if shift:
-        a = (a + (1 << (-shift - 1)) + (a >> 31)) >> -shift
-    return a
+    return rsh_away(high31(a, m), -shift)
 
 
 def requant_once(a, m, shift):
@@ -465,6 +474,32 @@ def lut_dx(mem, off):
     for p in range(0, ih * iw * ic, ic):
         out.row(p, [rsh(gb[go + p + i] * slopes[xb[xo + p + i] + 128], 7) for i in range(ic)])
     return out.close()
+
+
+def softmax_fwd(mem, off):
+    """table: exp of (i - 255) steps of x in Q31. The sum is Q19, at least 1 and for 4,095 terms below 2^31."""
+    y, x, table, rows, n = _record(mem, off)
+    yb, yo = _at(mem, y)
+    xb, xo = _at(mem, x)
+    exps = _ints(mem, table, 256, "i")
+    for p in range(0, rows * n, n):
+        row = [xb[xo + p + i] for i in range(n)]
+        top = max(row)
+        total = max(sum([rsh_away(exps[255 + v - top], 12) for v in row]), 1)
+        up = 32 - bit_length(total)
+        inverse = _inverse((total << up) >> 1)
+        for i, v in enumerate(row):
+            v = rsh_away(high31(inverse, exps[255 + v - top]), 35 - up)
+            yb[yo + p + i] = clamp(v - 128, -128, 127)
+    return 0
+
+
+def _inverse(half):
+    """1 / (2 * half) in Q31, for half in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29."""
+    z = 1515870810 + high31(half, -1010580540)
+    for _ in range(3):
+        z += shifted(high31(z, (1 << 29) - high31(half, z)), -2, _INT32_MAX)
+    return shifted(z, -1, _INT32_MAX)
 
 
 def requantize_fwd(mem, off):
