@@ -21,6 +21,7 @@ class Tensor:
     scale: np.ndarray | None = None  # float64 (1,) per tensor or (channels,) per channel
     zero_point: int = 0
     data: np.ndarray | None = None  # constants only
+    index: int | None = None  # the tensor's number in the model file
 
     @property
     def size(self):
