@@ -1,9 +1,12 @@
 """Builders of small random int8 graphs: every operator, any size, reproducible from a seed."""
 
-import numpy as np
+from pathlib import Path
 
-from trimtab_tools.export_tflite import same_pad
-from trimtab_tools.ir import Graph, Op, Tensor, check
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from trimtab_tools.ir import Graph, Op, Tensor, check, same_pad
 
 
 class Builder:
@@ -36,14 +39,14 @@ class Builder:
 
     def weights(self, shape, channels, fan_in, per_channel=True):
         n = len(self.tensors)
-        scale = self.rng.uniform(0.002, 0.02, channels) if per_channel else np.full(channels, self.rng.uniform(0.002, 0.02))
+        scale = self.rng.uniform(0.002, 0.02, channels if per_channel else 1) * np.ones(channels)
         w = self.rng.integers(-127, 128, shape).astype(np.int8)
         x_scale = self.tensors[self.x].scale[0]
-        top = 1 + int(80 * fan_in**0.5 * 40)
+        top = 1 + int(3200 * fan_in**0.5)
         b = self.rng.integers(-top, top, channels).astype(np.int32)
         self.tensors[f"w{n}"] = Tensor(f"w{n}", shape, "int8", f32(scale), 0, w)
         self.tensors[f"b{n}"] = Tensor(f"b{n}", (channels,), "int32", f32(x_scale * scale), 0, b)
-        spread = 70 * 60 * fan_in**0.5 * x_scale * float(np.mean(scale)) / 60  # fills the int8 range
+        spread = 70 * fan_in**0.5 * x_scale * float(np.mean(scale))  # fills the int8 range
         return (self.x, f"w{n}", f"b{n}"), spread
 
     def window(self, kernel, stride, padding):
@@ -107,6 +110,33 @@ class Builder:
 
     def graph(self, **dtypes):
         return check(Graph(dict(self.tensors), tuple(self.ops), (self.input,), (self.x,), **dtypes))
+
+
+def run(data, x):
+    """TensorFlow Lite's reference kernels: every tensor by its number in the file, one row per sample."""
+    interpreter = Interpreter(
+        model_content=data,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    input_index = interpreter.get_input_details()[0]["index"]
+    wanted = [d["index"] for d in interpreter.get_tensor_details() if len(d["shape"]) and d["shape"][0] == 1]
+    rows = {i: [] for i in wanted}
+    for sample in x:
+        interpreter.set_tensor(input_index, sample[None])
+        interpreter.invoke()
+        for i in wanted:
+            rows[i].append(interpreter.get_tensor(i)[0].copy())
+    return {i: np.stack(v) for i, v in rows.items()}
+
+
+def asset(name):
+    """A file of the shared test assets, which lie beside the repository where they are at all."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "assets" / name
+    if not path.exists():
+        pytest.skip(f"the test asset {name} is not on this machine")
+    return path
 
 
 def f32(values):

@@ -10,7 +10,8 @@ import flatbuffers
 import numpy as np
 import tflite
 
-from .ir import Graph, ModelError, Tensor
+from .import_tflite import SIGNATURE, read, signature
+from .ir import ModelError, Tensor, same_pad
 
 DTYPES = {
     "int8": (tflite.TensorType.INT8, np.int8),
@@ -26,6 +27,7 @@ ACTIVATIONS = {
 }
 CHANNEL_AXIS = {"depthwise": 3}  # of the weights; every other kind has its output channels first
 MODEL_VERSION = 3
+HEAD_WEIGHT_ONE, HEAD_BIAS_ONE = 1 << 12, 1 << 16  # what 1.0 is in the trained head
 
 
 @dataclass
@@ -40,17 +42,86 @@ class Row:
     fields: dict = field(default_factory=dict)
 
 
-def write(graph, name="trimtab"):
+def write(graph, names=SIGNATURE):
     """Any graph that `import_tflite.read` gives -> .tflite bytes that mean the same."""
-    tensors, rows = _lower(graph)
-    inputs, outputs = _edges(graph, tensors, rows)
-    return _serialize(tensors, rows, inputs, outputs, name)
+    tensors, rows = lower(graph)
+    x = _outer_input(graph, tensors, rows)
+    y = _outer_output(graph, tensors, rows)
+    return serialize(tensors, rows, x, y, names)
+
+
+def export(model, tuned, head=None):
+    """The tuned model as .tflite bytes.
+
+    `model`: the bytes (or path) of the int8 .tflite file that was compiled.
+    `tuned`: layer name -> {"weights": int8 array, "bias": int32 array}, either may be absent.
+    `head`: None, or {"input": tensor name, "weights": int16 (classes, features), "bias": int32 (classes,)}:
+    everything behind that tensor gives way to dequantize, a float layer and softmax.
+    """
+    graph = _retuned(read(model), tuned)
+    if head is None:
+        return write(graph, signature(model))
+    if head["input"] not in graph.tensors:
+        raise ModelError(f"the model has no tensor {head['input']}: export with the model that was compiled")
+    graph = replace(graph, ops=_needed(graph, head["input"]), outputs=(head["input"],))
+    tensors, rows = lower(graph)
+    x = _outer_input(graph, tensors, rows)
+    y = _float_head(graph, tensors, rows, head)
+    return serialize(tensors, rows, x, y, signature(model))
+
+
+def _retuned(graph, tuned):
+    ops = {op.name: op for op in graph.ops if op.kind in WEIGHTED}
+    tensors = dict(graph.tensors)
+    for layer, values in tuned.items():
+        if layer not in ops:
+            raise ModelError(f"the model has no layer {layer} with weights: export with the model that was compiled")
+        for what, name in zip(("weights", "bias"), ops[layer].inputs[1:]):
+            if what in values:
+                tensors[name] = _replaced(tensors[name], values[what], f"layer {layer}: {what}")
+    return replace(graph, tensors=tensors)
+
+
+def _replaced(tensor, values, what):
+    values = np.asarray(values)
+    if values.shape != tensor.shape or values.dtype != tensor.dtype:
+        raise ModelError(f"{what} must be {tensor.dtype} {list(tensor.shape)}, not {values.dtype} {list(values.shape)}")
+    return replace(tensor, data=values)
+
+
+def _needed(graph, output):
+    """The operators that this tensor is computed from."""
+    wanted, ops = {output}, []
+    for op in reversed(graph.ops):
+        if wanted.intersection(op.outputs):
+            wanted.update(op.inputs)
+            ops.append(op)
+    return tuple(ops[::-1])
+
+
+def _float_head(graph, tensors, rows, head):
+    feature = graph[head["input"]]
+    w = np.asarray(head["weights"], np.float32) / HEAD_WEIGHT_ONE
+    b = np.asarray(head["bias"], np.float64) / HEAD_BIAS_ONE
+    if w.ndim != 2 or w.shape[1] != feature.size or b.shape != w.shape[:1]:
+        raise ModelError(f"the head has shape {list(w.shape)} for {feature.size} features: export with its own model")
+    shapes = {"features": (feature.shape, None), "weights": (w.shape, w), "bias": (b.shape, b),
+              "logits": ((1, len(b)), None), "probabilities": ((1, len(b)), None)}
+    for name, (shape, data) in shapes.items():
+        tensors[f"head/{name}"] = (Tensor(f"head/{name}", shape, "float32", data=data), 0)
+    features, weights, bias, logits, probabilities = (f"head/{name}" for name in shapes)
+    rows += [
+        Row("DEQUANTIZE", 2, graph.outputs, (features,), "DequantizeOptions"),
+        Row("FULLY_CONNECTED", 1, (features, weights, bias), (logits,), "FullyConnectedOptions"),
+        Row("SOFTMAX", 1, (logits,), (probabilities,), "SoftmaxOptions", {"Beta": 1.0}),
+    ]
+    return probabilities
 
 
 # --- graph -> rows
 
 
-def _lower(graph):
+def lower(graph):
     tensors = dict(graph.tensors)
     axes = {op.inputs[1]: CHANNEL_AXIS.get(op.kind, 0) for op in graph.ops if op.kind in WEIGHTED}
     rows = []
@@ -69,17 +140,24 @@ def _lower(graph):
     return {n: (t, axes.get(n, 0)) for n, t in tensors.items()}, rows
 
 
-def _edges(graph, tensors, rows):
-    """Put the conversions back that the reader took off: the model takes and gives what it did before."""
-    inputs, outputs = list(graph.inputs), list(graph.outputs)
-    if graph.input_dtype != "int8":
-        inputs[0] = _outside(tensors, graph[graph.inputs[0]], graph.input_dtype, "input")
-        rows.insert(0, Row("QUANTIZE", 2, (inputs[0],), graph.inputs, "QuantizeOptions"))
-    if graph.output_dtype != "int8":
-        outputs[0] = _outside(tensors, graph[graph.outputs[0]], graph.output_dtype, "output")
-        code = "DEQUANTIZE" if graph.output_dtype == "float32" else "QUANTIZE"
-        rows.append(Row(code, 2, graph.outputs, (outputs[0],), f"{code.capitalize()}Options"))
-    return inputs, outputs
+def _outer_input(graph, tensors, rows):
+    """Put the conversion back that the reader took off: the model takes what it did before."""
+    inside = graph[graph.inputs[0]]
+    if graph.input_dtype == "int8":
+        return inside.name
+    outside = _outside(tensors, inside, graph.input_dtype, "input")
+    rows.insert(0, Row("QUANTIZE", 2, (outside,), (inside.name,), "QuantizeOptions"))
+    return outside
+
+
+def _outer_output(graph, tensors, rows):
+    inside = graph[graph.outputs[0]]
+    if graph.output_dtype == "int8":
+        return inside.name
+    outside = _outside(tensors, inside, graph.output_dtype, "output")
+    code = "DEQUANTIZE" if graph.output_dtype == "float32" else "QUANTIZE"
+    rows.append(Row(code, 2, (inside.name,), (outside,), f"{code.capitalize()}Options"))
+    return outside
 
 
 def _outside(tensors, inside, dtype, suffix):
@@ -100,13 +178,6 @@ def padding_of(size, kernel, stride, pad):
     if tuple(pad) == same_pad(size, kernel, stride):
         return tflite.Padding.SAME
     return None
-
-
-def same_pad(size, kernel, stride):
-    """SAME padding as numbers: size, kernel and stride (h, w) -> (top, left, bottom, right)."""
-    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride)]
-    before = [t // 2 for t in totals]
-    return (*before, *(t - b for t, b in zip(totals, before)))
 
 
 def _window(graph, op, kernel):
@@ -174,29 +245,28 @@ CONSTANTS = {  # kind -> its second input, which the graph holds as an attribute
 # --- rows -> bytes
 
 
-def _serialize(tensors, rows, inputs, outputs, name):
+def serialize(tensors, rows, x, y, names):
     b = flatbuffers.Builder(1 << 16)
-    used = {n for row in rows for n in (*row.inputs, *row.outputs) if n} | {*inputs, *outputs}
-    names = [n for n in tensors if n in used]
-    index = {n: i for i, n in enumerate(names)}
-    constants = [n for n in names if tensors[n][0].constant]
+    used = {n for row in rows for n in (*row.inputs, *row.outputs) if n} | {x, y}
+    order = [n for n in tensors if n in used]
+    index = {n: i for i, n in enumerate(order)}
+    constants = [n for n in order if tensors[n][0].constant]
     buffers = [_table(b, "Buffer")]  # buffer 0 is empty and means: no data
     buffers += [_table(b, "Buffer", Data=_bytes(b, tensors[n][0])) for n in constants]
     number = {n: i + 1 for i, n in enumerate(constants)}
-    tensor_rows = [_tensor(b, *tensors[n], number.get(n, 0)) for n in names]
+    tensor_rows = [_tensor(b, *tensors[n], number.get(n, 0)) for n in order]
     codes = sorted({(row.code, row.version) for row in rows})
     operators = [_operator(b, row, codes.index((row.code, row.version)), index) for row in rows]
     subgraph = _table(
         b, "SubGraph",
-        Tensors=_offsets(b, tensor_rows), Inputs=_ints(b, [index[n] for n in inputs]),
-        Outputs=_ints(b, [index[n] for n in outputs]), Operators=_offsets(b, operators),
-        Name=b.CreateString("main"),
+        Tensors=_offsets(b, tensor_rows), Inputs=_ints(b, [index[x]]), Outputs=_ints(b, [index[y]]),
+        Operators=_offsets(b, operators), Name=b.CreateString("main"),
     )
     model = _table(
-        b, "Model", Version=MODEL_VERSION, Description=b.CreateString(name),
+        b, "Model", Version=MODEL_VERSION, Description=b.CreateString("trimtab"),
         OperatorCodes=_offsets(b, [_code(b, *code) for code in codes]),
         Subgraphs=_offsets(b, [subgraph]), Buffers=_offsets(b, buffers),
-        SignatureDefs=_offsets(b, [_signature(b, inputs, outputs, index)]),
+        SignatureDefs=_offsets(b, [_signature(b, names, index[x], index[y])]),
     )
     b.Finish(model, file_identifier=b"TFL3")
     return bytes(b.Output())
@@ -256,11 +326,10 @@ def _code(b, code, version):
     return _table(b, "OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=version)
 
 
-def _signature(b, inputs, outputs, index):
-    def maps(names, prefix):
-        keys = [prefix if len(names) == 1 else f"{prefix}_{i}" for i in range(len(names))]
-        return _offsets(b, [_table(b, "TensorMap", Name=b.CreateString(k), TensorIndex=index[n])
-                            for k, n in zip(keys, names)])
+def _signature(b, names, x, y):
+    def one(name, index):
+        return _offsets(b, [_table(b, "TensorMap", Name=b.CreateString(name), TensorIndex=index)])
 
-    return _table(b, "SignatureDef", Inputs=maps(inputs, "input"), Outputs=maps(outputs, "output"),
-                  SignatureKey=b.CreateString("serving_default"), SubgraphIndex=0)
+    key, input_name, output_name = names
+    return _table(b, "SignatureDef", SignatureKey=b.CreateString(key), SubgraphIndex=0,
+                  Inputs=one(input_name, x), Outputs=one(output_name, y))

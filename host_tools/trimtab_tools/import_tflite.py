@@ -12,15 +12,8 @@ from pathlib import Path
 import numpy as np
 import tflite
 
-from .ir import Graph, ModelError, Op, Tensor, check
-from .export_tflite import same_pad
+from .ir import Graph, ModelError, Op, Tensor, check, same_pad
 
-DTYPES = {
-    tflite.TensorType.INT8: ("int8", np.int8),
-    tflite.TensorType.UINT8: ("uint8", np.uint8),
-    tflite.TensorType.INT32: ("int32", np.int32),
-    tflite.TensorType.FLOAT32: ("float32", np.float32),
-}
 ACTS = {
     tflite.ActivationFunctionType.NONE: "none",
     tflite.ActivationFunctionType.RELU: "relu",
@@ -40,23 +33,32 @@ OPTIONS = {  # operator -> its options table and the fields we read of it
     "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
 }
 WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+EDGES = {"float32": "DEQUANTIZE", "uint8": "QUANTIZE"}  # output type -> the operator that makes it from int8
 OP_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if not k.startswith("_")}
+TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if not k.startswith("_")}
 POOLS = {"AVERAGE_POOL_2D": "avg_pool", "MAX_POOL_2D": "max_pool"}
 UNARY = {"RELU": "relu", "RELU6": "relu6", "HARD_SWISH": "hard_swish", "LOGISTIC": "logistic"}
+SIGNATURE = ("serving_default", "input", "output")
 CONVERT = "convert the model to full int8, for instance with trimtab's Keras import"
 
 
 def read(source):
     """Path or bytes of an int8 .tflite model -> checked ir.Graph; ModelError says why not."""
-    data = source if isinstance(source, (bytes, bytearray, memoryview)) else _load(source)
-    return check(_Reader(_parse(bytes(data))).graph())
+    return check(_Reader(_parse(_load(source))).graph())
 
 
-def _load(path):
+def signature(source):
+    """What the model calls itself: (signature key, input name, output name)."""
+    return _parse(_load(source)).signature
+
+
+def _load(source):
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
     try:
-        return Path(path).read_bytes()
+        return Path(source).read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}; give the path of a .tflite file") from error
+        raise ModelError(f"cannot read {source}: {error.strerror}; give the path of a .tflite file") from error
 
 
 # --- bytes -> plain records
@@ -87,6 +89,7 @@ class _File:
     ops: list
     inputs: list
     outputs: list
+    signature: tuple
 
 
 # What a flatbuffer accessor raises when an offset or a count points outside the file.
@@ -121,13 +124,20 @@ def _records(data):
         _Op(codes[op.OpcodeIndex()], every(op, "Inputs"), every(op, "Outputs"), _options(op, codes[op.OpcodeIndex()]))
         for op in every(graph, "Operators")
     ]
-    file = _File(tensors, ops, every(graph, "Inputs"), every(graph, "Outputs"))
+    names = next((_signature(s) for s in every(model, "SignatureDefs")), SIGNATURE)
+    file = _File(tensors, ops, every(graph, "Inputs"), every(graph, "Outputs"), names)
     used = [i for op in ops for i in (*op.inputs, *op.outputs)] + file.inputs + file.outputs
     if any(not -1 <= i < len(tensors) for i in used) or -1 in file.inputs + file.outputs:
         raise ValueError("a tensor number out of range")
     if any(-1 in op.outputs for op in ops):
         raise ValueError("an operator without output")
     return file
+
+
+def _signature(s):
+    if s.InputsLength() != 1 or s.OutputsLength() != 1:
+        return SIGNATURE
+    return tuple(text.decode() for text in (s.SignatureKey(), s.Inputs(0).Name(), s.Outputs(0).Name()))
 
 
 def _op_name(code):
@@ -201,7 +211,7 @@ class _Reader:
         readers = [op for op in ops if x in op.inputs]
         if dtype == "int8":
             return ops, x, dtype
-        if len(readers) != 1 or readers[0].code != "QUANTIZE":
+        if len(readers) != 1 or readers[0].code != "QUANTIZE" or dtype not in EDGES:
             raise ModelError(f"the model computes in {dtype}: {CONVERT}")
         inside = readers[0].outputs[0]
         self._same_steps(x, inside, "input")
@@ -212,7 +222,7 @@ class _Reader:
         writer = next((op for op in ops if y in op.outputs), None)
         if dtype == "int8":
             return ops, y, dtype
-        if writer is None or writer.code not in ("DEQUANTIZE", "QUANTIZE"):
+        if writer is None or writer.code != EDGES.get(dtype) or not writer.inputs:
             raise ModelError(f"the model ends in {dtype}: {CONVERT}")
         inside = writer.inputs[0]
         self._same_steps(y, inside, "output")
@@ -249,21 +259,21 @@ class _Reader:
 
     def _dtype(self, number):
         t = self.file.tensors[number]
-        return DTYPES.get(t.type, (f"type {t.type}",))[0]
+        return TYPES.get(t.type, f"type {t.type}")
 
     def _activation(self, number):
         """Add an int8 activation to the graph (once) and return it."""
+        if number == -1 or self.file.tensors[number].data:
+            self._refuse("reads a constant where it needs an activation", "fold the constant into a layer's bias")
         name, t = self.names[number], self.file.tensors[number]
         if name not in self.tensors:
-            self._need_activation(number, t)
+            self._need_int8(number, t)
             shape = (1, *t.shape[1:])
-            self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), None, number)
+            self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), index=number)
         return self.tensors[name]
 
-    def _need_activation(self, number, t):
+    def _need_int8(self, number, t):
         where = f"tensor {self.names[number]}"
-        if number == -1 or t.data:
-            self._refuse("reads a constant where it needs an activation", "fold the constant into a layer's bias")
         if self._dtype(number) != "int8":
             self._refuse(f"{where} is {self._dtype(number)}, not int8", CONVERT)
         if t.scale.size != 1 or not np.isfinite(t.scale[0]) or t.scale[0] <= 0 or not -128 <= t.zero[0] <= 127:

@@ -85,6 +85,13 @@ OPERATORS = {
 ACTIVATIONS = ("none", "relu", "relu6", "relu_n1_to_1")
 
 
+def same_pad(size, kernel, stride):
+    """SAME padding as numbers: size, kernel and stride (h, w) -> (top, left, bottom, right)."""
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride)]
+    before = [t // 2 for t in totals]
+    return (*before, *(t - b for t, b in zip(totals, before)))
+
+
 def check(graph):
     """Refuse a graph that later passes could not rely on; return it unchanged."""
     known = set(graph.inputs) | {n for n, t in graph.tensors.items() if t.constant}
