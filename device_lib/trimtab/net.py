@@ -193,6 +193,11 @@ class Net:
         """The class of what lies in input_view."""
         return self._run("forward")
 
+    def loss_input(self):
+        """The loss of what lies in input_view and target_view, without training."""
+        self._run("forward")
+        return self._run("loss")
+
     def predict(self, x):
         """The label of a sample; without labels its class; without a head the output values."""
         self.load_input(x)
@@ -235,11 +240,10 @@ class Net:
         for x, y in samples:
             self.load_target(y)
             self.load_input(x)
-            best = self.classify_input()
             if self.loss == "mse":
-                score += self._run("loss")
+                score += self.loss_input()
             else:
-                score += best == struct.unpack_from("<i", self.target_view)[0]
+                score += self.classify_input() == struct.unpack_from("<i", self.target_view)[0]
             n += 1
         if not n:
             raise ValueError("there is no sample to evaluate: give at least one (x, label)")

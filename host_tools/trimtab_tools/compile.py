@@ -18,6 +18,10 @@ class Compiled:
     program: object
     placement: object
 
+    @property
+    def program_state_bytes(self):
+        return schedule.end(self.program.state)
+
 
 def compile_graph(graph, policy="last", name="model", labels=(), classes=0, loss="softmax", rate=None, accumulate=1,
                   residual=8, pixels=None, samples=None, kernels=None, notes=None):

@@ -60,7 +60,11 @@ class Graph:
         return [op for op in self.ops if name in op.inputs]
 
     def with_ops(self, ops, outputs=None):
-        return replace(self, ops=tuple(ops), outputs=tuple(outputs or self.outputs))
+        """The graph of these operators, without the tensors that nothing names any more."""
+        ops, outputs = tuple(ops), tuple(outputs or self.outputs)
+        used = {*self.inputs, *outputs, *(n for op in ops for n in (*op.inputs, *op.outputs))}
+        tensors = {n: t for n, t in self.tensors.items() if n in used}
+        return replace(self, tensors=tensors, ops=ops, outputs=outputs)
 
 
 # kind -> (number of inputs that must be int8 activations, attributes that must be present)

@@ -201,7 +201,16 @@ def _pool_forward(kernel):
     return forward
 
 
+def _open_pool(lower, op):
+    """A pool's own clamp has no mask: it must not bite, as after a layer with the same activation it does not."""
+    p, x = params(lower.graph, op), lower.graph[op.inputs[0]]
+    if (p["act_min"], p["act_max"]) != (-128, 127) and not (x.zero_point == p["act_min"] == -128):
+        raise ModelError(f"layer {op.name}: training below a pool with an activation of its own is not supported: "
+                         "train later layers")
+
+
 def _avg_gradient(lower, op, index):
+    _open_pool(lower, op)
     g = geometry(lower.graph, op)
     ratio = lower.graph[op.inputs[0]].scale[0] / lower.graph[op.outputs[0]].scale[0]
     m, e = factors([ratio / n for n in range(1, g["kh"] * g["kw"] + 1)])
@@ -212,6 +221,7 @@ def _avg_gradient(lower, op, index):
 
 
 def _max_gradient(lower, op, index):
+    _open_pool(lower, op)
     g = geometry(lower.graph, op)
     return Contribution("max_dx", dict(x=lower.activation(op.inputs[0]), row=lower.scratch(4 * g["ic"]), **g))
 

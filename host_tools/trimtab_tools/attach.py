@@ -1,0 +1,64 @@
+"""A board by name or port, ready to be talked to: `with attach("pico", "x.ttp") as client: ...`.
+
+sim is the device library in this process, unix and pico are emulated and live as long as the `with`; anything else
+is a port (COM3, /dev/ttyACM0, socket://host:port) with a board on which the package has been deployed.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from . import boards, simulate, toolchain
+from .client import Client
+from .transport import Process, Serial, Thread
+
+NAMES = ("sim", "unix", "pico")
+
+
+@contextlib.contextmanager
+def attach(board, package, kernels="c", heap=None):
+    """A connected Client whose board runs the package (a path)."""
+    package = Path(package)
+    with contextlib.ExitStack() as stack:
+        if board == "sim":
+            client = _sim(package, kernels)
+        elif board == "unix":
+            client = _unix(stack, package, kernels, heap)
+        elif board == "pico":
+            client = _pico(stack, package, kernels)
+        else:
+            client = Client(lambda: Serial(board), package.name)
+        yield stack.enter_context(client)
+
+
+def _sim(package, kernels):
+    import trimtab
+    from trimtab.serve import serve
+
+    tier = simulate.tier(kernels)
+    return Client(lambda: Thread(lambda port: serve(trimtab.load(str(package), tier), port)))
+
+
+def _unix(stack, package, kernels, heap):
+    toolchain.provide("unix")
+    code = "import trimtab.serve as s; s.main(%r, %r)" % (package.name, kernels)
+    unix = stack.enter_context(boards.Unix(files={package.name: package.read_bytes()}, heap=heap, run=False))
+    return Client(lambda: Process([*unix.command, "-c", code], cwd=unix.folder, env=unix.env))
+
+
+def _pico(stack, package, kernels):
+    toolchain.provide("pico")
+    files = boards.library_files("armv6m" if kernels == "c" else None)
+    files["/" + package.name] = package.read_bytes()
+    pico = stack.enter_context(boards.Pico(files=files))
+    return Client(lambda: Serial(pico.url), package.name)
+
+
+def clock_of(board):
+    """What a board's microseconds are worth: emulated cycles, or time of this machine."""
+    return "cycles_per_step" if board == "pico" else "ms_per_step"
+
+
+def note(board):
+    if board == "pico":
+        print("an emulated Pico is not a Pico: it has one core and no flash cache misses", file=sys.stderr)

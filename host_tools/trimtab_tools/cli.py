@@ -1,0 +1,358 @@
+"""The command `trimtab`: one table of verbs; errors are caught once, here, and end in one sentence and exit code 1."""
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+
+from trimtab import __version__
+from trimtab.package import PackageError
+
+from .ir import ModelError
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says what to do instead."""
+
+
+# -- verbs
+
+
+def do_compile(args):
+    from . import compile
+
+    graph = _read_model(args)
+    made = compile.compile_graph(graph, name=Path(args.model).stem, **_plan_options(args))
+    if args.ram:
+        _check_ram(made, args.ram)
+    Path(args.output).write_bytes(made.data)
+    memory = {"package": args.output, "bytes": len(made.data), "arena_bytes": made.placement.size,
+              "state_bytes": made.program_state_bytes, "lower_bound_bytes": made.placement.lower_bound}
+    _say(args, memory, f"{args.output}: {len(made.data)} bytes, arena {made.placement.size}, "
+                       f"state {made.program_state_bytes} (arena at least {made.placement.lower_bound})")
+
+
+def do_plan(args):
+    from . import compile, report
+
+    made = compile.compile_graph(_read_model(args), name=Path(args.model).stem, **_plan_options(args))
+    if args.ram:
+        _check_ram(made, args.ram)
+    summary = report.summary(made)
+    _say(args, summary, report.table(made) if not args.json else "")
+
+
+def do_verify(args):
+    from . import verify
+
+    if not 1 <= args.n <= 1000000:
+        raise UsageError(f"-n {args.n} is out of range: use 1 to 1000000")
+    with _progress(args, "verify") as step:
+        result = verify.verify(args.model, args.n, args.kernels, step)
+    first = result["first_difference"]
+    text = f"{result['identical']} of {result['outputs']} output tensors identical to TensorFlow Lite's reference kernels"
+    if first:
+        text += (f"; first difference in layer {first['layer']} ({first['kind']}), input {first['input']}: "
+                 f"{first['elements']} of {first['of']} elements")
+    _say(args, result, text)
+    return 0 if result["identical"] == result["outputs"] and not first else 1
+
+
+def do_export(args):
+    import numpy as np
+
+    from .contents import Contents, open_state
+
+    contents = Contents(args.package, open_state(args.state) if args.state else None)
+    if args.output.endswith(".tflite"):
+        Path(args.output).write_bytes(contents.tflite())
+        _say(args, {"model": args.output}, f"{args.output}: the network as TensorFlow Lite runs it")
+    else:
+        tensors = contents.tensors()
+        np.savez_compressed(args.output, **tensors)
+        _say(args, {"tensors": len(tensors), "file": args.output}, f"{args.output}: {len(tensors)} arrays")
+
+
+def do_info(args):
+    from .contents import Contents
+
+    c = Contents(args.package)
+    memory = c.notes["memory"]
+    _say(args, {"name": c.name, "labels": c.labels, **memory, "notes": {k: c.notes[k] for k in c.notes if k not in
+                ("graph", "activations", "trained", "memory")}},
+         f"{c.name}: labels {', '.join(c.labels) or '(none)'}; arena {memory['arena_bytes']}, state {memory['state_bytes']}")
+
+
+def do_simulate(args):
+    from . import running
+
+    with _progress(args, "simulate") as step:
+        result = running.simulate(args.package, args.board, args.kernels, args.steps, args.seed, args.data, step)
+    _say(args, result, "\n".join(f"{k}: {v}" for k, v in result.items() if k != "losses"))
+
+
+def do_train(args):
+    from . import running
+
+    lines = running.Lines(args.json)
+    return running.train(args.package, args.data, val=args.val, board=args.port or args.board, kernels=args.kernels,
+                         epochs=args.epochs, seed=args.seed, resume=args.resume, save_every=args.save_every,
+                         logdir=args.logdir, out=lines)
+
+
+def do_pull(args):
+    from . import running
+
+    with _progress(args, "pull") as step:
+        size = running.pull(args.package, args.port or args.board, args.output, step)
+    _say(args, {"model": args.output, "bytes": size}, f"{args.output}: the tuned network, {size} bytes")
+
+
+def do_deploy(args):
+    from . import deploy
+
+    with _progress(args, "deploy") as step:
+        result = deploy.deploy(_port(args), args.package, step)
+    _say(args, result or {}, f"{args.package} is on the board: import trimtab; net = trimtab.load({Path(args.package).name!r})")
+
+
+def do_flash(args):
+    from . import flash
+
+    result = flash.flash(args.port, args.board, args.uf2, args.volume)
+    _say(args, {"flashed": str(result)}, "the board runs trimtab's firmware: import trimtab")
+
+
+# -- grammars
+
+
+def _model(p):
+    p.add_argument("model", help="an int8 .tflite file, or a .keras or .h5 model with --samples")
+    p.add_argument("--policy", default="last", help="last, bias, full, or plan:FILE.json (default last)")
+    p.add_argument("--labels", help="names of the classes of a new head, with commas")
+    p.add_argument("--classes", type=int, default=0, help="number of classes of a new head without names")
+    p.add_argument("--loss", choices=("softmax", "mse"), default="softmax")
+    p.add_argument("--lr", type=float, help="learning rate of one sample (default 0.001)")
+    p.add_argument("--accumulate", type=int, default=1, metavar="N", help="samples for each update")
+    p.add_argument("--residual", type=int, choices=(8, 4, 0), default=8, help="fraction bits kept beside int8 weights")
+    p.add_argument("--ram", help="refuse a plan whose arena and state need more, for instance 96k")
+    p.add_argument("--pixels", metavar="LOW,HIGH", help="real values of raw 0 and 255 (default: the input's whole range)")
+    p.add_argument("--samples", help=".npz with x: what a Keras model is quantized with")
+
+
+def argparse_compile(p):
+    _model(p)
+    p.add_argument("-o", "--output", required=True, help="the package, .ttp")
+
+
+def argparse_plan(p):
+    _model(p)
+
+
+def argparse_verify(p):
+    p.add_argument("model", help="an int8 .tflite file")
+    p.add_argument("-n", type=int, default=200, help="inputs to try (default 200)")
+    p.add_argument("--kernels", choices=("c", "plain"), default="c")
+
+
+def argparse_export(p):
+    p.add_argument("package")
+    p.add_argument("-o", "--output", required=True, help="tensors.npz, or model.tflite")
+    p.add_argument("--state", help="a saved state (.s0 or .s1) to put in")
+
+
+def argparse_info(p):
+    p.add_argument("package")
+
+
+def _boards(p, default="sim"):
+    p.add_argument("--board", default=default, help="sim, unix, pico (emulated), or a port")
+    p.add_argument("--kernels", choices=("c", "plain"), default="c")
+
+
+def argparse_simulate(p):
+    p.add_argument("package")
+    _boards(p)
+    p.add_argument("--steps", type=int, default=50)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--data", help=".npz or a folder of class folders; without it, noise made from the seed")
+
+
+def argparse_train(p):
+    p.add_argument("package")
+    p.add_argument("--data", required=True, help=".npz with x and y, or a folder with one folder of images for each class")
+    p.add_argument("--val", help="samples to evaluate before and after, in the same form")
+    _boards(p)
+    p.add_argument("--port", help="serial port of a board")
+    p.add_argument("--epochs", type=int, default=1)
+    p.add_argument("--seed", type=int, default=0, help="of the order of samples")
+    p.add_argument("--resume", action="store_true", help="go on with a run that was cut")
+    p.add_argument("--save-every", type=int, default=0, metavar="N", help="save on the board every N steps")
+    p.add_argument("--logdir", help="write TensorBoard logs there")
+
+
+def argparse_pull(p):
+    p.add_argument("package")
+    _boards(p)
+    p.add_argument("--port", help="serial port of a board")
+    p.add_argument("-o", "--output", required=True, help="the tuned model, .tflite")
+
+
+def argparse_deploy(p):
+    p.add_argument("package")
+    p.add_argument("--port", help="serial port of the board (default: the only one)")
+
+
+def argparse_flash(p):
+    p.add_argument("--board", default="rpi_pico")
+    p.add_argument("--port", help="serial port of the board; without it the board must be in its boot mode")
+    p.add_argument("--uf2", help="firmware to flash (default: built from the sources)")
+    p.add_argument("--volume", help="folder where the boot volume is mounted")
+
+
+VERBS = {
+    "compile": (do_compile, argparse_compile, "make a package from a model"),
+    "plan": (do_plan, argparse_plan, "what would be trained, and what it costs"),
+    "verify": (do_verify, argparse_verify, "compare our kernels with TensorFlow Lite's, bit for bit"),
+    "info": (do_info, argparse_info, "what a package holds"),
+    "export": (do_export, argparse_export, "every tensor of a package as .npz, or the model as .tflite"),
+    "simulate": (do_simulate, argparse_simulate, "train some steps on an emulated board"),
+    "flash": (do_flash, argparse_flash, "put trimtab's firmware on a board"),
+    "deploy": (do_deploy, argparse_deploy, "copy library, kernels and package to a board"),
+    "train": (do_train, argparse_train, "stream samples to a board that trains on them"),
+    "pull": (do_pull, argparse_pull, "bring the tuned weights home as .tflite"),
+}
+
+
+# -- shared by verbs
+
+
+def _read_model(args):
+    if args.model.endswith((".keras", ".h5")):
+        import numpy as np
+
+        from . import import_keras, import_tflite
+
+        if not args.samples:
+            raise UsageError("a Keras model is quantized with samples: give --samples FILE.npz")
+        return import_tflite.read(import_keras.quantize(args.model, np.load(args.samples)["x"]))
+    from . import import_tflite
+
+    return import_tflite.read(args.model)
+
+
+def _plan_options(args):
+    return dict(policy=args.policy, labels=tuple(args.labels.split(",")) if args.labels else (), classes=args.classes,
+                loss=args.loss, rate=args.lr, accumulate=args.accumulate, residual=args.residual, pixels=_pixels(args.pixels))
+
+
+def _pixels(text):
+    if not text:
+        return None
+    try:
+        low, high = (float(v) for v in text.split(","))
+    except ValueError:
+        raise UsageError(f"--pixels {text} is not LOW,HIGH: write for instance --pixels 0,1")
+    return low, high
+
+
+def _check_ram(made, text):
+    """Arena and state are one block each; do they fit into the blocks that the board has?"""
+    blocks = [_size(word, text) for word in text.split(",")]
+    need = (made.placement.size, made.program_state_bytes)
+    for places in itertools.product(range(len(blocks)), repeat=2):
+        left = list(blocks)
+        for size, place in zip(need, places):
+            left[place] -= size
+        if min(left) >= 0:
+            return
+    raise UsageError(f"the plan needs {need[0]} bytes of arena and {need[1]} of state, --ram {text} has no room for them: "
+                     "train fewer layers or channels")
+
+
+def _size(word, text):
+    try:
+        return int(float(word.rstrip("kK")) * (1024 if word[-1:] in "kK" else 1))
+    except ValueError:
+        raise UsageError(f"--ram {text} is not a size: write for instance --ram 96k, or 100k,70k for two blocks")
+
+
+def _port(args):
+    if args.port:
+        return args.port
+    from serial.tools.list_ports import comports
+
+    found = [p.device for p in comports() if p.vid]
+    if len(found) != 1:
+        raise UsageError(f"there are {len(found)} boards on this machine's ports: name one with --port")
+    return found[0]
+
+
+class _progress:
+    """A line of progress with speed and time left; nothing with --json."""
+
+    def __init__(self, args, what):
+        self.what = what
+        self.bar = None
+        if not args.json:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                                transient=True)
+
+    def __enter__(self):
+        if not self.bar:
+            return lambda done, total: None
+        self.bar.start()
+        task = self.bar.add_task(self.what, total=None)
+        return lambda done, total: self.bar.update(task, completed=done, total=total)
+
+    def __exit__(self, *_):
+        if self.bar:
+            self.bar.stop()
+
+
+def _say(args, data, text):
+    print(json.dumps(data) if args.json else text)
+
+
+def _errors():
+    """The exceptions whose message is meant for the user."""
+    from .boards import BoardError
+    from .client import BoardError as Refused
+    from .data import DataError
+    from .toolchain import ToolchainError
+    from .transport import LinkError
+
+    return (UsageError, ModelError, PackageError, BoardError, Refused, DataError, ToolchainError, LinkError)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="trimtab", description="Train neural networks on microcontrollers, from Python.")
+    parser.add_argument("--version", action="version", version=f"trimtab {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (_, grammar, help_text) in VERBS.items():
+        p = verbs.add_parser(name, help=help_text, description=help_text)
+        grammar(p)
+        p.add_argument("--json", action="store_true", help="machine-readable output")
+    args = parser.parse_args(argv)
+    try:
+        return VERBS[args.verb][0](args) or 0
+    except KeyboardInterrupt:
+        print("trimtab: stopped", file=sys.stderr)
+        return 130
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"trimtab: {name}{error.strerror or error}: check the name and the permissions", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"trimtab: {error}", file=sys.stderr)
+        return 1
+    except _errors() as error:
+        print(f"trimtab: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

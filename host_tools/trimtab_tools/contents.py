@@ -1,0 +1,121 @@
+"""What a package holds, for the host: its graph, every tensor by name, the trained state put back into the model."""
+
+import base64
+import json
+import zlib
+
+import numpy as np
+from trimtab.format import OFFSET_MASK
+from trimtab.package import Package, PackageError
+
+from . import export_tflite
+from .ir import Graph, ModelError, Op, Tensor
+
+
+class Contents:
+    """A package from a path or from bytes. The state is what the package brings unless one is given (as saved)."""
+
+    def __init__(self, source, state=None):
+        self.package = Package(str(source) if not isinstance(source, (bytes, bytearray, memoryview)) else source)
+        self.notes = _notes(self.package)
+        self.const = bytes(self.package.section("const"))
+        self.state = self._pieces(self._initial() if state is None else state)
+        self.labels = self.package.labels()[1:]
+        self.name = self.package.labels()[0]
+
+    def _initial(self):
+        image = bytes(self.package.section("state"))
+        return b"".join(image[at : at + size] for at, size in self.package.segments())
+
+    def _pieces(self, data):
+        """{name: array} of the state in the order of a save."""
+        pieces, at = {}, 0
+        for about in self.notes["trained"]:
+            pieces[about["name"]] = np.frombuffer(data, np.dtype(about["dtype"]).newbyteorder("<"),
+                                                  about["bytes"] // np.dtype(about["dtype"]).itemsize, at)
+            at += about["bytes"]
+        if at != len(data):
+            raise PackageError(f"the state has {len(data)} bytes, the package's has {at}: pull from the board that runs it")
+        return pieces
+
+    def graph(self):
+        """The int8 graph up to the head, its tuned weights and biases in place."""
+        tensors = {}
+        tuned = {about["tensor"]: about for about in self.notes["trained"] if "tensor" in about}
+        for row in self.notes["graph"]["tensors"]:
+            scale = np.frombuffer(base64.b64decode(row["scale"]), "<f8") if "scale" in row else None
+            data = self._constant(row, tuned.get(row["name"])) if "const" in row else None
+            tensors[row["name"]] = Tensor(row["name"], tuple(row["shape"]), row["dtype"], scale, row["zero"], data)
+        ops = [Op(o["kind"], o["name"], tuple(o["inputs"]), tuple(o["outputs"]), _attrs(o["attrs"]))
+               for o in self.notes["graph"]["ops"]]
+        return Graph(tensors, tuple(ops), tuple(self.notes["graph"]["inputs"]), tuple(self.notes["graph"]["outputs"]))
+
+    def _constant(self, row, about):
+        shape, dtype = tuple(row["shape"]), np.dtype(row["dtype"]).newbyteorder("<")
+        count = int(np.prod(shape))
+        if row["const"] is None:
+            data = np.zeros(shape, dtype)
+        else:
+            data = np.frombuffer(self.const, dtype, count, row["const"] & OFFSET_MASK).reshape(shape).copy()
+        if about and about["role"] == "weights":
+            data[..., about["channels"]] = self.state[about["name"]].reshape(*shape[:-1], -1)
+        elif about:
+            data = self.state[about["name"]].reshape(shape)
+        return data.astype(row["dtype"])
+
+    def head(self):
+        """The 16-bit head as export wants it: features, W / 4096 and b / 65536; None without one."""
+        if "head" not in self.notes:
+            return None
+        classes = self.notes["head"]["classes"]
+        return {"features": self.notes["head"]["features"], "labels": self.labels,
+                "weights": self.state["head.weights"].reshape(classes, -1), "bias": self.state["head.bias"]}
+
+    def tensors(self):
+        """{name: array} for an .npz: each layer tensor as `layer|tensor`, with `.scale` and `.zero_point` beside it."""
+        graph, found = self.graph(), {}
+        for op in graph.ops:
+            for name in (*op.inputs, *op.outputs):
+                if name:
+                    t = graph[name]
+                    key = f"{op.name}|{name}"
+                    found[key] = t.data if t.constant else np.zeros((0, *t.shape), np.int8)
+                    if t.scale is not None:
+                        found[key + ".scale"] = t.scale
+                    found[key + ".zero_point"] = np.int32(t.zero_point)
+        for name, piece in self.state.items():
+            found[f"state|{name}"] = piece
+        return found
+
+    def tflite(self):
+        """The tuned network as a .tflite file."""
+        model = export_tflite.write(self.graph(), self.name)
+        head = self.head()
+        return export_tflite.export(model, {}, head) if head else model
+
+
+def _notes(package):
+    data = package.section("plan")
+    try:
+        return json.loads(zlib.decompress(bytes(data)))
+    except (zlib.error, ValueError):
+        raise PackageError("the package's plan section cannot be read: compile the model again")
+
+
+def _attrs(attrs):
+    """JSON has no tuples."""
+    def tuples(v):
+        return tuple(tuples(i) for i in v) if isinstance(v, list) else v
+
+    return {k: tuples(v) for k, v in attrs.items()}
+
+
+def open_state(path):
+    """The state in a slot file that a board or `sim` saved, as bytes in the order of a save."""
+    from trimtab.store import CRC_BYTES, HEADER_BYTES
+
+    with open(path, "rb") as f:
+        data = f.read()
+    if data[:4] != b"TTS1":
+        raise ModelError(f"{path} is not a saved state: name a .s0 or .s1 file")
+    return data[HEADER_BYTES + CRC_BYTES :]
