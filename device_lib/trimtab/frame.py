@@ -28,7 +28,7 @@ def framed(n):
 
 
 def encode(payload):
-    """One frame, its closing zero included."""
+    """One frame, its closing zero included, of a payload of at least one byte."""
     if len(payload) > PAYLOAD_MAX:
         raise ValueError("a frame holds %d bytes, not %d: send it in parts" % (PAYLOAD_MAX, len(payload)))
     data = bytes(payload) + struct.pack("<I", crc32(payload))
@@ -107,7 +107,7 @@ class Reader:
         if held == 0:
             return None  # zeros in a row are allowed: they wake a reader that lost its place
         end = uncobs(self.view, held) - CRC_BYTES if held > 0 else 0
-        if end < 1 or crc32(self.view[1:end]) != struct.unpack_from("<I", self.view, end)[0]:
+        if end < 2 or crc32(self.view[1:end]) != struct.unpack_from("<I", self.view, end)[0]:
             self.damaged += 1
             return None
         return self.view[1:end]

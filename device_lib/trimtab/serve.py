@@ -118,11 +118,10 @@ class PipePort:
 PORTS = {"micropython": ReplPort, "circuitpython": UsbPort, "cpython": PipePort}
 
 
-def describe(net, boot):
+def describe(net):
     """What the host learns of this board when it says hello."""
     return {
         "name": net.name,
-        "boot": boot,
         "step": net.step,
         "saved": net.saved_step,
         "total": net.total,
@@ -161,11 +160,9 @@ class Server:
         about = event[2]
         try:
             work(*event[1:])
-        except MemoryError as error:
+        except Exception as error:  # the host shall read it; the board goes on serving
             gc.collect()
-            self.board.fail(event[0], about, str(error) or "the board ran out of memory: reset it and try again")
-        except (ValueError, OSError, RuntimeError) as error:
-            self.board.fail(event[0], about, str(error))
+            self.board.fail(event[0], about, str(error) or "%s on the board" % type(error).__name__)
         return False
 
     def sample(self, kind, seq, label):
@@ -249,9 +246,8 @@ def interrupted(reader, silent):
 def serve(net, port=None):
     """Train, evaluate and save as the host says, until it says bye, its end closes or someone types Ctrl-C twice."""
     credit, fragment = LINES.get(sys.platform, CAREFUL)
-    boot = ticks_us()
     port = port or PORTS[sys.implementation.name]()
-    board = Board(lambda: describe(net, boot), (net.input_view, target(net)), credit, fragment)
+    board = Board(lambda: describe(net), (net.input_view, target(net)), credit, fragment)
     server = Server(net, board)
     try:
         port.write(b"\0")  # the host waits for it: from here on the line carries frames

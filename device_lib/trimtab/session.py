@@ -139,6 +139,7 @@ class Board(Session):
         self.credit = credit
         self.fragment = fragment
         self.nonce = None
+        self.boot = None  # nonce of the first hello: tells the host whether this board lived through
         self.since = 0  # when the last byte came
         self.waiting = False  # bytes came since then
         self._open(0)
@@ -243,10 +244,11 @@ class Board(Session):
         if self.state == "closed" or nonce != self.nonce:
             self._open(known["step"])
             self.nonce = nonce
+            self.boot = self.boot or nonce
             self.state = "ready"
         self.sid = sid
         self.number = number
-        known.update(nonce=nonce, credit=self.credit, fragment=self.fragment)
+        known.update(nonce=nonce, boot=self.boot, credit=self.credit, fragment=self.fragment)
         self.send("info", *[known[key] for key in INFO], tail=known["name"].encode()[:64])
 
     def _request(self, name, fields):

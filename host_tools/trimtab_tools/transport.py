@@ -62,6 +62,13 @@ class Process:
         except OSError as error:
             raise LinkError(f"{command[0]} cannot be started: build or install it ({error})") from error
 
+    @classmethod
+    def around(cls, process):
+        """A line to a process that someone else started (with pipes) and will end."""
+        line = cls.__new__(cls)
+        line.command, line.process, line.close = process.args, process, lambda: None
+        return line
+
     def read(self, n, timeout_ms):
         out = self.process.stdout
         if not select.select([out], [], [], timeout_ms / 1000)[0]:
@@ -74,7 +81,7 @@ class Process:
     def write(self, data):
         try:
             while data:
-                data = data[self.process.stdin.write(data) :]
+                data = data[os.write(self.process.stdin.fileno(), data) :]
         except OSError as error:
             raise LinkError(f"{self.command[0]} takes no data any more: see its messages above") from error
 
