@@ -85,7 +85,8 @@ def _convert(tf, model, shape, samples):
 
     with _marked_names(model):
         function = network.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    with _quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -192,6 +192,7 @@ class _Reader:
         x, y = self.file.inputs[0], self.file.outputs[0]
         ops, x, input_dtype = self._strip_input(ops, x)
         ops, y, output_dtype = self._strip_output(ops, y)
+        self.layer = self.names[x]
         self._activation(x)
         layers = [self._convert(op, name) for op, name in zip(ops, self._layer_names(ops))]
         self._activation(y)
