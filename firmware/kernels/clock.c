@@ -1,0 +1,34 @@
+// The clock of training: the rate of a step, and the count of steps.
+#include "kernels.h"
+
+// 64 entries of a cosine from the first rate to 0 over `total` steps; without a total, the first.
+int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off) {
+    RECORD(begin_step);
+    int32_t *lr = at(mem, r->lr);
+    const uint32_t *clock = at(mem, r->clock); // step, total
+    const int16_t *cosine = at(mem, r->cosine); // Q15
+    uint32_t step = clock[0], total = clock[1];
+    lr[0] = r->rate;
+    lr[1] = r->rate_shift;
+    if (total) {
+        for (; total >> 26; total >>= 1) { // so that 64 steps stay in 32 bits
+            step >>= 1;
+        }
+        int32_t v = mul32(r->rate, cosine[step < total ? step * 64 / total : 63]); // 8 bits times Q15
+        int32_t s = max32(bit_length((uint32_t)v) - 8, 0);
+        lr[0] = rsh(v, s);
+        lr[1] += 15 - s;
+        if (lr[0] == 256) {
+            lr[0] = 128;
+            lr[1]--;
+        }
+    }
+    return 0;
+}
+
+int32_t trimtab_end_step(uint8_t *const *mem, uint32_t off) {
+    RECORD(end_step);
+    uint32_t *clock = at(mem, r->clock);
+    clock[0]++;
+    return 0;
+}

@@ -1,0 +1,130 @@
+// Operators that treat each element alone: add, windows (pad, concat), tables, requantize; and softmax.
+#include "kernels.h"
+
+// Both inputs to a common scale with 20 more bits, summed (below 2^29), scaled to the output.
+int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(add_fwd);
+    const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
+    const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
+    for (int32_t i = 0; i < r->n; i++) {
+        int32_t a = requant((x[i] - r->zx) * (1 << 20), r->mult, r->shift);
+        int32_t b = requant((x2[i] - r->zx2) * (1 << 20), r->mult2, r->shift2);
+        put(&out, i, requant(add32(a, b), r->mult_y, r->shift_y));
+    }
+    return 0;
+}
+
+// Error of one input of add (m from the scales), pad or concat (m = 128): a window of gy times m / 128.
+int32_t trimtab_scale_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(scale_dx);
+    const int8_t *gy = at(mem, r->gy);
+    int32_t *row = at(mem, r->row);
+    struct error e;
+    trimtab_error_open(&e, mem, &r->error_out, add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + 7));
+    for (int32_t iy = 0; iy < r->ih; iy++) {
+        for (int32_t ix = 0; ix < r->iw; ix++) {
+            const int8_t *g = gy + ((iy + r->top) * r->yw + ix + r->left) * r->yc + r->first;
+            for (int32_t i = 0; i < r->ic; i++) {
+                row[i] = rsh(g[i] * r->m, 7);
+            }
+            trimtab_error_row(&e, (iy * r->iw + ix) * r->ic, row, r->ic);
+        }
+    }
+    trimtab_error_close(&e);
+    return 0;
+}
+
+// x into a window of y: pad (fill is the zero point) and concat (fill 256: leave the rest).
+int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(copy_fwd);
+    int8_t *y = at(mem, r->y);
+    const int8_t *x = at(mem, r->x);
+    if (r->fill != 256) {
+        for (int32_t i = 0; i < r->yh * r->yw * r->yc; i++) {
+            y[i] = (int8_t)r->fill;
+        }
+    }
+    for (int32_t iy = 0; iy < r->ih; iy++) {
+        for (int32_t ix = 0; ix < r->iw; ix++) {
+            int8_t *p = y + ((iy + r->top) * r->yw + ix + r->left) * r->yc + r->first;
+            for (int32_t i = 0; i < r->ic; i++) {
+                p[i] = *x++;
+            }
+        }
+    }
+    return 0;
+}
+
+// Any function of one int8: relu, relu6, hard swish, logistic, the input map.
+int32_t trimtab_lut_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(lut_fwd);
+    int8_t *y = at(mem, r->y);
+    const int8_t *x = at(mem, r->x), *table = (const int8_t *)at(mem, r->table) + 128;
+    for (int32_t i = 0; i < r->n; i++) {
+        y[i] = table[x[i]];
+    }
+    return 0;
+}
+
+// gy times the slope at x, in 1/128 of 2^m_exp.
+int32_t trimtab_lut_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(lut_dx);
+    const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x);
+    const int16_t *slope = (const int16_t *)at(mem, r->slope) + 128;
+    int32_t *row = at(mem, r->row);
+    struct error e;
+    trimtab_error_open(&e, mem, &r->error_out, add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + 7));
+    for (int32_t p = 0; p < r->ih * r->iw * r->ic; p += r->ic) {
+        for (int32_t i = 0; i < r->ic; i++) {
+            row[i] = rsh(gy[p + i] * slope[x[p + i]], 7);
+        }
+        trimtab_error_row(&e, p, row, r->ic);
+    }
+    trimtab_error_close(&e);
+    return 0;
+}
+
+int32_t trimtab_requantize_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(requantize_fwd);
+    const int8_t *x = at(mem, r->x);
+    const struct output out = output(mem, r->y, r->mask, -128, 127, r->zy);
+    for (int32_t i = 0; i < r->n; i++) {
+        put(&out, i, requant(x[i] - r->zx, r->mult, r->shift));
+    }
+    return 0;
+}
+
+// 1 / (2 * half) in Q31, for half in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29.
+static int32_t inverse(int32_t half) {
+    int32_t z = add32(1515870810, high31(half, -1010580540));
+    for (int32_t i = 0; i < 3; i++) {
+        z = add32(z, shifted(high31(z, (1 << 29) - high31(half, z)), -2, INT32_MAX));
+    }
+    return shifted(z, -1, INT32_MAX);
+}
+
+// The table holds exp of (i - 255) steps of x in Q31. The sum is Q19, at least 1, and for 4,095 terms below 2^31.
+int32_t trimtab_softmax_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(softmax_fwd);
+    int8_t *y = at(mem, r->y);
+    const int8_t *x = at(mem, r->x);
+    const int32_t *table = at(mem, r->table);
+    for (int32_t row = 0; row < r->rows; row++, x += r->n, y += r->n) {
+        int32_t top = -128;
+        for (int32_t i = 0; i < r->n; i++) {
+            top = max32(top, x[i]);
+        }
+        const int32_t *exps = table + 255 - top;
+        uint32_t total = 0;
+        for (int32_t i = 0; i < r->n; i++) {
+            total += (uint32_t)rsh_away(exps[x[i]], 12);
+        }
+        total += !total;
+        int32_t up = 32 - bit_length(total);
+        int32_t scale = inverse((int32_t)(total << up >> 1));
+        for (int32_t i = 0; i < r->n; i++) {
+            y[i] = (int8_t)clamp(rsh_away(high31(scale, exps[x[i]]), 35 - up) - 128, -128, 127);
+        }
+    }
+    return 0;
+}

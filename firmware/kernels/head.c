@@ -1,0 +1,164 @@
+// The head (a dense layer of int16 weights) and the losses.
+#include "kernels.h"
+
+// logits = sum w * (x - zx) + bias in units of s_x / 4096; the host limits w so that the sum stays in 32 bits.
+// Returns the class.
+int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(head_fwd);
+    int32_t *logits = at(mem, r->logits);
+    const int8_t *x = at(mem, r->x);
+    const int16_t *w = at(mem, r->w); // (n, f)
+    const int32_t *bias = at(mem, r->bias);
+    int32_t best = 0;
+    for (int32_t k = 0; k < r->n; k++) {
+        int32_t sum = 0;
+        for (int32_t i = 0; i < r->f; i++) {
+            sum = mac(sum, *w++, x[i] - r->zx);
+        }
+        logits[k] = add_saturated(multiply_saturated(bias[k], r->bias_mul, r->bias_shift), sum);
+        if (logits[k] > logits[best]) {
+            best = k;
+        }
+    }
+    return best;
+}
+
+// -1024 ln(p / 2^15): octaves times 709.78, less the table at the mantissa's upper 7 bits.
+static int32_t minus_ln(uint32_t p, const int16_t *table) {
+    int32_t octaves = 0;
+    if (!p) {
+        return 11357; // ln 65536: half of the smallest probability
+    }
+    for (; p < 32768; p <<= 1) {
+        octaves++;
+    }
+    return max32(0, ((octaves * 45426 + 32) >> 6) - table[(p >> 8) - 128]);
+}
+
+// Logits become p - y in Q15 by a table of exp(-i/16); returns the loss in 1/1024 nat.
+int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
+    RECORD(softmax_loss);
+    int32_t *logits = at(mem, r->logits);
+    const uint16_t *exps = at(mem, r->exp_table);
+    int32_t label = *(const int32_t *)at(mem, r->label), top = logits[0], loss = 0;
+    for (int32_t k = 1; k < r->n; k++) {
+        top = max32(top, logits[k]);
+    }
+    uint32_t total = 0; // at most 65535 each, so p <= 2^15 whatever the table holds
+    for (int32_t k = 0; k < r->n; k++) {
+        uint32_t d = rsh_unsigned((uint32_t)top - (uint32_t)logits[k], r->pre);
+        int32_t i = rsh((int32_t)(d < 32767 ? d : 32767) * r->mul, r->shift);
+        logits[k] = i >= 0 && i < 256 ? exps[i] : 0;
+        total += (uint32_t)logits[k];
+    }
+    total += !total;
+    for (int32_t k = 0; k < r->n; k++) {
+        uint32_t p = (((uint32_t)logits[k] << 15) + (total >> 1)) / total;
+        logits[k] = (int32_t)p;
+        if (k == label) {
+            loss = minus_ln(p, at(mem, r->ln_table));
+            logits[k] -= 32768;
+        }
+    }
+    return loss;
+}
+
+// The largest magnitude of n sums.
+static uint32_t largest(const int32_t *sums, int32_t n) {
+    uint32_t most = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (magnitude(sums[i]) > most) {
+            most = magnitude(sums[i]);
+        }
+    }
+    return most;
+}
+
+// sums = sum over classes of (w / 2) * err; |.| <= 2^30 since sum |err| <= 2^16. The sample's exponents hang on it.
+// Returns 0 where there is nothing to learn.
+int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(head_dx);
+    int8_t *g = at(mem, r->g);
+    const int32_t *err = at(mem, r->err);
+    const int16_t *w = at(mem, r->w); // (n, f)
+    const uint8_t *mask = at(mem, r->mask);
+    int32_t *sums = at(mem, r->sums);
+    for (int32_t i = 0; i < r->f; i++) {
+        sums[i] = 0;
+        for (int32_t k = 0; k < r->n && (!mask || mask_bit(mask, i)); k++) {
+            sums[i] = mac(sums[i], w[k * r->f + i] >> 1, err[k]);
+        }
+    }
+    uint32_t top = largest(sums, r->f);
+    if (!top) {
+        return 0;
+    }
+    int32_t pre = max32(bit_length(top) - 22, 0);
+    for (int32_t i = 0; i < r->f; i++) {
+        sums[i] = mul32(rsh(sums[i], pre), r->scale); // scale has 8 bits: below 2^31
+    }
+    top = largest(sums, r->f);
+    int32_t s = int8_shift(top);
+    for (int32_t i = 0; i < r->f; i++) {
+        g[i] = (int8_t)shifted(sums[i], s, 127);
+    }
+    *(int32_t *)at(mem, r->exp) = pre + r->scale_exp - 26 + s;
+    *(int32_t *)at(mem, r->head_exp) = pre + r->scale_exp - 26 + bit_length(top);
+    return 1;
+}
+
+int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
+    RECORD(head_dw);
+    int16_t *w = at(mem, r->w); // (n, f)
+    int16_t *acc = at(mem, r->acc);
+    int32_t *bias = at(mem, r->bias), *acc_bias = at(mem, r->acc_bias);
+    const int32_t *err = at(mem, r->err), *lr = at(mem, r->lr);
+    const int8_t *x = at(mem, r->x);
+    int32_t m = min32(127, rsh(mul32(r->u, lr[0]), 8)); // |err * x| < 2^23, times 7 bits: below 2^30
+    int32_t s = add32(r->u_shift + 7, lr[1]);
+    for (int32_t k = 0, j = 0; k < r->n; k++) {
+        for (int32_t i = 0; i < r->f; i++, j++) {
+            int32_t delta = shifted(mul32(mul32(err[k], x[i] - r->zx), m), s, r->limit);
+            if (acc) {
+                move_sum(acc + j, delta);
+            } else {
+                w[j] = (int16_t)clamp(w[j] - delta, -r->limit, r->limit);
+            }
+        }
+        int32_t delta = rsh(mul32(err[k], lr[0]), sub32(lr[1], 1));
+        if (acc_bias) {
+            move_bias(acc_bias + k, sub32(0, delta));
+        } else {
+            move_bias(bias + k, delta);
+        }
+    }
+    return 0;
+}
+
+// Mean squared error in squared steps of the output's int8; at most 65,025 each.
+int32_t trimtab_mse_loss(uint8_t *const *mem, uint32_t off) {
+    RECORD(mse_loss);
+    const int8_t *y = at(mem, r->y), *target = at(mem, r->target);
+    uint32_t total = 0;
+    for (int32_t i = 0; i < r->n; i++) {
+        int32_t d = y[i] - target[i];
+        total += (uint32_t)(d * d);
+    }
+    return (int32_t)((total + (uint32_t)r->n / 2) / (uint32_t)r->n);
+}
+
+int32_t trimtab_mse_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(mse_dx);
+    int8_t *g = at(mem, r->g);
+    const int8_t *y = at(mem, r->y), *target = at(mem, r->target);
+    const uint8_t *mask = at(mem, r->mask);
+    uint32_t top = 0;
+    for (int32_t i = 0; i < r->n; i++) {
+        int32_t v = mask && !mask_bit(mask, i) ? 0 : clamp(y[i] - target[i], -127, 127);
+        g[i] = (int8_t)v;
+        top = magnitude(v) > top ? magnitude(v) : top;
+    }
+    *(int32_t *)at(mem, r->exp) = r->scale_exp;
+    *(int32_t *)at(mem, r->head_exp) = r->scale_exp + bit_length(top);
+    return (int32_t)top;
+}

@@ -1,0 +1,140 @@
+// What the kernels share: references into memory, kernel taps, error tensors, updates.
+// A kernel gets the four memory spaces and the offset of its record; it allocates nothing, keeps nothing, cannot fail.
+#ifndef TRIMTAB_KERNELS_H
+#define TRIMTAB_KERNELS_H
+
+#include "fixed.h"
+#include "records.h"
+
+// What a reference points at; null where it is absent.
+static inline void *at(uint8_t *const *mem, int32_t ref) {
+    return ref < 0 ? 0 : mem[ref >> TRIMTAB_SPACE_SHIFT] + (ref & ((1 << TRIMTAB_SPACE_SHIFT) - 1));
+}
+
+// The record at off, as a structure of its kind.
+#define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_STEPS] + off)
+
+static inline int32_t mask_bit(const uint8_t *mask, int32_t i) {
+    return mask[i >> 3] >> (i & 7) & 1;
+}
+
+// -- outputs of forward kernels
+
+struct output {
+    int8_t *y;
+    uint8_t *mask; // one bit per output: it was not clamped; or null
+    int32_t lo, hi, zero; // clamp before the zero point is added
+};
+
+static inline struct output output(uint8_t *const *mem, int32_t y, int32_t mask, int32_t lo, int32_t hi, int32_t zero) {
+    return (struct output) { at(mem, y), at(mem, mask), lo - zero, hi - zero, zero };
+}
+
+static inline void put(const struct output *out, int32_t i, int32_t v) {
+    int32_t clamped = clamp(v, out->lo, out->hi);
+    out->y[i] = (int8_t)(clamped + out->zero);
+    if (out->mask) {
+        uint8_t *byte = out->mask + (i >> 3);
+        int32_t bit = 1 << (i & 7);
+        *byte = (uint8_t)(v == clamped ? *byte | bit : *byte & ~bit);
+    }
+}
+
+// -- taps: which positions of a kernel meet the input, along one axis
+
+struct taps {
+    int32_t first, end; // kernel positions; empty where end <= first
+    int32_t origin; // input index of kernel position 0
+};
+
+// Seen from output o.
+static inline struct taps taps(int32_t o, int32_t stride, int32_t pad, int32_t size, int32_t k) {
+    int32_t origin = o * stride - pad;
+    return (struct taps) { max32(-origin, 0), min32(size - origin, k), origin };
+}
+
+static inline int32_t tap_count(struct taps t) {
+    return max32(t.end - t.first, 0);
+}
+
+// Seen from input i: kernel positions first, first + stride, ... with outputs o, o - 1, ..., as long as both are in range.
+struct back_taps {
+    int32_t first, o;
+};
+
+static inline struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad, int32_t size) {
+    int32_t o = (i + pad) / stride, first = i + pad - o * stride, beyond = max32(o - size + 1, 0);
+    return (struct back_taps) { first + beyond * stride, o - beyond };
+}
+
+// Seen from kernel position t: the outputs first, first + 1, ... (count of them) whose input is in range.
+struct span {
+    int32_t first, count;
+};
+
+static inline struct span span(int32_t t, int32_t stride, int32_t pad, int32_t size, int32_t outputs) {
+    int32_t first = t < pad ? (pad - t + stride - 1) / stride : 0;
+    int32_t last = size - 1 + pad - t;
+    int32_t end = last < 0 ? 0 : min32(last / stride + 1, outputs);
+    return (struct span) { first, max32(end - first, 0) };
+}
+
+// -- one error tensor: addend, producer's mask, tracked shift, int8 (error.c)
+
+struct error {
+    int8_t *g;
+    const uint8_t *mask;
+    const int8_t *add;
+    int16_t *track;
+    int32_t mul; // of the addend, in 1/128
+    int32_t down, up; // shifts of the sum and of the addend to the common exponent
+    int32_t base; // exponent of the sum, relative to the head error
+    int32_t shift; // from the sum to int8
+    uint32_t max;
+};
+
+// exp: the exponent of the sums that come. Writes the exponent of g.
+void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r, int32_t exp);
+// g[start .. start + n) from sums of less than 2^30.
+void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int32_t n);
+// Moves the tracker.
+void trimtab_error_close(const struct error *e);
+
+// The shift that brings a magnitude into 7 bits, after rounding too.
+static inline int32_t int8_shift(uint32_t max) {
+    int32_t s = bit_length(max) - 7;
+    return s > 0 && rsh_unsigned(max, s) > 127 ? s + 1 : s;
+}
+
+// -- updates of a trained plane (update.c)
+
+struct update {
+    int8_t *k;
+    int8_t *r; // residuals, or null
+    int16_t *acc; // accumulator instead of k, or null
+    uint32_t *rng;
+    const uint16_t *u; // QAS multiplier of each channel: mantissa, then 128 + shift in the upper byte
+    int32_t rate, base; // base: the shift but for the channel's part
+    int32_t bits, pre;
+};
+
+void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct trimtab_update *r, int32_t gy_exp);
+// Weight j of the plane, of output channel o, by the gradient sum dw.
+void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw);
+
+// v times a channel's mantissa and the rate's: |rsh(v)| <= 2^22 and the factor has 8 bits, so below 2^30.
+static inline int32_t scaled(int32_t v, int32_t pre, int32_t u, int32_t rate) {
+    return mul32(rsh(v, pre), rsh(mul32(u & 255, rate), 8));
+}
+
+#define BIAS_MAX (1 << 29) // trained biases stay below it, so that sum + bias < 2^31
+
+static inline void move_bias(int32_t *bias, int32_t delta) {
+    *bias = clamp(sub32(clamp(*bias, -BIAS_MAX, BIAS_MAX), delta), -BIAS_MAX, BIAS_MAX);
+}
+
+static inline void move_sum(int16_t *acc, int32_t delta) {
+    *acc = (int16_t)clamp(*acc + delta, -32767, 32767);
+}
+
+#endif

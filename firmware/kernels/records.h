@@ -1,0 +1,486 @@
+// The step records: device_lib/trimtab/format.py as C, written by `python -m trimtab_tools.records_header`.
+#ifndef TRIMTAB_RECORDS_H
+#define TRIMTAB_RECORDS_H
+
+#include <stdint.h>
+
+#define TRIMTAB_ABI 1
+#define TRIMTAB_SPACE_SHIFT 28
+
+enum trimtab_space { TRIMTAB_ARENA, TRIMTAB_STATE, TRIMTAB_CONST, TRIMTAB_STEPS };
+
+enum trimtab_opcode {
+    TRIMTAB_OP_conv_fwd,
+    TRIMTAB_OP_depthwise_fwd,
+    TRIMTAB_OP_add_fwd,
+    TRIMTAB_OP_avg_pool_fwd,
+    TRIMTAB_OP_max_pool_fwd,
+    TRIMTAB_OP_mean_fwd,
+    TRIMTAB_OP_lut_fwd,
+    TRIMTAB_OP_copy_fwd,
+    TRIMTAB_OP_softmax_fwd,
+    TRIMTAB_OP_requantize_fwd,
+    TRIMTAB_OP_head_fwd,
+    TRIMTAB_OP_softmax_loss,
+    TRIMTAB_OP_head_dx,
+    TRIMTAB_OP_head_dw,
+    TRIMTAB_OP_mse_loss,
+    TRIMTAB_OP_mse_dx,
+    TRIMTAB_OP_conv_dx,
+    TRIMTAB_OP_depthwise_dx,
+    TRIMTAB_OP_scale_dx,
+    TRIMTAB_OP_avg_dx,
+    TRIMTAB_OP_max_dx,
+    TRIMTAB_OP_lut_dx,
+    TRIMTAB_OP_conv_dw,
+    TRIMTAB_OP_depthwise_dw,
+    TRIMTAB_OP_bias_dw,
+    TRIMTAB_OP_fold_weights,
+    TRIMTAB_OP_fold_bias,
+    TRIMTAB_OP_fold_head,
+    TRIMTAB_OP_begin_step,
+    TRIMTAB_OP_end_step
+};
+
+struct trimtab_geometry {
+    int32_t ih;
+    int32_t iw;
+    int32_t ic;
+    int32_t oh;
+    int32_t ow;
+    int32_t oc;
+    int32_t kh;
+    int32_t kw;
+    int32_t sh;
+    int32_t sw;
+    int32_t pt;
+    int32_t pl;
+};
+
+struct trimtab_weights {
+    int32_t w; // int8, or NULL
+    int32_t k; // int8, or NULL
+    int32_t kept; // uint16, or NULL
+};
+
+struct trimtab_update {
+    int32_t k; // int8, written
+    int32_t r; // residuals, written, or NULL
+    int32_t acc; // int16, written, or NULL
+    int32_t u; // int16
+    int32_t lr; // int32
+    int32_t rng; // int32, written, or NULL
+    int32_t residual;
+    int32_t pre;
+};
+
+struct trimtab_error_out {
+    int32_t g; // int8, written
+    int32_t mask; // bits, or NULL
+    int32_t add; // int8, or NULL
+    int32_t add_exp; // int32, or NULL
+    int32_t add_mul;
+    int32_t add_shift;
+    int32_t exp; // int32, written
+    int32_t track; // int16, written
+    int32_t head_exp; // int32
+};
+
+struct trimtab_conv_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (oh, ow, oc), written
+    int32_t x; // int8 (ih, iw, ic)
+    struct trimtab_weights weights;
+    int32_t bias; // int32 (oc)
+    int32_t mult; // int32 (oc)
+    int32_t shift; // int8 (oc)
+    int32_t mask; // bits (oh, ow, oc), written, or NULL
+    struct trimtab_geometry geometry;
+    int32_t nk;
+    int32_t zx;
+    int32_t zy;
+    int32_t lo;
+    int32_t hi;
+    int32_t once;
+};
+
+struct trimtab_depthwise_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (oh, ow, oc), written
+    int32_t x; // int8 (ih, iw, ic)
+    struct trimtab_weights weights;
+    int32_t bias; // int32 (oc)
+    int32_t mult; // int32 (oc)
+    int32_t shift; // int8 (oc)
+    int32_t mask; // bits (oh, ow, oc), written, or NULL
+    struct trimtab_geometry geometry;
+    int32_t nk;
+    int32_t zx;
+    int32_t zy;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_add_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n), written
+    int32_t x; // int8 (n)
+    int32_t x2; // int8 (n)
+    int32_t mask; // bits (n), written, or NULL
+    int32_t n;
+    int32_t zx;
+    int32_t zx2;
+    int32_t zy;
+    int32_t mult;
+    int32_t shift;
+    int32_t mult2;
+    int32_t shift2;
+    int32_t mult_y;
+    int32_t shift_y;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_avg_pool_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (oh, ow, ic), written
+    int32_t x; // int8 (ih, iw, ic)
+    struct trimtab_geometry geometry;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_max_pool_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (oh, ow, ic), written
+    int32_t x; // int8 (ih, iw, ic)
+    struct trimtab_geometry geometry;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_mean_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (ic), written
+    int32_t x; // int8 (n, ic)
+    int32_t mask; // bits (ic), written, or NULL
+    int32_t n;
+    int32_t ic;
+    int32_t zx;
+    int32_t zy;
+    int32_t mult;
+    int32_t shift;
+};
+
+struct trimtab_lut_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n), written
+    int32_t x; // int8 (n)
+    int32_t table; // int8 (256)
+    int32_t n;
+};
+
+struct trimtab_copy_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (yh, yw, yc), written
+    int32_t x; // int8 (ih, iw, ic)
+    int32_t ih;
+    int32_t iw;
+    int32_t ic;
+    int32_t yh;
+    int32_t yw;
+    int32_t yc;
+    int32_t top;
+    int32_t left;
+    int32_t first;
+    int32_t fill;
+};
+
+struct trimtab_softmax_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (rows, n), written
+    int32_t x; // int8 (rows, n)
+    int32_t table; // int32 (256)
+    int32_t rows;
+    int32_t n;
+};
+
+struct trimtab_requantize_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n), written
+    int32_t x; // int8 (n)
+    int32_t mask; // bits (n), written, or NULL
+    int32_t n;
+    int32_t zx;
+    int32_t zy;
+    int32_t mult;
+    int32_t shift;
+};
+
+struct trimtab_head_fwd {
+    int32_t opcode;
+    int32_t logits; // int32 (n), written
+    int32_t x; // int8 (f)
+    int32_t w; // int16 (n, f)
+    int32_t bias; // int32 (n)
+    int32_t n;
+    int32_t f;
+    int32_t zx;
+    int32_t bias_mul;
+    int32_t bias_shift;
+};
+
+struct trimtab_softmax_loss {
+    int32_t opcode;
+    int32_t logits; // int32 (n), written
+    int32_t label; // int32 (1)
+    int32_t exp_table; // int16 (256)
+    int32_t ln_table; // int16 (128)
+    int32_t n;
+    int32_t pre;
+    int32_t mul;
+    int32_t shift;
+};
+
+struct trimtab_head_dx {
+    int32_t opcode;
+    int32_t g; // int8 (f), written
+    int32_t err; // int32 (n)
+    int32_t w; // int16 (n, f)
+    int32_t sums; // int32 (f), written
+    int32_t mask; // bits (f), or NULL
+    int32_t exp; // int32 (1), written
+    int32_t head_exp; // int32 (1), written
+    int32_t n;
+    int32_t f;
+    int32_t scale;
+    int32_t scale_exp;
+};
+
+struct trimtab_head_dw {
+    int32_t opcode;
+    int32_t w; // int16 (n, f), written
+    int32_t bias; // int32 (n), written
+    int32_t acc; // int16 (n, f), written, or NULL
+    int32_t acc_bias; // int32 (n), written, or NULL
+    int32_t err; // int32 (n)
+    int32_t x; // int8 (f)
+    int32_t lr; // int32 (2)
+    int32_t n;
+    int32_t f;
+    int32_t zx;
+    int32_t limit;
+    int32_t u;
+    int32_t u_shift;
+};
+
+struct trimtab_mse_loss {
+    int32_t opcode;
+    int32_t y; // int8 (n)
+    int32_t target; // int8 (n)
+    int32_t n;
+};
+
+struct trimtab_mse_dx {
+    int32_t opcode;
+    int32_t g; // int8 (n), written
+    int32_t y; // int8 (n)
+    int32_t target; // int8 (n)
+    int32_t mask; // bits (n), or NULL
+    int32_t exp; // int32 (1), written
+    int32_t head_exp; // int32 (1), written
+    int32_t n;
+    int32_t scale_exp;
+};
+
+struct trimtab_conv_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (oh, ow, oc)
+    struct trimtab_weights weights;
+    int32_t m; // int16 (oc)
+    int32_t row; // int32 (ic), written
+    int32_t gy_exp; // int32 (1)
+    struct trimtab_geometry geometry;
+    int32_t nk;
+    int32_t m_shift;
+    int32_t m_exp;
+    struct trimtab_error_out error_out;
+};
+
+struct trimtab_depthwise_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (oh, ow, oc)
+    struct trimtab_weights weights;
+    int32_t m; // int16 (oc)
+    int32_t row; // int32 (ic), written
+    int32_t gy_exp; // int32 (1)
+    struct trimtab_geometry geometry;
+    int32_t nk;
+    int32_t m_shift;
+    int32_t m_exp;
+    struct trimtab_error_out error_out;
+};
+
+struct trimtab_scale_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (yh, yw, yc)
+    int32_t gy_exp; // int32 (1)
+    int32_t row; // int32 (ic), written
+    int32_t ih;
+    int32_t iw;
+    int32_t ic;
+    int32_t yh;
+    int32_t yw;
+    int32_t yc;
+    int32_t top;
+    int32_t left;
+    int32_t first;
+    int32_t m;
+    int32_t m_exp;
+    struct trimtab_error_out error_out;
+};
+
+struct trimtab_avg_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (oh, ow, ic)
+    int32_t m; // int16 (kh, kw)
+    int32_t row; // int32 (ic), written
+    int32_t gy_exp; // int32 (1)
+    struct trimtab_geometry geometry;
+    int32_t m_exp;
+    struct trimtab_error_out error_out;
+};
+
+struct trimtab_max_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (oh, ow, ic)
+    int32_t x; // int8 (ih, iw, ic)
+    int32_t row; // int32 (ic), written
+    int32_t gy_exp; // int32 (1)
+    struct trimtab_geometry geometry;
+    struct trimtab_error_out error_out;
+};
+
+struct trimtab_lut_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (ih, iw, ic)
+    int32_t x; // int8 (ih, iw, ic)
+    int32_t slope; // int16 (256)
+    int32_t row; // int32 (ic), written
+    int32_t gy_exp; // int32 (1)
+    int32_t ih;
+    int32_t iw;
+    int32_t ic;
+    int32_t m_exp;
+    struct trimtab_error_out error_out;
+};
+
+struct trimtab_conv_dw {
+    int32_t opcode;
+    int32_t gy; // int8 (oh, ow, oc)
+    int32_t x; // int8 (ih, iw, ic)
+    int32_t kept; // uint16 (nk), below ic, or NULL
+    int32_t gy_exp; // int32 (1)
+    struct trimtab_update update;
+    struct trimtab_geometry geometry;
+    int32_t nk;
+    int32_t zx;
+};
+
+struct trimtab_depthwise_dw {
+    int32_t opcode;
+    int32_t gy; // int8 (oh, ow, oc)
+    int32_t x; // int8 (ih, iw, ic)
+    int32_t kept; // uint16 (nk), below oc, or NULL
+    int32_t gy_exp; // int32 (1)
+    struct trimtab_update update;
+    struct trimtab_geometry geometry;
+    int32_t nk;
+    int32_t zx;
+};
+
+struct trimtab_bias_dw {
+    int32_t opcode;
+    int32_t gy; // int8 (n, oc)
+    int32_t gy_exp; // int32 (1)
+    int32_t bias; // int32 (oc), written
+    int32_t acc; // int32 (oc), written, or NULL
+    int32_t u; // int16 (oc)
+    int32_t lr; // int32 (2)
+    int32_t n;
+    int32_t oc;
+};
+
+struct trimtab_fold_weights {
+    int32_t opcode;
+    int32_t k; // int8 (n), written
+    int32_t r; // residuals (n), written, or NULL
+    int32_t acc; // int16 (n), written
+    int32_t n;
+    int32_t residual;
+};
+
+struct trimtab_fold_bias {
+    int32_t opcode;
+    int32_t bias; // int32 (n), written
+    int32_t acc; // int32 (n), written
+    int32_t n;
+};
+
+struct trimtab_fold_head {
+    int32_t opcode;
+    int32_t w; // int16 (n, f), written
+    int32_t bias; // int32 (n), written
+    int32_t acc; // int16 (n, f), written
+    int32_t acc_bias; // int32 (n), written
+    int32_t n;
+    int32_t f;
+    int32_t limit;
+};
+
+struct trimtab_begin_step {
+    int32_t opcode;
+    int32_t lr; // int32 (2), written
+    int32_t clock; // int32 (2)
+    int32_t cosine; // int16 (64)
+    int32_t rate;
+    int32_t rate_shift;
+};
+
+struct trimtab_end_step {
+    int32_t opcode;
+    int32_t clock; // int32 (2), written
+};
+
+int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_avg_pool_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_max_pool_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mean_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lut_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_softmax_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_requantize_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mse_loss(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mse_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_scale_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_avg_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_max_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lut_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_depthwise_dw(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_fold_bias(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_fold_head(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_end_step(uint8_t *const *mem, uint32_t off);
+
+#endif

@@ -1,0 +1,145 @@
+// Updates of biases and of trained planes: w -= delta, rounded and saturated, never wrapped.
+#include "kernels.h"
+
+// xorshift32 (13, 17, 5); its state is part of the trained state.
+static uint32_t draw(uint32_t *rng) {
+    uint32_t x = *rng;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return *rng = x;
+}
+
+// (v + uniform [0, 2^s)) >> s for |v| < 2^30 and s > 0; more than 30 bits are dropped first.
+static int32_t stochastic(int32_t v, int32_t s, uint32_t x) {
+    if (s > 30) {
+        v >>= min32(s - 30, 31);
+        s = 30;
+    }
+    return add32(v, (int32_t)(x >> (32 - s))) >> s;
+}
+
+static int32_t residual(const int8_t *r, int32_t j, int32_t bits) {
+    if (bits == 8) {
+        return r[j];
+    }
+    int32_t nibble = r[j >> 1] >> 4 * (j & 1) & 15;
+    return nibble > 7 ? nibble - 16 : nibble;
+}
+
+static void put_residual(int8_t *r, int32_t j, int32_t bits, int32_t v) {
+    if (bits == 8) {
+        r[j] = (int8_t)v;
+    } else {
+        r[j >> 1] = (int8_t)(j & 1 ? (r[j >> 1] & 0x0f) | v * 16 : (r[j >> 1] & 0xf0) | (v & 15));
+    }
+}
+
+// The weight is k * 2^bits + r: k keeps the nearest int8, r the rest.
+static void move_weight(int8_t *k, int8_t *r, int32_t j, int32_t bits, int32_t delta) {
+    int32_t limit = 127 * (1 << bits);
+    int32_t w = k[j] * (1 << bits);
+    if (r) {
+        w += residual(r, j, bits);
+    }
+    w = clamp(sub32(w, delta), -limit, limit);
+    k[j] = (int8_t)rsh(w, bits);
+    if (r) {
+        put_residual(r, j, bits, w - k[j] * (1 << bits));
+    }
+}
+
+void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct trimtab_update *r, int32_t gy_exp) {
+    const int32_t *lr = at(mem, r->lr);
+    up->k = at(mem, r->k);
+    up->r = r->residual ? at(mem, r->r) : 0;
+    up->acc = at(mem, r->acc);
+    up->rng = r->residual == 8 || up->acc ? 0 : at(mem, r->rng);
+    up->u = at(mem, r->u);
+    up->bits = up->acc ? 8 : r->residual;
+    up->pre = r->pre;
+    up->rate = lr[0];
+    up->base = sub32(sub32(lr[1], gy_exp), 128 + 8 + r->pre + up->bits);
+}
+
+void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw) {
+    int32_t t = scaled(dw, up->pre, up->u[o], up->rate);
+    if (!t) {
+        return;
+    }
+    int32_t s = add32(up->base, up->u[o] >> 8);
+    int32_t delta = up->rng && s > 0 ? stochastic(t, s, draw(up->rng)) : shifted(t, s, 127 * (1 << up->bits));
+    if (up->acc) {
+        move_sum(up->acc + j, delta);
+    } else {
+        move_weight(up->k, up->r, j, up->bits, delta);
+    }
+}
+
+// db = sum over positions of gy; a bias moves by whole units of s_w * s_x, so it needs no residual.
+int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
+    RECORD(bias_dw);
+    const int8_t *gy = at(mem, r->gy); // (n, oc)
+    const uint16_t *u = at(mem, r->u);
+    const int32_t *lr = at(mem, r->lr);
+    int32_t *bias = at(mem, r->bias);
+    int32_t *acc = at(mem, r->acc);
+    int32_t base = sub32(sub32(lr[1], *(const int32_t *)at(mem, r->gy_exp)), 128 + 8);
+    for (int32_t o = 0; o < r->oc; o++) {
+        int32_t db = 0; // at most 127 n: below 2^22 for 33,000 positions
+        const int8_t *g = gy + o;
+        for (int32_t p = r->n; p; p--, g += r->oc) {
+            db += *g;
+        }
+        int32_t t = scaled(db, 0, u[o], lr[0]);
+        if (t) {
+            int32_t delta = shifted(t, add32(base, u[o] >> 8), 1 << 28);
+            if (acc) {
+                move_bias(acc + o, -delta);
+            } else {
+                move_bias(bias + o, delta);
+            }
+        }
+    }
+    return 0;
+}
+
+int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off) {
+    RECORD(fold_weights);
+    int8_t *k = at(mem, r->k);
+    int8_t *rest = r->residual ? at(mem, r->r) : 0;
+    int16_t *acc = at(mem, r->acc);
+    for (int32_t j = 0; j < r->n; j++) {
+        move_weight(k, rest, j, r->residual, rsh(acc[j], 8 - r->residual));
+        acc[j] = 0;
+    }
+    return 0;
+}
+
+int32_t trimtab_fold_bias(uint8_t *const *mem, uint32_t off) {
+    RECORD(fold_bias);
+    int32_t *bias = at(mem, r->bias);
+    int32_t *acc = at(mem, r->acc);
+    for (int32_t i = 0; i < r->n; i++) {
+        move_bias(bias + i, acc[i]);
+        acc[i] = 0;
+    }
+    return 0;
+}
+
+int32_t trimtab_fold_head(uint8_t *const *mem, uint32_t off) {
+    RECORD(fold_head);
+    int16_t *w = at(mem, r->w); // (n, f)
+    int16_t *acc = at(mem, r->acc);
+    int32_t *bias = at(mem, r->bias);
+    int32_t *acc_bias = at(mem, r->acc_bias);
+    for (int32_t i = 0; i < r->n * r->f; i++) {
+        w[i] = (int16_t)clamp(w[i] - acc[i], -r->limit, r->limit);
+        acc[i] = 0;
+    }
+    for (int32_t k = 0; k < r->n; k++) {
+        move_bias(bias + k, acc_bias[k]);
+        acc_bias[k] = 0;
+    }
+    return 0;
+}

@@ -1,0 +1,42 @@
+"""The C kernels on this machine: the shared library as a tier of kernels."""
+
+import ctypes
+from functools import lru_cache
+
+import numpy as np
+from trimtab.format import RECORDS
+from trimtab.kernels import Tier
+
+from .toolchain import host_library
+
+
+class Memory(ctypes.c_void_p * 4):
+    """Addresses of arena, state, const and steps, and the buffers themselves, so that they live as long."""
+
+
+def bind(*spaces):
+    """Buffers that are written stay in place; constants and steps are copied where they are not aligned."""
+    memory = Memory()
+    memory.spaces = [np.frombuffer(space if len(space) else bytes(4), np.uint8) for space in spaces]
+    for i, space in enumerate(memory.spaces):
+        if space.ctypes.data % 4:
+            if space.flags.writeable:
+                raise ValueError("kernels need memory aligned to 4 bytes: take it from alloc()")
+            memory.spaces[i] = space = np.frombuffer(bytearray(space), np.uint8)
+        memory[i] = space.ctypes.data
+    return memory
+
+
+def functions(library):
+    """Every kernel of a loaded library, by name."""
+    table = {}
+    for name in (row[0] for row in RECORDS):
+        table[name] = getattr(library, "trimtab_" + name)
+        table[name].argtypes = Memory, ctypes.c_uint32
+        table[name].restype = ctypes.c_int32
+    return table
+
+
+@lru_cache
+def tier():
+    return Tier("c", functions(ctypes.CDLL(str(host_library()))), bytearray, bind)
