@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
 from trimtab_tools.ir import Graph, Op, Tensor, check, same_pad
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-
 from models import Builder, asset, run, samples
 from trimtab_tools import reference
-from trimtab_tools.export_tflite import export, lower, serialize, write
+from trimtab_tools.export_tflite import export, lower, write
 from trimtab_tools.import_tflite import read, signature
 from trimtab_tools.ir import ModelError
+from trimtab_tools.tflite_file import serialize
 
 NAMES = ("classify", "pixels", "scores")
 
@@ -33,15 +33,20 @@ def tuned_values(graph, layer, seed=0):
     op = next(op for op in graph.ops if op.name == layer)
     w, b = graph[op.inputs[1]], graph[op.inputs[2]]
     step = rng.integers(-3, 4, w.shape)
-    return {"weights": np.clip(w.data + step, -127, 127).astype(np.int8),
-            "bias": (b.data + rng.integers(-900, 900, b.shape)).astype(np.int32)}
+    return {
+        "weights": np.clip(w.data + step, -127, 127).astype(np.int8),
+        "bias": (b.data + rng.integers(-900, 900, b.shape)).astype(np.int32),
+    }
 
 
 def new_head(graph, tensor, classes=3, seed=0):
     rng = np.random.default_rng(seed)
     n = graph[tensor].size
-    return {"input": tensor, "weights": rng.integers(-16000, 16000, (classes, n)).astype(np.int16),
-            "bias": rng.integers(-9000, 9000, classes).astype(np.int32)}
+    return {
+        "input": tensor,
+        "weights": rng.integers(-3000, 3000, (classes, n)).astype(np.int16),
+        "bias": rng.integers(-90000, 90000, classes).astype(np.int32),
+    }
 
 
 def test_nothing_tuned_gives_the_same_network():
@@ -89,8 +94,11 @@ def test_a_float_head_on_bit_identical_features(dtype):
     data = export(write(replace(graph, input_dtype=dtype, output_dtype=dtype)), tuned, head)
     x8 = samples(graph, 12)
     t = graph[graph.inputs[0]]
-    outer = {"int8": x8, "uint8": (x8.astype(np.int16) + 128).astype(np.uint8),
-             "float32": ((x8.astype(np.int64) - t.zero_point) * t.scale[0]).astype(np.float32)}[dtype]
+    outer = {
+        "int8": x8,
+        "uint8": (x8.astype(np.int16) + 128).astype(np.uint8),
+        "float32": ((x8.astype(np.int64) - t.zero_point) * t.scale[0]).astype(np.float32),
+    }[dtype]
     theirs, details = run(data, outer), Interpreter(model_content=data).get_tensor_details()
     number = {d["name"]: d["index"] for d in details}
     board = read(export(write(graph), tuned))
@@ -102,7 +110,7 @@ def test_a_float_head_on_bit_identical_features(dtype):
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     assert np.abs(theirs[number["head/probabilities"]] - p).max() < 1e-5
-    assert np.ptp(p, axis=0).max() > 0.01  # the samples do differ
+    assert len(np.unique(features, axis=0)) > 4 and np.ptp(p) > 0.1  # the comparison is not of constants
 
 
 def test_a_head_behind_a_map_of_one_pixel_and_behind_a_flatten():

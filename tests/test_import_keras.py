@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from models import asset, run, samples
 from trimtab_tools import reference
 from trimtab_tools.import_keras import quantize
@@ -28,7 +27,9 @@ def model():
     x = layers.Conv2D(8, 3, 2, padding="same", use_bias=False)(x)
     x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
     y = layers.Activation("hard_silu")(layers.BatchNormalization()(layers.Conv2D(16, 1, use_bias=False)(x)))
-    y = layers.ReLU(6.0)(layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(y)))
+    y = layers.ReLU(6.0)(
+        layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(y))
+    )
     x = layers.Add()([x, layers.BatchNormalization()(layers.Conv2D(8, 1, use_bias=False)(y))])
     x = layers.DepthwiseConv2D(3, 2, depth_multiplier=2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
     z = layers.Conv2D(4, 1, activation="sigmoid")(x)
@@ -49,8 +50,19 @@ def test_the_result_is_int8_of_batch_one_and_bit_exact(data):
     assert (graph.input_dtype, graph.output_dtype) == ("int8", "int8")
     assert graph[graph.inputs[0]].shape == (1, 16, 16, 3)
     kinds = {op.kind for op in graph.ops}
-    assert kinds >= {"conv", "depthwise", "add", "hard_swish", "logistic", "concat", "avg_pool", "max_pool", "mean",
-                     "dense", "softmax"}
+    assert kinds >= {
+        "conv",
+        "depthwise",
+        "add",
+        "hard_swish",
+        "logistic",
+        "concat",
+        "avg_pool",
+        "max_pool",
+        "mean",
+        "dense",
+        "softmax",
+    }
     x = samples(graph, 12)
     theirs, ours = run(data, x), reference.forward(graph, x)
     for op in graph.ops:
@@ -97,6 +109,7 @@ def test_refusals(model, images, tmp_path, monkeypatch):
     other = tmp_path / "other.keras"
     other.write_text("not a model")
     two = tf.keras.Model(model.inputs, [model.outputs[0], model.layers[1].output])
+    shapeless = tf.keras.Sequential([layers.Dense(3)])
     loose = tf.keras.Sequential([tf.keras.Input((None, None, 3)), layers.Conv2D(4, 3)])
     cases = [
         ("no such file", tmp_path / "none.keras", images),
@@ -105,6 +118,7 @@ def test_refusals(model, images, tmp_path, monkeypatch):
         ("the model wants", model, images[:0]),
         ("2 outputs: use one", two, images),
         ("fixed size", loose, images),
+        ("begin it with keras.Input", shapeless, images),
     ]
     for words, what, x in cases:
         with pytest.raises(ModelError, match=words) as refusal:

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
-
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import Builder, asset, run, samples
 from trimtab_tools import reference
-from trimtab_tools.export_tflite import SIGNATURE, Row, lower, serialize, write
+from trimtab_tools.export_tflite import lower, write
 from trimtab_tools.import_tflite import read, signature
 from trimtab_tools.ir import ModelError, Tensor
+from trimtab_tools.tflite_file import SIGNATURE, Row, serialize
 
 
 def network(seed=0):
@@ -56,7 +57,11 @@ def test_every_operator_survives_the_file():
     ]
     for name, tensor in back.tensors.items():
         original = graph[name]
-        assert (tensor.shape, tensor.dtype, tensor.zero_point) == (original.shape, original.dtype, original.zero_point)
+        assert (tensor.shape, tensor.dtype, tensor.zero_point) == (
+            original.shape,
+            original.dtype,
+            original.zero_point,
+        )
         assert np.allclose(tensor.scale, original.scale, rtol=0 if tensor.dtype == "int8" else 1e-6), name
         assert tensor.data is None or np.array_equal(tensor.data, original.data), name
 
@@ -97,19 +102,31 @@ def test_missing_bias_is_zero():
     assert graph[bias].dtype == "int32" and not graph[bias].data.any() and graph[bias].size == 4
 
 
-def test_a_bias_that_two_layers_share_becomes_two():
+def test_constants_that_two_layers_share_become_two():
     b = Builder((6, 6, 4), 1)
     b.conv(4)
     b.conv(4)
     graph = b.graph()
-    first, second = (op.inputs[2] for op in graph.ops)
+    first = graph.ops[0].inputs[1:]
 
     def share(tensors, rows):
-        rows[1].inputs = (*rows[1].inputs[:2], first)
+        rows[1].inputs = (rows[1].inputs[0], *first)
 
     back = read(changed(graph, share))
-    assert len({op.inputs[2] for op in back.ops}) == 2
-    assert all(np.array_equal(back[op.inputs[2]].data, graph[first].data) for op in back.ops)
+    assert len({name for op in back.ops for name in op.inputs[1:]}) == 4
+    for op in back.ops:
+        assert all(np.array_equal(back[name].data, graph[f].data) for name, f in zip(op.inputs[1:], first))
+
+
+def test_dense_that_keeps_its_axes():
+    b = Builder((1, 1, 7), 1)
+    b.dense(3)
+    graph = b.graph()
+    t = graph[graph.outputs[0]]
+    kept = replace(graph, tensors={**graph.tensors, t.name: replace(t, shape=(1, 1, 1, 3))})
+    data = write(kept)
+    assert read(data)[t.name].shape == (1, 1, 1, 3)
+    assert run(data, samples(kept, 2))[read(data)[t.name].index].shape == (2, 1, 1, 3)
 
 
 def test_what_only_computes_a_shape_is_left_out():
@@ -191,8 +208,10 @@ def float_inside(tensors, rows):
     tensors["y"] = (replace(tensors["conv_0"][0], name="y", dtype="float32", scale=None), 0)
     tensors["z"] = (replace(tensors["conv_0"][0], name="z"), 0)
     rows[0].outputs = ("z",)
-    rows += [Row("DEQUANTIZE", 2, ("z",), ("y",), "DequantizeOptions"),
-             Row("QUANTIZE", 2, ("y",), ("conv_0",), "QuantizeOptions")]
+    rows += [
+        Row("DEQUANTIZE", 2, ("z",), ("y",), "DequantizeOptions"),
+        Row("QUANTIZE", 2, ("y",), ("conv_0",), "QuantizeOptions"),
+    ]
 
 
 def wrong_shape(tensors, rows):
@@ -212,7 +231,10 @@ REFUSALS = {
     "operator": (unknown_operator, "operator TANH is not supported"),
     "float": (floats, "computes in float32"),
     "float inside": (float_inside, "float in the middle"),
-    "hybrid bias": (lambda t, r: tensor(r[0].inputs[2], dtype="float32", data=np.zeros(4))(t, r), "float32 constants"),
+    "hybrid bias": (
+        lambda t, r: tensor(r[0].inputs[2], dtype="float32", data=np.zeros(4))(t, r),
+        "float32 constants",
+    ),
     "shape": (wrong_shape, "says shape"),
     "no scale": (tensor("conv_0", scale=None), "no usable scale"),
     "stride": (options(StrideH=0), "stride"),

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from models import Builder, asset, f32, run, samples
 from trimtab_tools import quantize, reference
 from trimtab_tools.export_tflite import write
@@ -80,7 +79,7 @@ def mean(seed):
 
 
 def add(seed):
-    """One tensor against itself moved by one pixel: 4096 pairs a sample, ties where scales are powers of two."""
+    """A tensor and itself moved by one pixel: 4096 pairs a sample; powers of two as scales make ties."""
     rng = np.random.default_rng(seed)
     even = seed % 3 == 0
     b = Builder((64, 64, 1), seed, scale=2.0**-5 if even else None)
@@ -126,8 +125,15 @@ def joined(seed):
 
 
 OPERATORS = {
-    "conv": conv, "depthwise": depthwise, "dense": dense, "avg_pool": avg_pool, "max_pool": max_pool,
-    "mean": mean, "add": add, "softmax": softmax, "concat_pad_reshape": joined,
+    "conv": conv,
+    "depthwise": depthwise,
+    "dense": dense,
+    "avg_pool": avg_pool,
+    "max_pool": max_pool,
+    "mean": mean,
+    "add": add,
+    "softmax": softmax,
+    "concat_pad_reshape": joined,
     **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "requantize")},
 }
 
@@ -183,14 +189,18 @@ def test_exact_ties_of_dense_go_away_from_zero():
     _, w, bias = (graph[n] for n in graph.ops[0].inputs)
     tensors = dict(graph.tensors)
     tensors[w.name] = replace(w, data=np.zeros_like(w.data), scale=f32(np.full(400, 0.5)))
-    tensors[bias.name] = replace(bias, data=np.arange(-200, 200, dtype=np.int32), scale=f32(np.full(400, 0.125)))
+    tensors[bias.name] = replace(
+        bias, data=np.arange(-200, 200, dtype=np.int32), scale=f32(np.full(400, 0.125))
+    )
     graph = replace(graph, tensors=tensors)
     y = reference.forward(graph, np.zeros((1, 1, 1, 2), np.int8))[graph.outputs[0]][0]
     assert (y[200 - 4], y[200 + 4]) == (-1, 1)  # -0.5 and 0.5
     assert differences(write(graph), 1) == []
 
 
-@pytest.mark.parametrize("kind,wrong", [("conv", "multiply_once_rounded"), ("dense", "multiply_twice_rounded")])
+@pytest.mark.parametrize(
+    "kind,wrong", [("conv", "multiply_once_rounded"), ("dense", "multiply_twice_rounded")]
+)
 def test_the_wrong_rounding_would_be_seen(kind, wrong, monkeypatch):
     right = "multiply_twice_rounded" if kind == "conv" else "multiply_once_rounded"
     monkeypatch.setattr(reference, right, getattr(quantize, wrong))

@@ -1,24 +1,17 @@
 """ir.Graph -> .tflite bytes: a writer for every operator we read, and the way home for tuned weights.
 
-A model is written from plain rows, one per tensor and one per operator, so that a float head can follow
-an int8 trunk.
+The graph becomes rows of the file, so that a float head can follow an int8 trunk.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import flatbuffers
 import numpy as np
 import tflite
 
-from .import_tflite import SIGNATURE, read, signature
+from .import_tflite import read, signature
 from .ir import ModelError, Tensor, same_pad
+from .tflite_file import SIGNATURE, Row, serialize
 
-DTYPES = {
-    "int8": (tflite.TensorType.INT8, np.int8),
-    "uint8": (tflite.TensorType.UINT8, np.uint8),
-    "int32": (tflite.TensorType.INT32, np.int32),
-    "float32": (tflite.TensorType.FLOAT32, np.float32),
-}
 ACTIVATIONS = {
     "none": tflite.ActivationFunctionType.NONE,
     "relu": tflite.ActivationFunctionType.RELU,
@@ -26,20 +19,7 @@ ACTIVATIONS = {
     "relu_n1_to_1": tflite.ActivationFunctionType.RELU_N1_TO_1,
 }
 CHANNEL_AXIS = {"depthwise": 3}  # of the weights; every other kind has its output channels first
-MODEL_VERSION = 3
 HEAD_WEIGHT_ONE, HEAD_BIAS_ONE = 1 << 12, 1 << 16  # what 1.0 is in the trained head
-
-
-@dataclass
-class Row:
-    """One operator of the file: names of tensors, and the fields of its options table."""
-
-    code: str
-    version: int
-    inputs: tuple
-    outputs: tuple
-    options: str = ""
-    fields: dict = field(default_factory=dict)
 
 
 def write(graph, names=SIGNATURE):
@@ -75,7 +55,9 @@ def _retuned(graph, tuned):
     tensors = dict(graph.tensors)
     for layer, values in tuned.items():
         if layer not in ops:
-            raise ModelError(f"the model has no layer {layer} with weights: export with the model that was compiled")
+            raise ModelError(
+                f"the model has no layer {layer} with weights: export with the model that was compiled"
+            )
         for what, name in zip(("weights", "bias"), ops[layer].inputs[1:]):
             if what in values:
                 tensors[name] = _replaced(tensors[name], values[what], f"layer {layer}: {what}")
@@ -85,7 +67,9 @@ def _retuned(graph, tuned):
 def _replaced(tensor, values, what):
     values = np.asarray(values)
     if values.shape != tensor.shape or values.dtype != tensor.dtype:
-        raise ModelError(f"{what} must be {tensor.dtype} {list(tensor.shape)}, not {values.dtype} {list(values.shape)}")
+        raise ModelError(
+            f"{what} must be {tensor.dtype} {list(tensor.shape)}, not {values.dtype} {list(values.shape)}"
+        )
     return replace(tensor, data=values)
 
 
@@ -104,9 +88,16 @@ def _float_head(graph, tensors, rows, head):
     w = np.asarray(head["weights"], np.float32) / HEAD_WEIGHT_ONE
     b = np.asarray(head["bias"], np.float64) / HEAD_BIAS_ONE
     if w.ndim != 2 or w.shape[1] != feature.size or b.shape != w.shape[:1]:
-        raise ModelError(f"the head has shape {list(w.shape)} for {feature.size} features: export with its own model")
-    shapes = {"features": (feature.shape, None), "weights": (w.shape, w), "bias": (b.shape, b),
-              "logits": ((1, len(b)), None), "probabilities": ((1, len(b)), None)}
+        raise ModelError(
+            f"the head has shape {list(w.shape)} for {feature.size} features: export with its own model"
+        )
+    shapes = {
+        "features": (feature.shape, None),
+        "weights": (w.shape, w),
+        "bias": (b.shape, b),
+        "logits": ((1, len(b)), None),
+        "probabilities": ((1, len(b)), None),
+    }
     for name, (shape, data) in shapes.items():
         tensors[f"head/{name}"] = (Tensor(f"head/{name}", shape, "float32", data=data), 0)
     features, weights, bias, logits, probabilities = (f"head/{name}" for name in shapes)
@@ -184,9 +175,15 @@ def _window(graph, op, kernel):
     a = op.attrs
     padding = padding_of(graph[op.inputs[0]].shape[1:3], kernel, a["stride"], a["pad"])
     if padding is None:
-        raise ModelError(f"layer {op.name}: padding {a['pad']} fits neither SAME nor VALID, put it in a pad layer")
-    return {"Padding": padding, "StrideH": a["stride"][0], "StrideW": a["stride"][1],
-            "FusedActivationFunction": _act(op)}
+        raise ModelError(
+            f"layer {op.name}: padding {a['pad']} fits neither SAME nor VALID, put it in a pad layer"
+        )
+    return {
+        "Padding": padding,
+        "StrideH": a["stride"][0],
+        "StrideW": a["stride"][1],
+        "FusedActivationFunction": _act(op),
+    }
 
 
 def _conv(graph, op):
@@ -208,6 +205,10 @@ def _fused(graph, op):
     return {"FusedActivationFunction": _act(op)}
 
 
+def _dense(graph, op):
+    return {**_fused(graph, op), "KeepNumDims": len(graph[op.outputs[0]].shape) > 2}
+
+
 def _mean(graph, op):
     return {"KeepDims": len(graph[op.outputs[0]].shape) == len(graph[op.inputs[0]].shape)}
 
@@ -220,7 +221,7 @@ WEIGHTED = ("conv", "depthwise", "dense")
 LOWER = {  # kind -> operator, its version for int8, its options table, the fields of that
     "conv": ("CONV_2D", 3, "Conv2DOptions", _conv),
     "depthwise": ("DEPTHWISE_CONV_2D", 3, "DepthwiseConv2DOptions", _depthwise),
-    "dense": ("FULLY_CONNECTED", 4, "FullyConnectedOptions", _fused),
+    "dense": ("FULLY_CONNECTED", 5, "FullyConnectedOptions", _dense),
     "add": ("ADD", 2, "AddOptions", _fused),
     "avg_pool": ("AVERAGE_POOL_2D", 2, "Pool2DOptions", _pool),
     "max_pool": ("MAX_POOL_2D", 2, "Pool2DOptions", _pool),
@@ -240,96 +241,3 @@ CONSTANTS = {  # kind -> its second input, which the graph holds as an attribute
     "pad": lambda graph, op: np.array(op.attrs["pad"], np.int32),
     "reshape": lambda graph, op: np.array(graph[op.outputs[0]].shape, np.int32),
 }
-
-
-# --- rows -> bytes
-
-
-def serialize(tensors, rows, x, y, names):
-    b = flatbuffers.Builder(1 << 16)
-    used = {n for row in rows for n in (*row.inputs, *row.outputs) if n} | {x, y}
-    order = [n for n in tensors if n in used]
-    index = {n: i for i, n in enumerate(order)}
-    constants = [n for n in order if tensors[n][0].constant]
-    buffers = [_table(b, "Buffer")]  # buffer 0 is empty and means: no data
-    buffers += [_table(b, "Buffer", Data=_bytes(b, tensors[n][0])) for n in constants]
-    number = {n: i + 1 for i, n in enumerate(constants)}
-    tensor_rows = [_tensor(b, *tensors[n], number.get(n, 0)) for n in order]
-    codes = sorted({(row.code, row.version) for row in rows})
-    operators = [_operator(b, row, codes.index((row.code, row.version)), index) for row in rows]
-    subgraph = _table(
-        b, "SubGraph",
-        Tensors=_offsets(b, tensor_rows), Inputs=_ints(b, [index[x]]), Outputs=_ints(b, [index[y]]),
-        Operators=_offsets(b, operators), Name=b.CreateString("main"),
-    )
-    model = _table(
-        b, "Model", Version=MODEL_VERSION, Description=b.CreateString("trimtab"),
-        OperatorCodes=_offsets(b, [_code(b, *code) for code in codes]),
-        Subgraphs=_offsets(b, [subgraph]), Buffers=_offsets(b, buffers),
-        SignatureDefs=_offsets(b, [_signature(b, names, index[x], index[y])]),
-    )
-    b.Finish(model, file_identifier=b"TFL3")
-    return bytes(b.Output())
-
-
-def _table(b, kind, **fields):
-    """One flatbuffer table; offsets in `fields` must have been made before."""
-    getattr(tflite, f"{kind}Start")(b)
-    for key, value in fields.items():
-        getattr(tflite, f"{kind}Add{key}")(b, value)
-    return getattr(tflite, f"{kind}End")(b)
-
-
-def _ints(b, values):
-    return b.CreateNumpyVector(np.asarray(values, np.int32))
-
-
-def _offsets(b, offsets):
-    b.StartVector(4, len(offsets), 4)
-    for offset in reversed(offsets):
-        b.PrependUOffsetTRelative(offset)
-    return b.EndVector()
-
-
-def _bytes(b, tensor):
-    """Constants start at multiples of 16 bytes: the runtime reads them in place."""
-    data = np.ascontiguousarray(tensor.data, DTYPES[tensor.dtype][1]).tobytes()
-    b.StartVector(1, len(data), 16)
-    b.head -= len(data)
-    b.Bytes[b.head : b.head + len(data)] = data
-    return b.EndVector()
-
-
-def _tensor(b, tensor, axis, buffer):
-    fields = {"Shape": _ints(b, tensor.shape), "Name": b.CreateString(tensor.name)}
-    if tensor.scale is not None:
-        zeros = np.full(len(tensor.scale), tensor.zero_point, np.int64)
-        fields["Quantization"] = _table(
-            b, "QuantizationParameters",
-            Scale=b.CreateNumpyVector(tensor.scale.astype(np.float32)), ZeroPoint=b.CreateNumpyVector(zeros),
-            QuantizedDimension=axis if len(tensor.scale) > 1 else 0,
-        )
-    return _table(b, "Tensor", Type=DTYPES[tensor.dtype][0], Buffer=buffer, **fields)
-
-
-def _operator(b, row, code, index):
-    fields = {"OpcodeIndex": code, "Inputs": _ints(b, [index.get(n, -1) for n in row.inputs]),
-              "Outputs": _ints(b, [index[n] for n in row.outputs])}
-    if row.options:
-        fields["BuiltinOptions"] = _table(b, row.options, **row.fields)
-        fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, row.options)
-    return _table(b, "Operator", **fields)
-
-
-def _code(b, code, version):
-    number = getattr(tflite.BuiltinOperator, code)
-    return _table(b, "OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=version)
-
-
-def _signature(b, names, x, y):
-    def one(name, index):
-        return _offsets(b, [_table(b, "TensorMap", Name=b.CreateString(name), TensorIndex=index)])
-
-    key, input_name, output_name = names
-    return _table(b, "SignatureDef", SignatureKey=b.CreateString(key), SubgraphIndex=0,
-                  Inputs=one(input_name, x), Outputs=one(output_name, y))

@@ -24,8 +24,7 @@ def quantize(model, samples, out=None):
     tf = _tensorflow()
     if isinstance(model, (str, Path)):
         model = _load(tf, model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs: use one of each")
+    _need_one_of_each(model)
     shape = tuple(model.inputs[0].shape)[1:]
     samples = _samples(samples, shape)
     data = _convert(tf, model, shape, samples)
@@ -34,13 +33,22 @@ def quantize(model, samples, out=None):
     return data
 
 
+def _need_one_of_each(model):
+    try:
+        inputs, outputs = len(model.inputs), len(model.outputs)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError("the model has no input shape yet: begin it with keras.Input(shape)") from error
+    if (inputs, outputs) != (1, 1):
+        raise ModelError(f"the model has {inputs} inputs and {outputs} outputs: use one of each")
+
+
 def _tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import tensorflow as tf
     except ImportError as error:
         raise ModelError(
-            "quantizing a Keras model needs TensorFlow: pip install trimtab[keras], or give an int8 .tflite file"
+            "a Keras model needs TensorFlow: pip install trimtab[keras], or give an int8 .tflite file"
         ) from error
     return tf
 
@@ -49,10 +57,16 @@ def _load(tf, path):
     if not Path(path).exists():
         raise ModelError(f"cannot read {path}: no such file; give the path of a .keras or .h5 model")
     try:
-        return tf.keras.models.load_model(path, compile=False, custom_objects={"DepthwiseConv2D": _depthwise(tf)})
+        return tf.keras.models.load_model(
+            path, compile=False, custom_objects={"DepthwiseConv2D": _depthwise(tf)}
+        )
     except (ValueError, TypeError, OSError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"cannot load {path} as a Keras model ({reason}); save it again with model.save") from error
+        raise ModelError(f"cannot load {path} ({_reason(error)}); save it again with model.save") from error
+
+
+def _reason(error):
+    """The first line that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _depthwise(tf):
@@ -71,7 +85,9 @@ def _samples(samples, shape):
     if None in shape:
         raise ModelError(f"the model takes inputs of shape {list(shape)}: give every axis a fixed size")
     if samples.ndim != len(shape) + 1 or samples.shape[1:] != shape or not len(samples):
-        raise ModelError(f"samples have shape {list(samples.shape)}, the model wants (n, {', '.join(map(str, shape))})")
+        raise ModelError(
+            f"samples have shape {list(samples.shape)}, the model wants (n, {', '.join(map(str, shape))})"
+        )
     picked = np.linspace(0, len(samples) - 1, min(ENOUGH, len(samples))).astype(int)
     return samples[picked].astype(np.float32)
 
@@ -95,8 +111,9 @@ def _convert(tf, model, shape, samples):
         with _quiet():
             return _without_marks(converter.convert())
     except (tf.errors.OpError, RuntimeError, ValueError, TypeError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(f"TensorFlow cannot quantize this model ({reason}); use layers with int8 kernels") from error
+        raise ModelError(
+            f"TensorFlow cannot quantize this model ({_reason(error)}); use layers with int8 kernels"
+        ) from error
 
 
 @contextmanager

@@ -1,18 +1,15 @@
 """A .tflite file -> ir.Graph, without TensorFlow.
 
-Two stages: `_parse` copies what we need out of the flatbuffer and distrusts every byte; `_Reader` gives it
-meaning and refuses, by layer, what we cannot run exactly as TensorFlow Lite does.
+Gives the file's records meaning, and refuses, by layer, what we cannot run exactly as TensorFlow Lite does.
 """
 
 import re
-import struct
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tflite
 
 from .ir import Graph, ModelError, Op, Tensor, check, same_pad
+from .tflite_file import load, parse
 
 ACTS = {
     tflite.ActivationFunctionType.NONE: "none",
@@ -20,161 +17,21 @@ ACTS = {
     tflite.ActivationFunctionType.RELU6: "relu6",
     tflite.ActivationFunctionType.RELU_N1_TO_1: "relu_n1_to_1",
 }
-WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
-OPTIONS = {  # operator -> its options table and the fields we read of it
-    "CONV_2D": ("Conv2DOptions", (*WINDOW, "DilationHFactor", "DilationWFactor")),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (*WINDOW, "DilationHFactor", "DilationWFactor")),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat", "KeepNumDims")),
-    "ADD": ("AddOptions", ("FusedActivationFunction",)),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", (*WINDOW, "FilterHeight", "FilterWidth")),
-    "MAX_POOL_2D": ("Pool2DOptions", (*WINDOW, "FilterHeight", "FilterWidth")),
-    "MEAN": ("ReducerOptions", ("KeepDims",)),
-    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
-    "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
-}
 WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 EDGES = {"float32": "DEQUANTIZE", "uint8": "QUANTIZE"}  # output type -> the operator that makes it from int8
-OP_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if not k.startswith("_")}
-TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if not k.startswith("_")}
 POOLS = {"AVERAGE_POOL_2D": "avg_pool", "MAX_POOL_2D": "max_pool"}
 UNARY = {"RELU": "relu", "RELU6": "relu6", "HARD_SWISH": "hard_swish", "LOGISTIC": "logistic"}
-SIGNATURE = ("serving_default", "input", "output")
 CONVERT = "convert the model to full int8, for instance with trimtab's Keras import"
 
 
 def read(source):
     """Path or bytes of an int8 .tflite model -> checked ir.Graph; ModelError says why not."""
-    return check(_Reader(_parse(_load(source))).graph())
+    return check(_Reader(parse(load(source))).graph())
 
 
 def signature(source):
     """What the model calls itself: (signature key, input name, output name)."""
-    return _parse(_load(source)).signature
-
-
-def _load(source):
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {source}: {error.strerror}; give the path of a .tflite file") from error
-
-
-# --- bytes -> plain records
-
-
-@dataclass
-class _Tensor:
-    name: str
-    shape: tuple
-    type: int
-    scale: np.ndarray
-    zero: np.ndarray
-    axis: int
-    data: bytes  # empty for activations
-
-
-@dataclass
-class _Op:
-    code: str
-    inputs: list
-    outputs: list
-    options: dict
-
-
-@dataclass
-class _File:
-    tensors: list
-    ops: list
-    inputs: list
-    outputs: list
-    signature: tuple
-
-
-# What a flatbuffer accessor raises when an offset or a count points outside the file.
-DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
-
-
-def _parse(data):
-    if len(data) < 8 or data[4:8] != b"TFL3":
-        raise ModelError("this is not a .tflite file: give a model converted to TensorFlow Lite")
-    try:
-        return _records(data)
-    except DAMAGE as error:
-        raise ModelError("the .tflite file is damaged or cut short: copy or convert it again") from error
-
-
-def _records(data):
-    model = tflite.Model.GetRootAs(data, 0)
-    if model.SubgraphsLength() != 1:
-        raise ModelError(f"the model has {model.SubgraphsLength()} subgraphs: use one without control flow")
-    graph = model.Subgraphs(0)
-
-    def every(owner, what):
-        count = getattr(owner, f"{what}Length")()
-        if count > len(data) // 4:
-            raise ValueError("a count larger than the file")
-        return [getattr(owner, what)(i) for i in range(count)]
-
-    codes = [_op_name(c) for c in every(model, "OperatorCodes")]
-    buffers = [_contents(b, data) for b in every(model, "Buffers")]
-    tensors = [_tensor(t, i, buffers) for i, t in enumerate(every(graph, "Tensors"))]
-    ops = [
-        _Op(codes[op.OpcodeIndex()], every(op, "Inputs"), every(op, "Outputs"), _options(op, codes[op.OpcodeIndex()]))
-        for op in every(graph, "Operators")
-    ]
-    names = next((_signature(s) for s in every(model, "SignatureDefs")), SIGNATURE)
-    file = _File(tensors, ops, every(graph, "Inputs"), every(graph, "Outputs"), names)
-    used = [i for op in ops for i in (*op.inputs, *op.outputs)] + file.inputs + file.outputs
-    if any(not -1 <= i < len(tensors) for i in used) or -1 in file.inputs + file.outputs:
-        raise ValueError("a tensor number out of range")
-    if any(-1 in op.outputs for op in ops):
-        raise ValueError("an operator without output")
-    return file
-
-
-def _signature(s):
-    if s.InputsLength() != 1 or s.OutputsLength() != 1:
-        return SIGNATURE
-    return tuple(text.decode() for text in (s.SignatureKey(), s.Inputs(0).Name(), s.Outputs(0).Name()))
-
-
-def _op_name(code):
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # old files fill only the second
-    if number == tflite.BuiltinOperator.CUSTOM:
-        return f"CUSTOM {(code.CustomCode() or b'').decode()}"
-    return OP_NAMES.get(number, f"number {number}")
-
-
-def _contents(buffer, data):
-    """The bytes of a buffer, whether inside the flatbuffer or, in large files, behind it."""
-    if buffer.Offset() > 1:
-        return data[buffer.Offset() : buffer.Offset() + buffer.Size()]
-    return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b""
-
-
-def _tensor(t, index, buffers):
-    q = t.Quantization()
-    scale = q.ScaleAsNumpy() if q is not None and q.ScaleLength() else np.zeros(0)
-    zero = q.ZeroPointAsNumpy() if q is not None and q.ZeroPointLength() else np.zeros(1, np.int64)
-    shape = tuple(int(n) for n in t.ShapeAsNumpy()) if t.ShapeLength() else ()
-    name = (t.Name() or b"").decode() or f"tensor_{index}"
-    return _Tensor(name, shape, t.Type(), scale.astype(np.float64), zero, q.QuantizedDimension() if q else 0,
-                   buffers[t.Buffer()])
-
-
-def _options(op, code):
-    kind, fields = OPTIONS.get(code, ("", ()))
-    table = op.BuiltinOptions()
-    if not fields or table is None:
-        return dict.fromkeys(fields, 0)
-    options = getattr(tflite, kind)()
-    options.Init(table.Bytes, table.Pos)
-    return {f: getattr(options, f)() for f in fields}
-
-
-# --- records -> graph
+    return parse(load(source)).signature
 
 
 class _Reader:
@@ -196,7 +53,9 @@ class _Reader:
         self._activation(x)
         layers = [self._convert(op, name) for op, name in zip(ops, self._layer_names(ops))]
         self._activation(y)
-        return Graph(self.tensors, tuple(layers), (self.names[x],), (self.names[y],), input_dtype, output_dtype)
+        return Graph(
+            self.tensors, tuple(layers), (self.names[x],), (self.names[y],), input_dtype, output_dtype
+        )
 
     def _live(self):
         """Operators that the outputs need; what only computes a reshape's target is not among them."""
@@ -259,13 +118,14 @@ class _Reader:
     # tensors
 
     def _dtype(self, number):
-        t = self.file.tensors[number]
-        return TYPES.get(t.type, f"type {t.type}")
+        return self.file.tensors[number].dtype
 
     def _activation(self, number):
         """Add an int8 activation to the graph (once) and return it."""
         if number == -1 or self.file.tensors[number].data:
-            self._refuse("reads a constant where it needs an activation", "fold the constant into a layer's bias")
+            self._refuse(
+                "reads a constant where it needs an activation", "fold the constant into a layer's bias"
+            )
         name, t = self.names[number], self.file.tensors[number]
         if name not in self.tensors:
             self._need_int8(number, t)
@@ -274,10 +134,15 @@ class _Reader:
         return self.tensors[name]
 
     def _need_int8(self, number, t):
-        where = f"tensor {self.names[number]}"
+        where = f"tensor {self.names[number]!r}"
         if self._dtype(number) != "int8":
             self._refuse(f"{where} is {self._dtype(number)}, not int8", CONVERT)
-        if t.scale.size != 1 or not np.isfinite(t.scale[0]) or t.scale[0] <= 0 or not -128 <= t.zero[0] <= 127:
+        if (
+            t.scale.size != 1
+            or not np.isfinite(t.scale[0])
+            or t.scale[0] <= 0
+            or not -128 <= t.zero[0] <= 127
+        ):
             self._refuse(f"{where} has no usable scale", CONVERT)
         if not 1 <= len(t.shape) <= 4 or any(n < 1 for n in t.shape[1:]):
             self._refuse(f"{where} has shape {list(t.shape)}", "give every axis but the first a fixed size")
@@ -289,7 +154,9 @@ class _Reader:
     def _x(self, op, rank=None):
         x = self._activation(op.inputs[0])
         if rank and len(x.shape) != rank:
-            self._refuse(f"needs {rank} axes, not {len(x.shape)}", "reshape its input to (1, height, width, channels)")
+            self._refuse(
+                f"needs {rank} axes, not {len(x.shape)}", "reshape its input to (1, height, width, channels)"
+            )
         return x
 
     def _y(self, op, shape):
@@ -312,7 +179,7 @@ class _Reader:
         return np.frombuffer(t.data, kind).reshape(t.shape)
 
     def _weights(self, op, rank, axis, x):
-        """Add weights and bias to the graph -> their names, the weights' tensor, one scale or one per channel."""
+        """Add weights and bias to the graph -> input names, the weights' tensor, whether scales differ."""
         number = op.inputs[1]
         if number == -1 or not self.file.tensors[number].data:
             self._refuse("has weights that are not constant", "use a layer that holds its weights")
@@ -323,27 +190,33 @@ class _Reader:
         if t.zero.any():
             self._refuse("has weights with a zero point", "convert with symmetric weights")
         if t.scale.size not in (1, channels) or (t.scale.size > 1 and t.axis != axis):
-            self._refuse("has weight scales on another axis than its output channels", "convert the model again")
+            self._refuse(
+                "has weight scales on another axis than its output channels", "convert the model again"
+            )
         if not np.isfinite(t.scale).all() or (t.scale < 0).any() or (t.scale.size == 1 and t.scale[0] == 0):
             self._refuse("has weights without usable scales", "convert the model again")
         scale = np.broadcast_to(t.scale, channels).copy()
-        name = self.names[number]
+        name = self._own(self.names[number], "weights")
         self.tensors[name] = Tensor(name, w.shape, "int8", scale, 0, w, number)
-        bias = self._bias(op, name, channels, x.scale * scale)
+        bias = self._bias(op, channels, x.scale * scale)
         return (x.name, name, bias), self.tensors[name], t.scale.size > 1
 
-    def _bias(self, op, weights, channels, scale):
+    def _bias(self, op, channels, scale):
         number = op.inputs[2] if len(op.inputs) > 2 else -1
         if number == -1:
-            name, data, number = f"{weights}/zero_bias", np.zeros(channels, np.int32), None
+            name, data, number = f"{self.layer}/bias", np.zeros(channels, np.int32), None
         else:
-            name, data = self.names[number], self._constant(number, "int32")
+            name, data = self._own(self.names[number], "bias"), self._constant(number, "int32")
         if data.shape != (channels,):
-            self._refuse(f"has a bias of shape {list(data.shape)} for {channels} channels", "convert the model again")
-        if name in self.tensors:  # converters merge equal constants; each layer gets its own here
-            name, number = f"{weights}/bias", None
+            self._refuse(
+                f"has a bias of {data.size} values for {channels} channels", "convert the model again"
+            )
         self.tensors[name] = Tensor(name, data.shape, "int32", scale, 0, data, number)
         return name
+
+    def _own(self, name, what):
+        """Converters merge equal constants; each layer gets its own here, to be trained apart."""
+        return f"{self.layer}/{what}" if name in self.tensors else name
 
     # attributes
 
@@ -373,7 +246,9 @@ class _Reader:
 
     def _same_quantization(self, op, x, y):
         if x.scale[0] != y.scale[0] or x.zero_point != y.zero_point:
-            self._refuse(f"{op.code} changes the scale", "convert the model again, with a requantize before it")
+            self._refuse(
+                f"{op.code} changes the scale", "convert the model again, with a requantize before it"
+            )
 
     def _op(self, kind, op, inputs=None, **attrs):
         inputs = (self.names[op.inputs[0]],) if inputs is None else inputs
@@ -394,7 +269,9 @@ class _Reader:
         x = self._x(op, 4)
         inputs, w, _ = self._weights(op, 4, 3, x)
         if w.shape[0] != 1 or w.shape[3] % x.shape[3]:
-            self._refuse(f"has weights of shape {list(w.shape)} for {x.shape[3]} channels", "convert the model again")
+            self._refuse(
+                f"has weights of shape {list(w.shape)} for {x.shape[3]} channels", "convert the model again"
+            )
         attrs, size = self._window(op, x, w.shape[1:3])
         self._y(op, (1, *size, w.shape[3]))
         return self._op("depthwise", op, inputs, **attrs)
@@ -417,7 +294,9 @@ class _Reader:
             self._refuse(f"adds {list(a.shape)} and {list(b.shape)}", "bring both to one shape before adding")
         y = self._y(op, a.shape)
         if 2 * max(a.scale[0], b.scale[0]) >= y.scale[0] * (1 << 20):
-            self._refuse("has an output scale far below its inputs'", "quantize with samples that are like the data")
+            self._refuse(
+                "has an output scale far below its inputs'", "quantize with samples that are like the data"
+            )
         return self._op("add", op, (a.name, b.name), act=self._act(op))
 
     def pool(self, op):
@@ -465,8 +344,10 @@ class _Reader:
         beta = op.options["Beta"]
         if y.scale[0] != 1 / 256 or y.zero_point != -128:
             self._refuse("has an output scale other than 1/256", "convert the model again")
-        if not 1 < beta * x.scale[0] * (1 << 26):
-            self._refuse("has an input scale or a beta of nearly zero", "quantize with samples that are like the data")
+        if not beta * x.scale[0] * (1 << 26) > 1:  # or not a number
+            self._refuse(
+                "has an input scale or a beta of nearly zero", "quantize with samples that are like the data"
+            )
         return self._op("softmax", op, beta=float(beta))
 
     def unary(self, op):
@@ -475,7 +356,9 @@ class _Reader:
         if op.code == "LOGISTIC" and (y.scale[0] != 1 / 256 or y.zero_point != -128):
             self._refuse("has an output scale other than 1/256", "convert the model again")
         if op.code == "HARD_SWISH" and x.scale[0] >= 128 * y.scale[0]:
-            self._refuse("has an output scale far below its input's", "quantize with samples that are like the data")
+            self._refuse(
+                "has an output scale far below its input's", "quantize with samples that are like the data"
+            )
         return self._op(UNARY[op.code], op)
 
     def concat(self, op):

@@ -152,7 +152,9 @@ def clamp_table(x, y, low, high):
     m, shift = quantize_multiplier(float(np.float32(x.scale[0]) / np.float32(y.scale[0])))
     values = multiply_twice_rounded(LEVELS - x.zero_point, m, shift) + y.zero_point
     scale = np.float32(y.scale[0])
-    top = INT8_MAX if high is None else min(INT8_MAX, y.zero_point + int(round_away(np.float32(high) / scale)))
+    top = (
+        INT8_MAX if high is None else min(INT8_MAX, y.zero_point + int(round_away(np.float32(high) / scale)))
+    )
     bottom = max(INT8_MIN, y.zero_point + int(round_away(np.float32(low) / scale)))
     return np.clip(values, bottom, top).astype(np.int8)
 
@@ -188,7 +190,9 @@ def _saturate16(v):
 def logistic_table(x, y):
     """1 / (1 + exp(-x)) in float32, as the reference has it."""
     real = np.float32(x.scale[0]) * (LEVELS - x.zero_point).astype(np.float32)
-    exp = np.exp(-np.minimum(np.abs(real), np.float32(80)).astype(np.float64) * np.sign(real)).astype(np.float32)
+    exp = np.exp(-np.minimum(np.abs(real), np.float32(80)).astype(np.float64) * np.sign(real)).astype(
+        np.float32
+    )
     value = np.float32(1) / (np.float32(1) + exp)
     levels = round_away(value * (np.float32(1) / np.float32(y.scale[0]))) + y.zero_point
     return np.clip(levels, INT8_MIN, INT8_MAX).astype(np.int8)
@@ -238,7 +242,12 @@ def _dense(graph, op):
     reach = max(out["act_max"] - out["y_zero"], out["y_zero"] - out["act_min"])
     pairs = {real: exact_multiplier(real, reach) for real in set(_output_scales(graph, op))}
     m, shift = zip(*(pairs[real] for real in _output_scales(graph, op)))
-    return {"multiplier": np.array(m, np.int32), "shift": np.array(shift, np.int32), "x_zero": x.zero_point, **out}
+    return {
+        "multiplier": np.array(m, np.int32),
+        "shift": np.array(shift, np.int32),
+        "x_zero": x.zero_point,
+        **out,
+    }
 
 
 def _output_scales(graph, op):
@@ -251,7 +260,13 @@ def _add(graph, op):
     twice = 2 * max(_scale(a), _scale(b))
     reals = (_scale(a) / twice, _scale(b) / twice, twice / ((1 << ADD_SHIFT) * _scale(y)))
     m, shift = quantize_multipliers(reals)
-    return {"multiplier": m, "shift": shift, "a_zero": a.zero_point, "b_zero": b.zero_point, **_out(graph, op)}
+    return {
+        "multiplier": m,
+        "shift": shift,
+        "a_zero": a.zero_point,
+        "b_zero": b.zero_point,
+        **_out(graph, op),
+    }
 
 
 def _rescale(graph, op):
@@ -265,8 +280,13 @@ def _mean(graph, op):
     count = math.prod(x.shape[a] for a in op.attrs["axes"])
     m, shift = quantize_multiplier(_scale(x) / _scale(y))
     up = min(count.bit_length() - 1, 32, 31 + shift)
-    return {"multiplier": (m << up) // count, "shift": shift - up, "count": count, "x_zero": x.zero_point,
-            **_out(graph, op)}
+    return {
+        "multiplier": (m << up) // count,
+        "shift": shift - up,
+        "count": count,
+        "x_zero": x.zero_point,
+        **_out(graph, op),
+    }
 
 
 def _pool(graph, op):

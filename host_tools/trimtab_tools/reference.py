@@ -7,15 +7,15 @@ The first axis may hold any number of samples.
 import numpy as np
 
 from .quantize import (
+    ADD_SHIFT,
+    INT8_MAX,
+    INT8_MIN,
+    high_mul,
     multiply_once_rounded,
     multiply_twice_rounded,
     params,
     reciprocal_of_one_plus,
-    high_mul,
     shift_right_away,
-    INT8_MAX,
-    INT8_MIN,
-    ADD_SHIFT,
 )
 
 
@@ -138,7 +138,9 @@ def _concat(graph, op, p, xs):
 
 
 def _requantize(graph, op, p, xs):
-    return _finish(multiply_twice_rounded(xs[0].astype(np.int64) - p["x_zero"], p["multiplier"], p["shift"]), p)
+    return _finish(
+        multiply_twice_rounded(xs[0].astype(np.int64) - p["x_zero"], p["multiplier"], p["shift"]), p
+    )
 
 
 KERNELS = {
