@@ -43,14 +43,14 @@ def new_head(graph, tensor, classes=3, seed=0):
     rng = np.random.default_rng(seed)
     n = graph[tensor].size
     return {
-        "input": tensor,
+        "features": tensor,
         "weights": rng.integers(-3000, 3000, (classes, n)).astype(np.int16),
         "bias": rng.integers(-90000, 90000, classes).astype(np.int32),
     }
 
 
 def test_nothing_tuned_gives_the_same_network():
-    data = write(network(), NAMES)
+    data = write(network(), names=NAMES)
     x = samples(network(), 10)
     before, after = run(data, x), run(export(data, {}), x)
     assert all(np.array_equal(before[i], after[i]) for i in before)
@@ -78,7 +78,7 @@ def test_a_layer_without_bias_gets_one():
     graph = network()
     tensors, rows = lower(graph)
     rows[0].inputs = rows[0].inputs[:2]
-    data = serialize(tensors, rows, graph.inputs[0], graph.outputs[0], NAMES)
+    data = serialize(tensors, rows, graph.inputs[0], graph.outputs[0], "main", NAMES)
     bias = tuned_values(graph, "conv_0")["bias"]
     back = read(export(data, {"conv_0": {"bias": bias}}))
     assert np.array_equal(back[back.ops[0].inputs[2]].data, bias)
@@ -145,7 +145,7 @@ def test_what_does_not_belong_is_refused():
         "no layer nowhere": ({"nowhere": {}}, None),
         "weights must be int8": ({"conv_0": {"weights": np.zeros(3, np.int8)}}, None),
         "bias must be int32": ({"conv_0": {"bias": np.zeros(8, np.int64)}}, None),
-        "no tensor nowhere": ({}, {**new_head(graph, feature), "input": "nowhere"}),
+        "no tensor nowhere": ({}, {**new_head(graph, feature), "features": "nowhere"}),
         "for 8 features": ({}, {**new_head(graph, feature), "weights": np.zeros((3, 7), np.int16)}),
     }
     for words, (tuned, head) in cases.items():

@@ -40,7 +40,7 @@ def changed(graph, change):
     """The file of `graph` after change(tensors, rows), for what no builder makes."""
     tensors, rows = lower(graph)
     change(tensors, rows)
-    return serialize(tensors, rows, graph.inputs[0], graph.outputs[0], SIGNATURE)
+    return serialize(tensors, rows, graph.inputs[0], graph.outputs[0], "main", SIGNATURE)
 
 
 def small(act="none"):
@@ -155,7 +155,7 @@ def test_dynamic_batch_becomes_one():
 
 def test_signature_names():
     names = ("classify", "pixels", "scores")
-    assert signature(write(small(), names)) == names
+    assert signature(write(small(), names=names)) == names
     assert signature(write(small())) == SIGNATURE
 
 

@@ -22,12 +22,15 @@ CHANNEL_AXIS = {"depthwise": 3}  # of the weights; every other kind has its outp
 HEAD_WEIGHT_ONE, HEAD_BIAS_ONE = 1 << 12, 1 << 16  # what 1.0 is in the trained head
 
 
-def write(graph, names=SIGNATURE):
-    """Any graph that `import_tflite.read` gives -> .tflite bytes that mean the same."""
+def write(graph, name="main", names=SIGNATURE):
+    """Any graph that `import_tflite.read` gives -> .tflite bytes that mean the same.
+
+    `name` is the network's, `names` are signature key, input and output.
+    """
     tensors, rows = lower(graph)
     x = _outer_input(graph, tensors, rows)
     y = _outer_output(graph, tensors, rows)
-    return serialize(tensors, rows, x, y, names)
+    return serialize(tensors, rows, x, y, name, names)
 
 
 def export(model, tuned, head=None):
@@ -35,19 +38,19 @@ def export(model, tuned, head=None):
 
     `model`: the bytes (or path) of the int8 .tflite file that was compiled.
     `tuned`: layer name -> {"weights": int8 array, "bias": int32 array}, either may be absent.
-    `head`: None, or {"input": tensor name, "weights": int16 (classes, features), "bias": int32 (classes,)}:
+    `head`: None, or {"features": tensor name, "weights": int16 (classes, features), "bias": int32 (classes,)}:
     everything behind that tensor gives way to dequantize, a float layer and softmax.
     """
     graph = _retuned(read(model), tuned)
     if head is None:
-        return write(graph, signature(model))
-    if head["input"] not in graph.tensors:
+        return write(graph, names=signature(model))
+    if head["features"] not in graph.tensors:
         raise ModelError(f"the model has no tensor {head['input']}: export with the model that was compiled")
-    graph = replace(graph, ops=_needed(graph, head["input"]), outputs=(head["input"],))
+    graph = replace(graph, ops=_needed(graph, head["features"]), outputs=(head["features"],))
     tensors, rows = lower(graph)
     x = _outer_input(graph, tensors, rows)
     y = _float_head(graph, tensors, rows, head)
-    return serialize(tensors, rows, x, y, signature(model))
+    return serialize(tensors, rows, x, y, "main", signature(model))
 
 
 def _retuned(graph, tuned):
@@ -84,7 +87,7 @@ def _needed(graph, output):
 
 
 def _float_head(graph, tensors, rows, head):
-    feature = graph[head["input"]]
+    feature = graph[head["features"]]
     w = np.asarray(head["weights"], np.float32) / HEAD_WEIGHT_ONE
     b = np.asarray(head["bias"], np.float64) / HEAD_BIAS_ONE
     if w.ndim != 2 or w.shape[1] != feature.size or b.shape != w.shape[:1]:

@@ -142,9 +142,9 @@ def reciprocal_of_one_plus(a):
     return _saturate32(x << 1)
 
 
-# --- Tables of one-input operators: y8 = table[x8 + 128].
+# --- Tables of one-input operators: y8 = table[x8 & 255].
 
-LEVELS = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int64)
+LEVELS = np.concatenate([np.arange(0, 128), np.arange(-128, 0)]).astype(np.int64)  # x8 in order of its byte
 
 
 def clamp_table(x, y, low, high):

@@ -126,7 +126,7 @@ def _softmax(graph, op, p, xs):
 
 
 def _lookup(graph, op, p, xs):
-    return p["table"][xs[0].astype(np.int64) + 128]
+    return p["table"][xs[0].view(np.uint8)]
 
 
 def _reshape(graph, op, p, xs):

@@ -180,10 +180,10 @@ class Row:
     fields: dict = field(default_factory=dict)
 
 
-def serialize(tensors, rows, x, y, names):
+def serialize(tensors, rows, x, y, name, names):
     """Name -> (ir.Tensor, axis of its scales), rows in order, input and output -> bytes of a file.
 
-    `names` are signature key, input and output. Tensors that no row uses are left out.
+    `name` is the network's, `names` are signature key, input and output. Tensors that no row uses are left out.
     """
     b = flatbuffers.Builder(1 << 16)
     used = {n for row in rows for n in (*row.inputs, *row.outputs) if n} | {x, y}
@@ -203,7 +203,7 @@ def serialize(tensors, rows, x, y, names):
         Inputs=_ints(b, [index[x]]),
         Outputs=_ints(b, [index[y]]),
         Operators=_offsets(b, operators),
-        Name=b.CreateString("main"),
+        Name=b.CreateString(name),
     )
     model = _table(
         b,
