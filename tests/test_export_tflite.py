@@ -88,7 +88,6 @@ def test_a_layer_without_bias_gets_one():
 def test_a_float_head_on_bit_identical_features(dtype):
     graph = network()
     feature = next(op.outputs[0] for op in graph.ops if op.kind == "mean")
-    tensors, rows = lower(graph)
     tuned = {"conv_2": tuned_values(graph, "conv_2")}
     head = new_head(graph, feature)
     data = export(write(replace(graph, input_dtype=dtype, output_dtype=dtype)), tuned, head)

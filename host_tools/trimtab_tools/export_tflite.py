@@ -45,7 +45,7 @@ def export(model, tuned, head=None):
     if head is None:
         return write(graph, names=signature(model))
     if head["features"] not in graph.tensors:
-        raise ModelError(f"the model has no tensor {head['input']}: export with the model that was compiled")
+        raise ModelError(f"the model has no tensor {head['features']}: export with the model that was compiled")
     graph = replace(graph, ops=_needed(graph, head["features"]), outputs=(head["features"],))
     tensors, rows = lower(graph)
     x = _outer_input(graph, tensors, rows)
