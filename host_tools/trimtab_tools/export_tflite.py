@@ -38,14 +38,14 @@ def export(model, tuned, head=None):
 
     `model`: the bytes (or path) of the int8 .tflite file that was compiled.
     `tuned`: layer name -> {"weights": int8 array, "bias": int32 array}, either may be absent.
-    `head`: None, or {"features": tensor name, "weights": int16 (classes, features), "bias": int32 (classes,)}:
-    everything behind that tensor gives way to dequantize, a float layer and softmax.
+    `head`: None, or {"features": tensor name, "weights": int16 (classes, n), "bias": int32 (classes,)}:
+    everything behind the features gives way to dequantize, a float layer and softmax.
     """
     graph = _retuned(read(model), tuned)
     if head is None:
         return write(graph, names=signature(model))
     if head["features"] not in graph.tensors:
-        raise ModelError(f"the model has no tensor {head['features']}: export with the model that was compiled")
+        raise ModelError(f"the model has no tensor {head['features']}: export with the compiled model")
     graph = replace(graph, ops=_needed(graph, head["features"]), outputs=(head["features"],))
     tensors, rows = lower(graph)
     x = _outer_input(graph, tensors, rows)
