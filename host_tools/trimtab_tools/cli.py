@@ -9,11 +9,7 @@ from pathlib import Path
 from trimtab import __version__
 from trimtab.package import PackageError
 
-from .ir import ModelError
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; the message says what to do instead."""
+from .ir import ModelError, UsageError
 
 
 # -- verbs

@@ -82,7 +82,7 @@ def _measure_exponents(program, data, kernels, samples):
         if samples is not None:
             x, label = np.asarray(samples[i % len(samples)], np.int8).tobytes(), i % net.classes
         else:
-            x, label = synthetic(1, i, net.input_bytes, net.classes)
+            x, label, _ = synthetic(1, i, net.input_bytes, net.classes)
         net.input_view[:] = x
         _set_target(net, label, rng)
         net.train_input()
@@ -100,7 +100,7 @@ def _set_target(net, label, rng):
 def _golden(data, kernels):
     """Output CRC, state CRC after one step, class; then the sample and, for mse, its target."""
     net = simulate.load(data, kernels)
-    x, label = synthetic(0, 0, net.input_bytes, net.classes)
+    x, label, _ = synthetic(0, 0, net.input_bytes, net.classes)
     net.input_view[:] = x
     net.classify_input()
     output, after, target = net._output_crc(), 0, b""

@@ -5,7 +5,7 @@ import json
 import zlib
 
 import numpy as np
-from trimtab.format import OFFSET_MASK
+from trimtab.format import LOSSES, OFFSET_MASK
 from trimtab.package import Package, PackageError
 
 from . import export_tflite
@@ -22,6 +22,10 @@ class Contents:
         self.state = self._pieces(self._initial() if state is None else state)
         self.labels = self.package.labels()[1:]
         self.name = self.package.labels()[0]
+        self.loss = LOSSES[self.package.loss_kind]
+        self.trained = self.loss != "none"
+        graph = self.graph()
+        self.input, self.output = graph[graph.inputs[0]], graph[graph.outputs[0]]
 
     def _initial(self):
         image = bytes(self.package.section("state"))

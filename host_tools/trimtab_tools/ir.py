@@ -13,6 +13,10 @@ class ModelError(Exception):
     """The model cannot be used as it is; the message names the layer and the cure."""
 
 
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says what to do instead."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     name: str

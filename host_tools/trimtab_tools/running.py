@@ -1,0 +1,212 @@
+"""What `simulate`, `train` and `pull` do with a board: order the samples, stream them, count, write logs."""
+
+import json
+import time
+
+import numpy as np
+
+from . import data
+from .attach import attach, note
+from .ir import UsageError
+from .client import BoardError
+from .contents import Contents
+
+CYCLES_PER_US = 125  # of the emulated Pico
+
+
+# -- simulate
+
+
+def simulate(package, board="sim", kernels="c", steps=50, seed=0, source=None, progress=lambda done, total: None):
+    """Train `steps` steps on a fresh board of that kind and tell what came out."""
+    contents = Contents(package)
+    if steps < 1:
+        raise UsageError(f"--steps {steps} trains nothing: use 1 or more")
+    note(board)
+    sample = _from_file(contents, source, seed) if source else _noise(contents, seed)
+    losses, micros = [], []
+    with attach(board, package, kernels) as client:
+        if not contents.trained:
+            raise UsageError("this package was compiled without a training plan: compile it with --policy")
+        for result in client.train(sample, steps):
+            losses.append(result.value)
+            micros.append(result.us)
+            progress(len(losses), steps)
+        result = {"state_crc": client.state_crc(), "losses": losses, "arena_bytes": contents.package.arena_bytes,
+                  "heap_used": client.info.get("heap_used") or contents.package.arena_bytes + contents.package.state_bytes}
+    mean = sum(micros) / len(micros)
+    result.update({"cycles_per_step": round(mean * CYCLES_PER_US)} if board == "pico" else
+                  {"ms_per_step": round(mean / 1000, 3)})
+    return result
+
+
+def _noise(contents, seed):
+    """Sample i of the generator that format and seed define; for mse the sample's target is the next words."""
+    p = contents.package
+
+    def sample(i):
+        if contents.loss == "mse":
+            return data.synthetic(seed, i, p.input_bytes + p.output_count, 1)
+        return data.synthetic(seed, i, p.input_bytes, p.classes)
+
+    return sample
+
+
+def _from_file(contents, source, seed):
+    samples = load(contents, source)
+    order = {}
+
+    def sample(i):
+        epoch, at = divmod(i, len(samples))
+        if epoch not in order:
+            order.clear()
+            order[epoch] = data.order(len(samples), seed, epoch)
+        return samples[order[epoch][at]]
+
+    return sample
+
+
+def load(contents, source):
+    """The samples of a file or folder as they go over the link: a list."""
+    t = contents.input
+    x, y, _ = data.load(source, contents.labels, t.shape[1:], contents.package.classes)
+    targets = None
+    if contents.loss == "mse":
+        if y is not None:
+            raise UsageError(f"{source} has labels, the package trains an output towards its input: leave y out")
+        out = contents.output
+        if out.size != t.size:
+            raise UsageError(f"the network gives {out.size} values for {t.size}: only autoencoders train with --loss mse here")
+        real = x if x.dtype == np.float32 else (x.astype(np.float64) - (128 if x.dtype == np.uint8 else 0) - t.zero_point) * t.scale[0]
+        targets = data.quantize(real.reshape(len(x), -1), out.scale[0], out.zero_point)
+    elif y is None:
+        raise UsageError(f"{source} has no labels: save it with numpy.savez(path, x=..., y=...)")
+    sample = data.samples(x, y, t.scale[0], t.zero_point, targets)
+    return [sample(i) for i in range(len(x))]
+
+
+# -- train
+
+
+class Lines:
+    """Output for people, with a progress bar, or one JSON object per line."""
+
+    def __init__(self, as_json=False):
+        self.json = as_json
+        self.bar = None
+
+    def say(self, row, text):
+        print(json.dumps(row) if self.json else text, flush=True)
+
+    def progress(self, what, results, total):
+        """Pass results through, showing speed and time left."""
+        if self.json:
+            yield from results
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                      TextColumn("{task.fields[speed]}"), TimeRemainingColumn(), transient=True) as bar:
+            task, start = bar.add_task(what, total=total, speed=""), time.monotonic()
+            for n, result in enumerate(results, 1):
+                yield result
+                bar.update(task, completed=n, speed=f"{n / max(time.monotonic() - start, 1e-9):.1f}/s")
+
+
+def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0, resume=False, save_every=0, logdir=None,
+          out=None):
+    """Stream samples epoch by epoch, each epoch in an order of its own; evaluate before and after, save at the end."""
+    contents, out = Contents(package), out or Lines()
+    if not contents.trained:
+        raise UsageError("this package was compiled without a training plan: compile it with --policy")
+    if epochs < 1:
+        raise UsageError(f"--epochs {epochs} trains nothing: use 1 or more")
+    samples = load(contents, source)
+    checks = load(contents, val) if val else []
+    n = len(samples)
+    total = epochs * n
+    orders = {}
+
+    def sample(i):
+        epoch, at = divmod(i, n)
+        if epoch not in orders:
+            orders[epoch] = data.order(n, seed, epoch)
+        return samples[orders[epoch][at]]
+
+    note(board)
+    log = _Log(logdir)
+    with attach(board, package, kernels) as client:
+        _same_package(client, contents, package)
+        result = {"board": board, "steps": total, "samples": n}
+        if checks and not resume:
+            result["before"] = evaluate(client, contents, checks, out, "before")
+        losses, micros = [], []
+        unit = 1024 if contents.loss == "softmax" else 1
+        for r in out.progress("train", client.train(sample, total, resume, save_every), total):
+            if r.value is not None:
+                losses.append(r.value / unit)
+                micros.append(r.us)
+                log.scalar("loss", r.value / unit, r.seq)
+            if r.seq % n == 0:
+                mean = float(np.mean(losses[-n:])) if losses else 0.0
+                out.say({"epoch": r.seq // n, "loss": round(mean, 4)}, f"epoch {r.seq // n} of {epochs}: loss {mean:.3f}")
+        if checks:
+            result["after"] = evaluate(client, contents, checks, out, "after")
+            log.scalar("accuracy", result["after"], total)
+        result["saved_step"] = client.save()
+        result["state_crc"] = client.state_crc()
+        result["ms_per_step"] = round(float(np.mean(micros)) / 1000, 3) if micros else 0
+    log.close()
+    words = [f"{key} {result[key]:.3f}" for key in ("before", "after") if key in result]
+    out.say(result, f"trained {total} steps on {board}, saved at step {result['saved_step']}" +
+            (": accuracy " + ", ".join(words) if words else ""))
+    return 0
+
+
+def evaluate(client, contents, samples, out, what):
+    """Share of right classes; for mse the mean loss."""
+    score = 0
+    for i, r in enumerate(out.progress(what, client.evaluate(lambda i: samples[i], len(samples)), len(samples))):
+        score += r.value if contents.loss == "mse" else r.value == samples[i].label
+    return score / len(samples)
+
+
+def _same_package(client, contents, package):
+    if client.info["package_crc"] != contents.package.crc:
+        raise BoardError(f"the board runs another package than {package}: run `trimtab deploy {package}`")
+
+
+class _Log:
+    """TensorBoard event files where --logdir asks for them."""
+
+    def __init__(self, folder):
+        self.writer = None
+        if folder:
+            try:
+                from tensorboard.summary import Writer
+            except ImportError:
+                raise UsageError("--logdir needs TensorBoard: pip install trimtab[tensorboard]")
+            self.writer = Writer(folder)
+
+    def scalar(self, name, value, step):
+        if self.writer:
+            self.writer.add_scalar(name, value, step)
+
+    def close(self):
+        if self.writer:
+            self.writer.close()
+
+
+# -- pull
+
+
+def pull(package, board, output, progress=lambda done, total: None):
+    """Read the trained state from a board and write the tuned network as .tflite; returns its bytes."""
+    with attach(board, package) as client:
+        contents = Contents(package)
+        _same_package(client, contents, package)
+        state = client.pull_state(progress)
+    model = Contents(package, state).tflite()
+    with open(output, "wb") as f:
+        f.write(model)
+    return len(model)
