@@ -5,7 +5,9 @@ is a port (COM3, /dev/ttyACM0, socket://host:port) with a board on which the pac
 """
 
 import contextlib
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from . import boards, simulate, toolchain
@@ -41,9 +43,11 @@ def _sim(package, kernels):
 
 def _unix(stack, package, kernels, heap):
     toolchain.provide("unix")
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-unix.")))
+    shutil.copy(package, folder)
     code = "import trimtab.serve as s; s.main(%r, %r)" % (package.name, kernels)
-    unix = stack.enter_context(boards.Unix(files={package.name: package.read_bytes()}, heap=heap, run=False))
-    return Client(lambda: Process([*unix.command, "-c", code], cwd=unix.folder, env=unix.env))
+    command, env = boards.unix_command("-c", code, heap=heap, kernels=kernels == "c")
+    return Client(lambda: Process(command, cwd=folder, env=env))
 
 
 def _pico(stack, package, kernels):

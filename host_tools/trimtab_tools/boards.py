@@ -163,6 +163,16 @@ def mpremote(url, *words, timeout=120):
 
 # --- the unix port ---
 
+def unix_command(*words, paths=(), heap=None, kernels=True):
+    """(command, environment) that run MicroPython's unix port with the library and, unless kernels=False, the module."""
+    path = [".frozen", *map(str, paths), str(toolchain.library().parent)]
+    if kernels:
+        path.insert(1, str(toolchain.natmod("x64").parent))
+    options = ["-X", f"heapsize={heap}"] if heap else []
+    command = [str(toolchain.unix()), *options, *map(str, words)]
+    return command, {**os.environ, "MICROPYPATH": ":".join(path)}
+
+
 class Unix:
     """MicroPython's unix port as a process; .stdin and .stdout are its pipes.
 
@@ -176,13 +186,8 @@ class Unix:
             target = self.folder / name.strip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        path = [".frozen", *map(str, paths), str(toolchain.library().parent)]
-        if kernels:
-            path.insert(1, str(toolchain.natmod("x64").parent))
-        options = ["-X", f"heapsize={heap}"] if heap else []
-        self.process = subprocess.Popen(
-            [str(toolchain.unix()), *options, *map(str, words)], cwd=self.folder,
-            env={**os.environ, "MICROPYPATH": ":".join(path)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        command, env = unix_command(*words, paths=paths, heap=heap, kernels=kernels)
+        self.process = subprocess.Popen(command, cwd=self.folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
     def output(self, timeout=120):
