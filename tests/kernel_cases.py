@@ -50,9 +50,11 @@ class Case:
         return values
 
     def _number(self, name):
-        if self.hostile and name in LIMITS and name not in GEOMETRY:
-            return int(self.rng.integers(LIMITS[name][0], LIMITS[name][1], endpoint=True)) if name != "residual" else self._pick(0, 4, 8)
-        return self._between(*NUMBERS[name]) if name in NUMBERS else self._pick(*CHOICES[name])
+        if self.hostile and name in LIMITS and name not in GEOMETRY + ("residual",):
+            return int(self.rng.integers(*LIMITS[name], endpoint=True))
+        if name in CHOICES:
+            return self._pick(*CHOICES[name])
+        return self._between(*(NUMBERS.get((self.name, name)) or NUMBERS[name]))
 
     def _geometry(self):
         v = {"sh": self._between(1, 3), "sw": self._pick(1, 2), "ih": self._between(1, 7), "iw": self._between(1, 7)}
@@ -61,6 +63,8 @@ class Case:
             v[pad] = self._between(0, v[k] - 1)
             after = self._between(max(0, v[k] - v[size] - v[pad]), max(v[k] - 1, v[k] - v[size] - v[pad]))
             v[out] = (v[size] + v[pad] + after - v[k]) // v[stride] + 1
+            if self.rng.random() < 0.2:
+                v[out] = self._between(1, v[out])  # inputs that no output sees
         v["ic"] = self._between(1, 6)
         pooled = self.name in ("avg_pool_fwd", "max_pool_fwd", "avg_dx", "max_dx")
         depthwise = self.name.startswith("depthwise")
@@ -160,6 +164,15 @@ def _edged(low, high):
     return make
 
 
+def _moderate(usual, extreme):
+    """Extremes hide everything else behind saturated outputs, so they are rare."""
+    return lambda case, n: (extreme if case.rng.random() < 0.2 else usual)(case, n)
+
+
+def _exp_table(case, n):
+    return case.rng.integers(0, 32768, n) if case.rng.random() < 0.5 else np.rint(32767 * np.exp(-np.arange(n) / 16))
+
+
 def _multipliers(case, n):
     style = case.rng.integers(3)
     return [np.full(n, 1 << 30), np.full(n, (1 << 31) - 1), case.rng.integers(1 << 30, 1 << 31, n)][style]
@@ -188,25 +201,27 @@ NUMBERS = {
     "mult": (1 << 30, 0x7FFFFFFF), "mult2": (1 << 30, 0x7FFFFFFF), "mult_y": (1 << 30, 0x7FFFFFFF),
     "shift": (-12, 0), "shift2": (-3, 0), "shift_y": (-24, -12), "bias_mul": (0, 32767), "bias_shift": (0, 40),
     "mul": (1, 65535), "pre": (0, 10), "m_shift": (8, 15), "m": (-32768, 32767), "m_exp": (-20, 20),
-    "add_mul": (-32768, 32767), "add_shift": (-20, 20), "scale": (0, 255), "scale_exp": (-30, 10), "u": (0, 127),
+    "add_mul": (-32768, 32767), "add_shift": (-20, 20), "scale": (0, 255), "scale_exp": (-30, 10), "u": (0, 255),
     "u_shift": (-10, 20), "limit": (1, 32767), "rate": (0, 255), "rate_shift": (0, 30),
+    ("softmax_loss", "shift"): (0, 24),
 }
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 PAIRS = {"add_exp": "add", "acc_bias": "acc"}  # absent together
 DATA = {
     "b": _int8(-128, 127), "h": _edged(-32768, 32767), "i": _edged(-(1 << 31), (1 << 31) - 1),
     "w": _int8(-127, 127), "k": _int8(-127, 127), "gy": _int8(-127, 127), "add": _int8(-127, 127),
-    "mult": _multipliers, "shift": _uniform(-20, 3), "u": _channel_scales, "err": _errors,
+    "mult": _multipliers, "shift": _moderate(_uniform(-9, -5), _uniform(-31, 8)), "u": _channel_scales, "err": _errors,
     "gy_exp": _uniform(-40, 20), "add_exp": _uniform(-60, 40), "head_exp": _uniform(-30, 30),
     "track": _edged(-32000, 32000), "lr": lambda case, n: [case._between(0, 255), case._between(-5, 40)],
     "bias": _edged(-(1 << 29), 1 << 29), "acc_bias": _edged(-(1 << 29), 1 << 29),
     "rng": _uniform(1, (1 << 31) - 1), "label": lambda case, n: [case._between(0, case.numbers["n"])],
     "clock": lambda case, n: [case._between(0, 99), case._pick(0, 1, 50, 100, 1 << 30)],
-    "cosine": _uniform(0, 32767), "exp_table": lambda case, n: np.rint(32767 * np.exp(-np.arange(n) / 16)),
+    "cosine": _uniform(0, 32767), "exp_table": _exp_table,
     "ln_table": lambda case, n: np.rint(1024 * np.log1p(np.arange(n) / 128)),
     ("head_fwd", "w"): _edged(-32768, 32767), ("head_dx", "w"): _edged(-32768, 32767),
     ("head_dw", "w"): _edged(-32768, 32767), ("fold_head", "w"): _edged(-32768, 32767),
     ("softmax_fwd", "table"): lambda case, n: np.exp((np.arange(n) - 255) * case.rng.random()) * 0x7FFFFFFF,
     ("bias_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("fold_bias", "acc"): _edged(-(1 << 29), 1 << 29),
-    ("conv_fwd", "bias"): _edged(-(1 << 31), (1 << 31) - 1),
+    ("conv_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
+    ("depthwise_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
 }

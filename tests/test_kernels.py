@@ -1,15 +1,19 @@
 """The C kernels equal the plain ones, byte for byte; and nothing in them is undefined, whatever they are given."""
 
 import struct
+import subprocess
 from array import array
+from pathlib import Path
 
 import kernel_cases
 import pytest
 from trimtab import kernels_py
-from trimtab.format import RECORDS
+from trimtab.format import OPCODES, RECORDS
 
 from trimtab_tools import native
+from trimtab_tools.toolchain import FIRMWARE, kernel_sources
 
+CASES = 120
 NAMES = [row[0] for row in RECORDS]
 
 
@@ -29,6 +33,47 @@ def run_c(case):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_c_equals_plain(name):
-    for seed in range(60):
+    for seed in range(CASES):
         case = kernel_cases.Case(name, seed)
         assert run_c(case) == run_plain(case), "seed %d: %s" % (seed, case.numbers)
+
+
+@pytest.fixture(scope="module", params=[1, 0], ids=["wide", "halves"])
+def replay(request, tmp_path_factory):
+    """Runs cases through a sanitized build, with 64-bit products or with 16-bit halves: [(value, result)]."""
+    program = tmp_path_factory.mktemp("replay") / "replay"
+    table = ",".join("trimtab_" + name for name in NAMES)
+    subprocess.run(["gcc", "-O1", "-g", "-std=c99", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+                    "-DTRIMTAB_WIDE_MULTIPLY=%d" % request.param, "-DKERNEL_FUNCTIONS=" + table,
+                    "-I%s" % (FIRMWARE / "kernels"), *map(str, kernel_sources()),
+                    str(Path(__file__).with_name("kernel_replay.c")), "-o", str(program)], check=True)
+    return lambda cases: _replay(program, cases)
+
+
+def _replay(program, cases):
+    calls = b""
+    for case in cases:
+        spaces = [*map(bytes, case.spaces), case.steps]
+        calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
+    done = subprocess.run([str(program)], input=calls, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[:2000]
+    out, results = done.stdout, []
+    for case in cases:
+        arena, state = (len(space) for space in case.spaces[:2])
+        value, out = struct.unpack_from("<i", out)[0], out[4:]
+        results.append((value, case.result(out[:arena], out[arena : arena + state])))
+        out = out[arena + state :]
+    return results
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sanitized_equals_c(name, replay):
+    cases = [kernel_cases.Case(name, seed) for seed in range(CASES)]
+    for case, result in zip(cases, replay(cases)):
+        assert result == run_c(case), case.numbers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_content_is_defined(name, replay):
+    """Numbers at random within their limits, memory at random: the sanitizers must stay silent."""
+    assert len(replay([kernel_cases.Case(name, seed, hostile=True) for seed in range(CASES)])) == CASES

@@ -59,14 +59,14 @@ static inline int32_t bit_length(uint32_t v) {
 }
 
 // v / 2^s to the nearest, ties up; s <= 0 leaves v, s > 31 gives 0.
-// floor((v + 2^(s-1)) / 2^s) = floor((floor(v / 2^(s-1)) + 1) / 2), which has no sum that could overflow.
+// floor((v + 2^(s-1)) / 2^s) is v >> s plus the last bit shifted out: no sum that could overflow.
 static inline int32_t rsh(int32_t v, int32_t s) {
-    return s <= 0 ? v : s > 31 ? 0 : ((v >> (s - 1)) + 1) >> 1;
+    return s <= 0 ? v : s > 31 ? 0 : (v >> s) + (v >> (s - 1) & 1);
 }
 
 // The same of an unsigned number.
 static inline uint32_t rsh_unsigned(uint32_t v, int32_t s) {
-    return s <= 0 ? v : s > 31 ? 0 : ((v >> (s - 1)) + 1) >> 1;
+    return s <= 0 ? v : s > 31 ? 0 : (v >> s) + (v >> (s - 1) & 1);
 }
 
 // Ties away from zero, for |v| < 2^31.
