@@ -1,5 +1,5 @@
-"""A net for tests of the link, on CPython and on boards: its state is a checksum of all that it was trained on, so
-that one sample lost, doubled or swapped shows."""
+"""A net for tests of the link, on CPython and on boards: its state is a checksum of all it was trained on,
+so that one sample lost, doubled or swapped shows."""
 
 import struct
 from binascii import crc32

@@ -38,7 +38,8 @@ def test_lengths_around_a_full_block(n, byte):
 
 
 def test_the_bytes_on_the_line():
-    # COBS: the first byte tells where the first zero was; CRC32 of "A\0B" is 0x4c8f2db1 (little-endian on the line)
+    # COBS: the first byte tells where the first zero was; CRC32 of "A\0B" is 0x4c8f2db1 (little-endian on the
+    # line)
     import zlib
 
     crc = zlib.crc32(b"A\0B").to_bytes(4, "little")
@@ -76,3 +77,18 @@ def test_random_streams_never_pass():
         for payload in reader.feed(noise + b"\0"):
             pytest.fail("noise passed as %r" % bytes(payload))
     assert reader.damaged > 1000
+
+
+@given(st.lists(payloads, min_size=1, max_size=3), st.randoms())
+@settings(max_examples=50, deadline=None)
+def test_sure_bytes_never_reach_past_a_frame(sent, rng):
+    """A port may wait for that many bytes: there is always a frame's end at or after the last of them."""
+    reader = Reader()
+    data = b"".join(map(encode, sent))
+    at = 0
+    while at < len(data):
+        sure = reader.sure()
+        assert 1 <= sure <= data.index(0, at) + 1 - at
+        step = rng.randrange(1, sure + 1)
+        list(reader.feed(data[at : at + step]))
+        at += step

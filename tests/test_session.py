@@ -1,4 +1,4 @@
-"""The link: whatever a line does to the bytes, a board trains each sample once, in order, and the host hears of it."""
+"""The link: whatever a line does to the bytes, a board trains each sample once, and the host hears of it."""
 
 import random
 import struct
@@ -89,9 +89,12 @@ def damage(rng, rate):
     def spoil(data):
         out = bytearray()
         for byte in data:
-            what = rng.random() / rate
-            out += b"" if what < 1 / 3 else bytes([byte ^ 1 << rng.randrange(8)]) if what < 2 / 3 else bytes([byte])
-            if 2 / 3 <= what < 1:
+            what = int(rng.random() / rate * 3)
+            if what == 0:
+                byte ^= 1 << rng.randrange(8)
+            if what != 1:
+                out.append(byte)
+            if what == 2:
                 out.append(byte)
         return bytes(out)
 
@@ -101,7 +104,7 @@ def damage(rng, rate):
 def test_a_clean_line():
     ends = Ends(FakeNet())
     info = ends.open()
-    assert (info["name"], info["package_crc"], info["step"], info["input_bytes"]) == ("fake", 0xC0FFEE, 0, 200)
+    assert [info[key] for key in ("name", "package_crc", "step", "input_bytes")] == ["fake", 0xC0FFEE, 0, 200]
     ends.net.begin(50)
     ends.run(TRAIN, sample(200), 50)
     assert ends.net.state_crc() == trained(200, 50)
@@ -193,7 +196,7 @@ def test_fragments_grow_on_a_clean_line_up_to_the_grant():
     ends = Ends(FakeNet(1000), credit=1000, fragment=256)
     ends.open()
     ends.run(TRAIN, sample(1000), 40)
-    assert max(entry for entry in [ends.host.size]) >= 256
+    assert ends.host.size >= 256
     assert ends.host.losses == 0
 
 
@@ -225,7 +228,8 @@ def test_unknown_and_short_messages_end_in_an_error_not_in_a_crash():
     ends = Ends(FakeNet())
     ends.open()
     sid = ends.host.sid
-    for code, body, name in ((0x7E, b"what", "unknown"), (ord("X"), b"short", "layout"), (ord("I"), bytes(70), "unknown")):
+    forged = ((0x7E, b"what", "unknown"), (ord("X"), b"short", "layout"), (ord("I"), bytes(70), "unknown"))
+    for code, body, name in forged:
         assert list(ends.board.receive(forge(code, body, sid))) == []
         assert [event[:2] for event in ends.host.receive(ends.board.take())] == [("error", name)]
 
@@ -311,7 +315,7 @@ class Bench:
 
     def run(self, port):
         with self.busy:  # a board has one line
-            serve.serve(self.net, Readable(port))
+            serve.serve(self.net, port)
 
     def cut(self):
         self.lines[-1].line.close()
@@ -320,20 +324,6 @@ class Bench:
         self.cut()
         with self.busy:
             self.net = FakeNet(self.n, self.flash)
-
-
-class Readable:
-    """A Pair's end as serve wants it: None where the line is closed."""
-
-    def __init__(self, pair):
-        self.pair = pair
-        self.write, self.close = pair.write, pair.close
-
-    def read(self, n, timeout_ms):
-        try:
-            return self.pair.read(n, timeout_ms)
-        except LinkError:
-            return None
 
 
 def test_client_trains_evaluates_saves_and_pulls():
@@ -442,23 +432,26 @@ def test_a_board_that_is_silent():
 @pytest.mark.parametrize(
     "said, sentence",
     [
-        ("ImportError: no module named 'trimtab'", "the board has no trimtab library: run `trimtab deploy x.ttp`"),
+        (
+            "ImportError: no module named 'trimtab'",
+            "the board has no trimtab library: run `trimtab deploy x.ttp`",
+        ),
         ("OSError: [Errno 2] ENOENT", "the board has no file x.ttp: run `trimtab deploy x.ttp`"),
         (
-            "MemoryError: package needs 90000 bytes of arena, 70000 are free: compile it again with a smaller --ram",
-            "package needs 90000 bytes of arena, 70000 are free: compile it again with a smaller --ram",
+            "MemoryError: package needs 90000 bytes of arena, 70000 are free: compile with a smaller --ram",
+            "package needs 90000 bytes of arena, 70000 are free: compile with a smaller --ram",
         ),
         (
             "MemoryError: memory allocation failed, allocating 90000 bytes",
-            "the package does not fit into the board's free RAM: compile it again with a smaller --ram",
+            "x.ttp does not fit the board's free RAM: compile it again with a smaller --ram",
         ),
         ("ValueError: x.ttp is damaged: deploy it again", "x.ttp is damaged: deploy it again"),
         ("KeyError: 5", "the board cannot load x.ttp: KeyError: 5"),
     ],
 )
 def test_tracebacks_become_sentences(said, sentence):
-    traceback = "OK\x04Traceback (most recent call last):\r\n  File \"<stdin>\", line 1, in <module>\r\n" + said + "\r\n\x04>"
-    assert cure(traceback, "x.ttp") == sentence
+    traceback = 'OK\x04Traceback (most recent call last):\r\n  File "<stdin>", line 1\r\n%s\r\n\x04>'
+    assert cure(traceback % said, "x.ttp") == sentence
 
 
 # -- real interpreters

@@ -47,7 +47,7 @@ def encode(payload):
 def uncobs(view, n):
     """Undo COBS in place. view[:n] is a frame without its zero; what it held is view[1:end], end is returned.
 
-    Only a block of 254 bytes moves anything: elsewhere a code byte lies where the zero that it counts belongs.
+    Only a block of 254 bytes moves anything: elsewhere a code byte lies where its zero belongs.
     Returns 0 for what is no COBS.
     """
     at = 0
@@ -68,11 +68,12 @@ def uncobs(view, n):
 
 
 class Reader:
-    """Bytes in, in any pieces; payloads of whole, undamaged frames out, in one buffer that is allocated here."""
+    """Bytes in, in any pieces; payloads of whole, undamaged frames out, in one buffer, allocated here."""
 
     def __init__(self, payload_max=PAYLOAD_MAX):
         self.view = memoryview(bytearray(framed(payload_max)))
         self.held = 0  # bytes of an unfinished frame in the buffer; -1 while one that is too long passes by
+        self.mark = 0  # where the next COBS code, or the closing zero, will lie
         self.damaged = 0  # frames refused so far
 
     def feed(self, data):
@@ -92,18 +93,26 @@ class Reader:
         """Forget an unfinished frame."""
         if self.held:
             self.damaged += 1
-        self.held = 0
+        self.held = self.mark = 0
+
+    def sure(self):
+        """So many bytes must come before a frame can end."""
+        while self.mark < self.held:
+            self.mark += self.view[self.mark]
+        return self.mark - max(self.held, 0) + 1
 
     def _hold(self, data, start, end):
         held = self.held
         if held < 0 or held + end - start > len(self.view):
             self.held = -1
+            self.mark = 0
         elif end > start:
             self.view[held : held + end - start] = data[start:end]
             self.held = held + end - start
 
     def _close(self):
-        held, self.held = self.held, 0
+        held = self.held
+        self.held = self.mark = 0
         if held == 0:
             return None  # zeros in a row are allowed: they wake a reader that lost its place
         end = uncobs(self.view, held) - CRC_BYTES if held > 0 else 0

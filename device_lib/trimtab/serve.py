@@ -2,8 +2,8 @@
 #
 #   import trimtab.serve; trimtab.serve.main("person.ttp")
 #
-# A port has read(n, timeout_ms) -> bytes (None at its end), write(data) and close(). Two Ctrl-C between frames end
-# serve and give the REPL back.
+# A port has read(n, timeout_ms, sure) -> up to n bytes (None at its end), of which `sure` must come on an
+# undamaged line, write(data) and close(). Two Ctrl-C between frames end serve and give the REPL back.
 
 import gc
 import sys
@@ -12,14 +12,25 @@ import time
 from .format import ABI, LOSSES
 from .session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN, Board
 
-CTRL_C_MS = 50  # silence that must follow two Ctrl-C: in damaged frames any bytes may occur, but others follow
+CTRL_C_MS = 50  # silence that must follow two Ctrl-C: in damaged frames they may occur, but others follow
 IDLE_MS = 20
-READ_BYTES = 128  # of one state message
+READ_BYTES = 64  # from the port at once
+STATE_BYTES = 128  # of one state message
 
-# Platform -> bytes the host may have in flight, largest fragment. A UART without flow control loses what does not fit
-# its ring of 260 bytes, in which the host's questions need room too; USB and pipes wait.
-LINES = {"rp2": (448, 192), "linux": (4096, 512), "darwin": (4096, 512), "RP2040": (448, 192), "RP2350": (448, 192)}
+# Platform -> bytes the host may have in flight, largest fragment. A UART without flow control loses what does
+# not fit its ring of 260 bytes, in which the host's questions need room too; USB and pipes wait.
+LINES = {
+    "rp2": (1024, 192),
+    "RP2040": (1024, 192),  # CircuitPython's names
+    "RP2350": (1024, 192),
+    "linux": (4096, 512),
+    "darwin": (4096, 512),
+}
 CAREFUL = (192, 128)
+
+# Platform -> bytes that are read at once, waiting for all of them, where a frame cannot end before. Only for
+# lines that lose nothing: a byte at a time is slow, but never waits for what does not come.
+BLOCKS = {"rp2": 32}
 
 if hasattr(time, "ticks_us"):
     ticks_us, ticks_ms, ticks_diff = time.ticks_us, time.ticks_ms, time.ticks_diff
@@ -47,21 +58,24 @@ class ReplPort:
         self.stdout = sys.stdout.buffer
         self.poll = select.poll()
         self.poll.register(sys.stdin, select.POLLIN)
-        self.buf = memoryview(bytearray(64))
+        self.buf = memoryview(bytearray(READ_BYTES))
+        self.block = BLOCKS.get(sys.platform, 1)
         self.interrupt(-1)
 
-    def read(self, n, timeout_ms):
-        # stdin has no partial reads and tells no length: a byte at a time, while there is one
-        buf, ipoll = self.buf, self.poll.ipoll
-        for got in range(min(n, len(buf))):
-            ready = False
-            for _ in ipoll(0 if got else timeout_ms):
-                ready = True
-            if not ready:
-                return bytes(buf[:got])
-            if not self.stdin.readinto(buf[got : got + 1]):
+    def read(self, n, timeout_ms, sure=1):
+        # stdin has no partial reads and does not tell how much is there
+        got = 0
+        while got < n and self._ready(0 if got else timeout_ms):
+            part = max(1, min(self.block, n - got, sure - got))
+            if not self.stdin.readinto(self.buf[got : got + part]):
                 return None
-        return bytes(buf[: got + 1])
+            got += part
+        return bytes(self.buf[:got])
+
+    def _ready(self, timeout_ms):
+        for _ in self.poll.ipoll(timeout_ms):
+            return True
+        return False
 
     def write(self, data):
         self.stdout.write(data)
@@ -71,16 +85,16 @@ class ReplPort:
 
 
 class UsbPort:
-    """CircuitPython's second serial channel; boot.py must hold `import usb_cdc; usb_cdc.enable(data=True)`."""
+    """CircuitPython's second serial channel, which boot.py must enable."""
 
     def __init__(self):
         import usb_cdc
 
         if usb_cdc.data is None:
-            raise OSError("this board has no data channel: put usb_cdc.enable(data=True) into boot.py and reset it")
+            raise OSError("there is no data channel: call usb_cdc.enable(data=True) in boot.py and reset")
         self.port = usb_cdc.data
 
-    def read(self, n, timeout_ms):
+    def read(self, n, timeout_ms, sure=1):
         self.port.timeout = timeout_ms / 1000
         return self.port.read(max(1, min(n, self.port.in_waiting))) or b""
 
@@ -102,7 +116,7 @@ class PipePort:
         self.stdin, self.stdout = 0, os.dup(1)
         os.dup2(2, 1)  # what is printed goes to stderr: the pipe carries frames
 
-    def read(self, n, timeout_ms):
+    def read(self, n, timeout_ms, sure=1):
         if not self.select([self.stdin], [], [], timeout_ms / 1000)[0]:
             return b""
         return self.os.read(self.stdin, n) or None
@@ -151,7 +165,7 @@ class Server:
         self.board = board
         self.seen = 0
         self.right = 0
-        self.piece = memoryview(bytearray(READ_BYTES))
+        self.piece = memoryview(bytearray(STATE_BYTES))
 
     def answer(self, event):
         if event[0] == "bye":
@@ -195,7 +209,7 @@ class Server:
     def request(self, name, rid, fields):
         if name == "read":
             offset, count = fields
-            view = self.piece[: min(count, READ_BYTES)]
+            view = self.piece[: min(count, STATE_BYTES)]
             self.board.reply(rid, "state", offset, tail=view[: self.net.read_state(offset, view)])
         else:
             self.board.reply(rid, *REQUESTS[name](self, *fields))
@@ -233,8 +247,8 @@ REQUESTS = {
 
 
 def interrupted(reader, silent):
-    """Has someone typed Ctrl-C? No frame has 0x03 as its second byte. mpremote sends \\r 03 \\r 01: what follows the
-    second \\r is left in the port for the REPL."""
+    """Has someone typed Ctrl-C? No frame has 0x03 as its second byte. mpremote sends \\r 03 \\r 01:
+    what follows the second \\r is left in the port for the REPL."""
     if not 2 <= reader.held <= 3:
         return False
     head = bytes(reader.view[: reader.held])
@@ -244,7 +258,7 @@ def interrupted(reader, silent):
 
 
 def serve(net, port=None):
-    """Train, evaluate and save as the host says, until it says bye, its end closes or someone types Ctrl-C twice."""
+    """Train, evaluate and save as the host says, until it says bye, hangs up or Ctrl-C is typed twice."""
     credit, fragment = LINES.get(sys.platform, CAREFUL)
     port = port or PORTS[sys.implementation.name]()
     board = Board(lambda: describe(net), (net.input_view, target(net)), credit, fragment)
@@ -261,7 +275,7 @@ def loop(port, board, server):
     over = False
     while not over:
         # one byte at a time where a frame begins, so that nothing typed after Ctrl-C is swallowed
-        data = port.read(1 if board.reader.held < 3 else 64, IDLE_MS)
+        data = port.read(READ_BYTES if board.reader.held > 2 else 1, IDLE_MS, board.reader.sure())
         if data is None:
             return
         now = ticks_ms()

@@ -1,11 +1,11 @@
 # Messages over frames: what can be said (MESSAGES), when (STATES), and both ends of it. No port, no clock:
 # bytes go in through receive(), time through tick(), and what must be written comes out of take().
 #
-# A sample travels in fragments and is known by (kind, seq); a training sample's seq is the step that it produces,
-# so the board trains step+1 and nothing else, and whatever is lost, repeated or late changes nothing.
-# Every frame of the host has a number, every frame of the board tells the last number that it saw: what the host sent
-# since then is in flight and never more than the board's credit. A status tells which fragments the board holds;
-# those that it saw pass and does not hold are sent again.
+# A sample travels in fragments and is known by (kind, seq); a training sample's seq is the step that it
+# produces, so the board trains step+1 and nothing else, and whatever is lost, repeated or late changes
+# nothing. Every frame of the host has a number, every frame of the board tells the last number that it saw:
+# what the host sent since then is in flight and never more than the board's credit. A status tells which
+# fragments the board holds; those that it saw pass and does not hold are sent again.
 
 import struct
 
@@ -14,25 +14,27 @@ from .frame import PAYLOAD_MAX, Reader, encode, framed
 VERSION = 0x31
 TRAIN, EVALUATE, PREDICT = 0, 1, 2  # low bits of a sample's kind
 PURPOSE = 3
-RAW = 4  # flag in a sample's kind: uint8 through the package's input map, otherwise int8 as the network takes it
+RAW = 4  # flag in a sample's kind: uint8, for the package's input map; otherwise int8 as the network takes it
 
 TIERS = ("plain", "viper", "c")
 
-# Every payload: code, session id, number (the host's own count of frames; from the board, the last that it saw).
+# Every payload: code, session id, number (the host's own count of frames; from the board, the last that it
+# saw).
 HEADER = "<BBH"
 HEADER_BYTES = 4
 
-# name -> code, layout of the body; text or bytes may follow. Codes are printable: no frame has 0x03 as its second
-# byte, so that Ctrl-C between frames cannot be mistaken. rid counts requests, each is answered once under its rid.
+# name -> code, layout of the body; text or bytes may follow. Codes are printable: no frame has 0x03 as its
+# second byte, so that Ctrl-C between frames cannot be mistaken. rid counts requests, each is answered once
+# under its rid.
 MESSAGES = {
     "hello": (b"H", "<BI"),  # version, nonce; bytes that follow are ignored
     "info": (b"I", "<IIIIIIHBBHHIIIIHH"),  # INFO; the package's name follows
     "plan": (b"P", "<HIIH"),  # rid, total steps from here on, rate in millionths (0: the package's), epochs
     "planned": (b"p", "<HII"),  # rid, step, total
-    "sample": (b"X", "<BIHHH"),  # kind, seq, index of the fragment, bytes in a full fragment, label; bytes follow
+    "sample": (b"X", "<BIHHH"),  # kind, seq, fragment, bytes in a full fragment, label; its bytes follow
     "ask": (b"A", ""),
-    "status": (b"a", "<BIHH"),  # kind, seq, fragments held without a gap, bit i: fragment base + 1 + i is held
-    "result": (b"r", "<BIiIBiI"),  # kind, seq, value, microseconds; 1 if what follows is seq - 1's: value, microseconds
+    "status": (b"a", "<BIHH"),  # kind, seq, base: fragments held without a gap, bit i: base + 1 + i is held
+    "result": (b"r", "<BIiIBiI"),  # kind, seq, value, us; 1 if those of seq - 1 follow: value, us
     "summary": (b"U", "<HB"),  # rid, 1 to start from zero
     "summed": (b"u", "<HII"),  # rid, samples evaluated, of these with the right class
     "save": (b"V", "<H"),  # rid
@@ -109,7 +111,7 @@ class Session:
         return len(frame)
 
     def _messages(self, data):
-        """Yield (name, session id, number, fields, tail) of every whole frame; name is None for one unknown here."""
+        """Yield (name, session id, number, fields, tail) of every whole frame; name None if unknown."""
         for payload in self.reader.feed(data):
             if len(payload) < HEADER_BYTES:
                 continue
@@ -122,8 +124,8 @@ class Session:
 
 
 class Board(Session):
-    """The end that trains. Samples are put together in `into`, a list of writable views; events are handled one by
-    one while receive() is iterated, because the next sample overwrites the last.
+    """The end that trains. Samples are put together in `into`, a list of writable views; events are handled
+    one by one while receive() is iterated, because the next sample overwrites the last.
 
     receive() yields ("sample", kind, seq, label): answer with done() or fail();
     ("request", name, rid, fields): answer with reply() or fail(); ("bye",).
@@ -133,7 +135,7 @@ class Board(Session):
 
     def __init__(self, describe, into, credit=192, fragment=64):
         super().__init__("board", HEADER_BYTES + max(FRAGMENT_BYTES - HEADER_BYTES + fragment, 64))
-        self.describe = describe  # () -> {name of INFO: value, "name": text} for what the session does not know
+        self.describe = describe  # () -> {name of INFO: value, "name": text}, as far as the net knows
         self.into = into
         self.bytes = sum(len(view) for view in into)
         self.credit = credit
@@ -269,7 +271,7 @@ class Board(Session):
             self._forget()
             self.job = (kind, seq, size)
         if not size or len(tail) != min(size, self.bytes - index * size):
-            self.fail("sample", seq, "a fragment does not fit: the package takes %d bytes a sample" % self.bytes)
+            self.fail("sample", seq, "a fragment does not fit: a sample has %d bytes" % self.bytes)
             return
         self._hold(index, size, tail)
         if self.base * size >= self.bytes:
@@ -290,7 +292,7 @@ class Board(Session):
                 self.mask >>= 1
             self.mask >>= 1
         self.unreported += framed(FRAGMENT_BYTES + size)
-        if ahead or self.unreported * 2 >= self.credit or self.base & 7 == 0:
+        if ahead or self.unreported * 3 >= self.credit or self.base & 7 == 0:
             self._owe("status")
 
     def _place(self, at, tail):
@@ -355,7 +357,7 @@ class Job:
 
 
 class Host(Session):
-    """The end that has the samples. Two may be on their way at once: the second fills the line while the board works.
+    """The end that has the samples. Two may be on their way: one fills the line while the other is trained.
 
     receive() yields ("info", dict), ("result", kind, seq, value, us), ("reply", name, fields, tail),
     ("error", name, about, text), ("closed",) when the board forgot the session: say hello again.
@@ -388,8 +390,8 @@ class Host(Session):
     def hello(self, nonce):
         """Open a session; what was on its way is forgotten, the board's info tells where to go on.
 
-        Every byte of the frame is 0x20 or more (the nonce is changed until its CRC is, too): should a REPL get it
-        instead, no control character runs or resets anything.
+        Every byte of the frame is 0x20 or more (the nonce is changed until the CRC's are, too): should a REPL
+        get it instead, no control character runs or resets anything.
         """
         self.state = "opening"
         self.number = 0x2020

@@ -1,5 +1,6 @@
-# The trained state on a file system: two slots beside the package, <package>.s0 and .s1. A save writes the slot that
-# does not hold the newest good state, so power may fail at any write: a torn slot fails its CRC and the other is used.
+# The trained state on a file system: two slots beside the package, <package>.s0 and .s1. A save writes the
+# slot that does not hold the newest good state, so power may fail at any write: a torn slot fails its CRC and
+# the other is used.
 
 import os
 import struct
@@ -7,7 +8,8 @@ import struct
 from .frame import crc32
 
 MAGIC = b"TTS1"
-HEADER = "<4sIIII"  # magic, package CRC, sequence, step, bytes of state; then the CRC32 of all other bytes; the state
+# Magic, package CRC, sequence, step, bytes of state; then the CRC32 of all other bytes; then the state.
+HEADER = "<4sIIII"
 HEADER_BYTES = 20
 CRC_BYTES = 4
 CHUNK = 256
@@ -22,7 +24,7 @@ class Store:
         self.known = False  # are these two up to date?
 
     def load(self, segments, package_crc):
-        """Fill the segments (writable views) with the newest good state; its step, or None when there is none."""
+        """Fill the segments (writable views) with the newest good state; its step, or None."""
         step = self._look(segments, package_crc)
         if self.newest is None:
             return None
@@ -33,7 +35,7 @@ class Store:
         return step
 
     def save(self, segments, package_crc, step):
-        """Write the segments beside the newest good state, then they are the newest. Refused when space is short."""
+        """Write the segments beside the newest good state, then they are it. Refused when space is short."""
         if not self.known:
             self._look(segments, package_crc)
         slot = 1 if self.newest == 0 else 0
@@ -47,7 +49,7 @@ class Store:
             self._write(slot, header + struct.pack("<I", crc), segments)
         except OSError as error:
             _remove(self.slots[slot])
-            raise OSError("the state could not be saved (%s): free some space; the last save is untouched" % error)
+            raise OSError("the state was not saved (%s): free some space; the last save is untouched" % error)
         self.sequence += 1
         self.newest = slot
 
@@ -133,7 +135,7 @@ def _fill(file, view):
     while done < len(view):
         n = file.readinto(view[done:])
         if not n:
-            raise OSError("the saved state is shorter than it was a moment ago: reset the board and load again")
+            raise OSError("the saved state shrank while it was read: reset the board and load again")
         done += n
 
 

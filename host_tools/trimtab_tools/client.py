@@ -1,7 +1,7 @@
 """The host's end of the link: stream samples to a board, read results and the trained state.
 
-`Client(open_line)` takes a function that opens a transport (transport.Serial and its kin) and calls it again when the
-line breaks. The board may be serving already, or sit at its REPL: then `package` names the file that it shall load.
+`Client(open_line)` takes a function that opens a transport (transport.Serial and its kin) and calls it again
+when the line breaks. A board may be serving already, or be at its REPL; then `package` is the file to load.
 """
 
 import collections
@@ -16,12 +16,13 @@ from trimtab.session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN, Host
 from .transport import LinkError, now_ms
 
 Sample = collections.namedtuple("Sample", "data label raw", defaults=(0, False))
-Sample.__doc__ = """`data`: bytes as they go to the board (uint8 with raw=True, else int8; for mse the int8 target
-follows); `label`: an index."""
+Sample.__doc__ = """`data`: bytes as they go to the board (uint8 with raw=True, else int8; for mse the int8
+target follows); `label`: an index."""
 
 Result = collections.namedtuple("Result", "seq value us")
-Result.__doc__ = """`seq`: the step (evaluate, predict: the sample's number, from 1); `value`: the loss in 1/1024 nat,
-or the class; None where the board did the step and the line broke before it could tell; `us`: board time."""
+Result.__doc__ = """`seq`: the step (evaluate, predict: the sample's number, from 1); `value`: the loss in
+1/1024 nat, or the class; None where the step was done and the line broke before it could be told; `us`: board
+time."""
 
 
 class BoardError(Exception):
@@ -88,13 +89,14 @@ class Client:
     # -- samples
 
     def train(self, sample, count, resume=False, save_every=0):
-        """Train `count` steps; `sample(i)` gives the Sample of step i + 1 and may be asked again. Yields a Result for
-        each step. Whatever happens to line and board, each step is trained once: after a broken line the board tells
-        its step, after a reset it is back at its last save and the samples since then are sent again.
+        """Train `count` steps; `sample(i)` gives the Sample of step i + 1 and may be asked again. Yields a
+        Result for each step. Whatever happens to line and board, each step is trained once: after a broken
+        line the board tells its step, after a reset it is back at its last save and gets the samples since.
 
         With `resume` a run of the same length that was cut goes on where the board stands.
         """
-        start = self.info["step"] if resume and self.info["total"] == count and self.info["step"] <= count else 0
+        here = self.info["step"]
+        start = here if resume and self.info["total"] == count and here <= count else 0
         if not start:
             self._begin(count)
         told = start
@@ -154,7 +156,7 @@ class Client:
     # -- inside
 
     def _begin(self, count):
-        """Start a run at step 0, saved if the board held anything else: a reset must come back to this start."""
+        """Start a run at step 0, saved if the board held anything else: a reset must come back to it."""
         boot = None
         while boot != self.info["boot"]:  # once more if the board was reset before the save
             boot = self.info["boot"]
@@ -169,23 +171,23 @@ class Client:
         return min(count, (self.info["step"] // save_every + 1) * save_every) if save_every else count
 
     def _resume(self, count, error):
-        before = self.info["boot"]
         self._reconnect(error)
         if self.info["step"] == 0:
             self._retry("plan", count, 0, 0)
             self.info["total"] = count
         if self.info["total"] != count:
             raise BoardError(
-                f"the board came back with another run's state (step {self.info['step']} of {self.info['total']}, "
-                f"boot {before:x} -> {self.info['boot']:x}): start the training anew"
+                f"the board came back with another run's state (step {self.info['step']} of "
+                f"{self.info['total']}): start the training anew"
             )
 
     def _query(self, kind, sample, count):
         done = 0
         while done < count:
             first = self.queries
+            offset = done - first
             try:
-                for result in self._stream(kind, lambda i: sample(i - first + done), first, first + count - done):
+                for result in self._stream(kind, lambda i: sample(i + offset), first, count - offset):
                     yield result._replace(seq=done + result.seq - first)
                 done = count
             except LinkError as error:
@@ -211,7 +213,9 @@ class Client:
     def _check(self, one):
         wanted = self.info["input_bytes"] + self.info["target_bytes"]
         if len(one.data) != wanted:
-            raise BoardError(f"a sample has {len(one.data)} bytes, the package takes {wanted}: check the input shape")
+            raise BoardError(
+                f"a sample has {len(one.data)} bytes, the package takes {wanted}: check the input shape"
+            )
 
     def _retry(self, name, *fields):
         """A request that may be put again over a new line."""
@@ -257,7 +261,7 @@ class Client:
         return None
 
     def _events(self):
-        """Write what is due, read what came, say what it means; LinkError when the board is silent for too long."""
+        """Write what is due, read what came, say what it means; LinkError when the board stays silent."""
         self._flush()
         data = self.line.read(4096, 20)
         for event in self.host.receive(data):
@@ -271,7 +275,8 @@ class Client:
                 self.queries = event[2]
             yield event
         if self.host.tick(now_ms()) > self.patience_ms:
-            raise LinkError(f"the board has not answered for {self.patience_ms // 1000} s: reset it and try again")
+            seconds = self.patience_ms // 1000
+            raise LinkError(f"the board has not answered for {seconds} s: reset it and try again")
         self._flush()
 
     def _flush(self):
@@ -291,12 +296,14 @@ REPL_MS = 3000
 LOAD_MS = 60000
 PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 
+DEPLOY = "run `trimtab deploy {package}`"
+
 # what the last line of a traceback says -> what we say; the first match counts
 CURES = (
-    (r"ImportError: no module named '_?trimtab", "the board has no trimtab library: run `trimtab deploy {package}`"),
-    (r"OSError: \[Errno 2\]|ENOENT", "the board has no file {package}: run `trimtab deploy {package}`"),
+    (r"ImportError: no module named '_?trimtab", "the board has no trimtab library: " + DEPLOY),
+    (r"OSError: \[Errno 2\]|ENOENT", "the board has no file {package}: " + DEPLOY),
     (r"MemoryError: (package needs .*)", "{0}"),
-    (r"MemoryError", "the package does not fit into the board's free RAM: compile it again with a smaller --ram"),
+    (r"MemoryError", "{package} does not fit the board's free RAM: compile it again with a smaller --ram"),
     (r"ValueError: (.*)", "{0}"),
     (r"(\w+(?:: .*)?)$", "the board cannot load {package}: {0}"),
 )
@@ -312,13 +319,14 @@ def enter_repl(line, package):
         line.write(b"\x04")
         here = _until(line, PROMPT, REPL_MS).endswith(PROMPT)
     if not here:
-        raise LinkError("the board does not show a MicroPython prompt: is MicroPython on it, and nothing else at its port?")
+        raise LinkError("the board shows no MicroPython prompt: flash it and close what else uses its port")
     line.write(b"import trimtab.serve\ntrimtab.serve.main(%r)\n\x04" % package)
     said = _until(line, (b"\0", b"\x04>"), LOAD_MS)
     if said.endswith(b"\x04>"):
         raise BoardError(cure(said.decode(errors="replace"), package))
     if not said.endswith(b"\0"):
-        raise LinkError(f"the board did not load {package} within {LOAD_MS // 1000} s: reset it and try again")
+        seconds = LOAD_MS // 1000
+        raise LinkError(f"the board did not load {package} within {seconds} s: reset it and try again")
 
 
 def cure(said, package):

@@ -1,6 +1,6 @@
 """Ports: bytes out, bytes in, closed at the end. Nothing here knows what the bytes mean.
 
-read(n, timeout_ms) returns up to n bytes, b"" after the time, and raises LinkError when the other end is gone.
+read(n, timeout_ms) returns up to n bytes, b"" after that time; LinkError says that the other end is gone.
 """
 
 import os
@@ -24,7 +24,9 @@ class Serial:
         try:
             self.port = serial.serial_for_url(url, baudrate=baudrate, timeout=0, write_timeout=10)
         except (OSError, ValueError) as error:
-            raise LinkError(f"port {url} is not there: plug the board in or name its port with --port ({error})") from error
+            raise LinkError(
+                f"port {url} is not there: plug the board in or name its port with --port ({error})"
+            ) from error
 
     def read(self, n, timeout_ms):
         try:
@@ -44,7 +46,7 @@ class Serial:
         try:
             self.port.write(data)
         except OSError as error:
-            raise LinkError(f"port {self.url} takes no data: check the cable and reset the board ({error})") from error
+            raise LinkError(f"port {self.url} takes no data: reset the board ({error})") from error
 
     def close(self):
         self.port.close()
@@ -75,7 +77,8 @@ class Process:
             return b""
         data = os.read(out.fileno(), n)
         if not data:
-            raise LinkError(f"{self.command[0]} ended with exit code {self.process.wait()}: see its messages above")
+            code = self.process.wait()
+            raise LinkError(f"{self.command[0]} ended with exit code {code}: see its messages above")
         return data
 
     def write(self, data):
@@ -133,13 +136,27 @@ class Pair:
                 end.arrived.notify()
 
 
+class Far:
+    """The board's end of a Pair, as trimtab.serve wants a port: at the end of the line it reads None."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.write, self.close = pair.write, pair.close
+
+    def read(self, n, timeout_ms, sure=1):
+        try:
+            return self.pair.read(n, timeout_ms)
+        except LinkError:
+            return None
+
+
 class Thread:
     """A board inside this program: `run(port)` serves the far end of a line in a thread of its own."""
 
     def __init__(self, run):
         self.line, far = Pair.make()
         self.failure = None
-        self.thread = threading.Thread(target=self._serve, args=(run, far), daemon=True)
+        self.thread = threading.Thread(target=self._serve, args=(run, Far(far)), daemon=True)
         self.thread.start()
 
     def _serve(self, run, far):
