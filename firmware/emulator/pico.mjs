@@ -16,7 +16,7 @@ import path from 'path';
 import { parseArgs } from 'util';
 import { RP2040 } from 'rp2040js';
 import { installBootrom } from './bootrom.mjs';
-import { execute } from './core.mjs';
+import { Core } from './core.mjs';
 import { UsbSerial } from './usb.mjs';
 import { readUf2, uf2Complete } from './uf2.mjs';
 
@@ -45,7 +45,7 @@ class Board {
     this.flash = new Uint8Array(FLASH_BYTES).fill(0xff);
     fs.readSync(this.file, this.flash, 0, FLASH_BYTES, 0);
     this.timer = null;
-    this.resetWanted = null; // what ends the current slice: 'watchdog', 'boot' or null
+    this.resetWanted = null; // 'watchdog' or 'boot': what the board asked for in this slice
     this.slept = 0; // ms of board sleep not yet slept by this process
     if (bootVolume) { fs.rmSync(bootVolume, { recursive: true, force: true }); }
   }
@@ -59,7 +59,7 @@ class Board {
     this.usb = new UsbSerial(mcu.usbCtrl, bytes => this.toClient(bytes));
 
     const watchdog = mcu.peripherals[WATCHDOG];
-    watchdog.onWatchdogTrigger = () => { this.resetWanted = 'watchdog'; };
+    watchdog.onWatchdogTrigger = () => this.stop('watchdog');
     if (previous && this.resetWanted === 'watchdog') { // these registers live through a watchdog reset
       watchdog.reason = previous.peripherals[WATCHDOG].reason;
       watchdog.scratchData.set(previous.peripherals[WATCHDOG].scratchData);
@@ -68,6 +68,7 @@ class Board {
     mcu.core.LR = 0;
     mcu.core.SP = BOOT_STACK;
     this.mcu = mcu;
+    this.core = new Core(mcu, message => this.fault(message));
     this.resetWanted = null;
     this.wake();
   }
@@ -76,6 +77,11 @@ class Board {
     this.leaveBootMode();
     this.resetWanted = 'power';
     this.powerUp();
+  }
+
+  stop(reason) {
+    this.resetWanted = reason;
+    this.core.stopped = true;
   }
 
   // --- time ---
@@ -90,7 +96,7 @@ class Board {
   slice() {
     const { mcu } = this;
     if (!mcu || (this.client && this.client.writableLength > HIGH_WATER)) { return; } // woken by 'drain'
-    const slept = execute(mcu, SLICE, () => this.resetWanted);
+    const slept = this.core.run(SLICE);
     if (this.resetWanted === 'boot') {
       this.enterBootMode();
     } else if (this.resetWanted) {
@@ -149,7 +155,7 @@ class Board {
   }
 
   usbBoot() {
-    this.resetWanted = 'boot';
+    this.stop('boot');
   }
 
   fault(message) {
@@ -183,6 +189,7 @@ class Board {
 }
 
 function main() {
+  console.warn = () => {}; // rp2040js mentions every register that it does not model
   const { values } = parseArgs({ options: {
     'flash': { type: 'string' },
     'port': { type: 'string', default: '0' },
