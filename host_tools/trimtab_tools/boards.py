@@ -173,21 +173,34 @@ def unix_command(*words, paths=(), heap=None, kernels=True):
     return command, {**os.environ, "MICROPYPATH": ":".join(path)}
 
 
-class Unix:
-    """MicroPython's unix port as a process; .stdin and .stdout are its pipes.
+def unix_command(*words, paths=(), heap=None, kernels=True):
+    """How to start MicroPython's unix port: (command, environment).
 
-    words are its command line: a script, or "-c" and code. files are put into its working folder, .folder.
-    heap is the size of its heap, "192k" for instance; kernels=False hides the native module.
+    words are its command line: a script, or "-c" and code. heap is the size of its heap, "192k" for instance;
+    kernels=False hides the native module.
+    """
+    path = [".frozen", *map(str, paths), str(toolchain.library().parent)]
+    if kernels:
+        path.insert(1, str(toolchain.natmod("x64").parent))
+    options = ["-X", f"heapsize={heap}"] if heap else []
+    return [str(toolchain.unix()), *options, *map(str, words)], {**os.environ, "MICROPYPATH": ":".join(path)}
+
+
+class Unix:
+    """MicroPython's unix port as a process with the options of unix_command; .stdin and .stdout are its pipes.
+
+    files are put into its working folder, .folder.
     """
 
-    def __init__(self, *words, files=None, paths=(), heap=None, kernels=True):
+    def __init__(self, *words, files=None, **options):
+        command, env = unix_command(*words, **options)
         self.folder = Path(tempfile.mkdtemp(prefix="trimtab-unix."))
         for name, data in (files or {}).items():
             target = self.folder / name.strip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        command, env = unix_command(*words, paths=paths, heap=heap, kernels=kernels)
-        self.process = subprocess.Popen(command, cwd=self.folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(command, cwd=self.folder, env=env,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
     def output(self, timeout=120):
