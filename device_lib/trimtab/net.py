@@ -307,7 +307,8 @@ class Net:
 
 
 def _allocate(tier, size, what):
-    gc.collect()
+    if hasattr(gc, "mem_free"):
+        gc.collect()
     try:
         return tier.alloc(size)
     except MemoryError:

@@ -1,6 +1,7 @@
 """The command `trimtab`: one table of verbs; errors are caught once, here, and end in one sentence and exit code 1."""
 
 import argparse
+import contextlib
 import itertools
 import json
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from trimtab import __version__
 from trimtab.package import PackageError
 
+from . import running
 from .ir import ModelError, UsageError
 
 
@@ -81,16 +83,12 @@ def do_info(args):
 
 
 def do_simulate(args):
-    from . import running
-
     with _progress(args, "simulate") as step:
         result = running.simulate(args.package, args.board, args.kernels, args.steps, args.seed, args.data, step)
     _say(args, result, "\n".join(f"{k}: {v}" for k, v in result.items() if k != "losses"))
 
 
 def do_train(args):
-    from . import running
-
     lines = running.Lines(args.json)
     return running.train(args.package, args.data, val=args.val, board=args.port or args.board, kernels=args.kernels,
                          epochs=args.epochs, seed=args.seed, resume=args.resume, save_every=args.save_every,
@@ -98,8 +96,6 @@ def do_train(args):
 
 
 def do_pull(args):
-    from . import running
-
     with _progress(args, "pull") as step:
         size = running.pull(args.package, args.port or args.board, args.output, step)
     _say(args, {"model": args.output, "bytes": size}, f"{args.output}: the tuned network, {size} bytes")
@@ -285,28 +281,12 @@ def _port(args):
     return found[0]
 
 
-class _progress:
-    """A line of progress with speed and time left; nothing with --json."""
-
-    def __init__(self, args, what):
-        self.what = what
-        self.bar = None
-        if not args.json:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                                transient=True)
-
-    def __enter__(self):
-        if not self.bar:
-            return lambda done, total: None
-        self.bar.start()
-        task = self.bar.add_task(self.what, total=None)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
-
-    def __exit__(self, *_):
-        if self.bar:
-            self.bar.stop()
+@contextlib.contextmanager
+def _progress(args, what):
+    """A line of progress with time left, on stderr; nothing with --json."""
+    with running.bar(not args.json) as bar:
+        task = bar.add_task(what, total=None, speed="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _say(args, data, text):

@@ -4,6 +4,8 @@ import json
 import time
 
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import data
 from .attach import attach, note
@@ -103,14 +105,18 @@ class Lines:
         if self.json:
             yield from results
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                      TextColumn("{task.fields[speed]}"), TimeRemainingColumn(), transient=True) as bar:
-            task, start = bar.add_task(what, total=total, speed=""), time.monotonic()
+        with bar() as shown:
+            task, start = shown.add_task(what, total=total, speed=""), time.monotonic()
             for n, result in enumerate(results, 1):
                 yield result
-                bar.update(task, completed=n, speed=f"{n / max(time.monotonic() - start, 1e-9):.1f}/s")
+                shown.update(task, completed=n, speed=f"{n / max(time.monotonic() - start, 1e-9):.1f}/s")
+
+
+def bar(wanted=True):
+    """A progress bar on stderr, where a person may look at it."""
+    console = Console(stderr=True)
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
+                    TimeRemainingColumn(), transient=True, console=console, disable=not (wanted and console.is_terminal))
 
 
 def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0, resume=False, save_every=0, logdir=None,
