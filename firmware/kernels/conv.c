@@ -98,7 +98,9 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     const int8_t *shift = at(mem, r->shift);
     const struct plane frozen = frozen_plane(mem, &r->weights, geo->ic), trained = trained_plane(mem, &r->weights, r->nk);
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
-    struct block b = { .x = at(mem, r->x), .zx = r->zx };
+    struct block b;
+    b.x = at(mem, r->x);
+    b.zx = r->zx;
     int32_t position = 0;
     for (int32_t oy = 0; oy < geo->oh; oy++) {
         b.rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
@@ -175,9 +177,7 @@ int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
         struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
         for (int32_t ix = 0; ix < geo->iw; ix++) {
             struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
-            for (int32_t i = 0; i < geo->ic; i++) {
-                row[i] = 0;
-            }
+            clear(row, geo->ic);
             for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
                 for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
                     const int8_t *g = gy + (oy * geo->ow + ox) * geo->oc;

@@ -42,6 +42,7 @@ int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
     if (r->fill != 256) {
         for (int32_t i = 0; i < r->yh * r->yw * r->yc; i++) {
             y[i] = (int8_t)r->fill;
+            NO_LIBRARY_CALL;
         }
     }
     for (int32_t iy = 0; iy < r->ih; iy++) {
@@ -49,6 +50,7 @@ int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
             int8_t *p = y + ((iy + r->top) * r->yw + ix + r->left) * r->yc + r->first;
             for (int32_t i = 0; i < r->ic; i++) {
                 p[i] = *x++;
+                NO_LIBRARY_CALL;
             }
         }
     }

@@ -14,6 +14,16 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
 // The record at off, as a structure of its kind.
 #define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_STEPS] + off)
 
+// In a loop that fills or copies: keeps the compiler from making it a library call, which native modules lack.
+#define NO_LIBRARY_CALL __asm__ volatile ("")
+
+static inline void clear(int32_t *row, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        row[i] = 0;
+        NO_LIBRARY_CALL;
+    }
+}
+
 static inline int32_t mask_bit(const uint8_t *mask, int32_t i) {
     return mask[i >> 3] >> (i & 7) & 1;
 }

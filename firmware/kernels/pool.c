@@ -82,9 +82,7 @@ int32_t trimtab_avg_dx(uint8_t *const *mem, uint32_t off) {
         struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
         for (int32_t ix = 0; ix < geo->iw; ix++) {
             struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
-            for (int32_t i = 0; i < geo->ic; i++) {
-                row[i] = 0;
-            }
+            clear(row, geo->ic);
             for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
                 for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
                     const int8_t *g = gy + (oy * geo->ow + ox) * geo->ic;
@@ -129,9 +127,7 @@ int32_t trimtab_max_dx(uint8_t *const *mem, uint32_t off) {
         struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
         for (int32_t ix = 0; ix < geo->iw; ix++) {
             struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
-            for (int32_t i = 0; i < geo->ic; i++) {
-                row[i] = 0;
-            }
+            clear(row, geo->ic);
             for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
                 for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
                     struct window v = window(geo, oy, ox);
