@@ -457,12 +457,22 @@ def test_tracebacks_become_sentences(said, sentence):
 # -- real interpreters
 
 FAKE = Path(fake_net.__file__).read_bytes()
-# stands for a package: trimtab.load() is asked for a file and gives the fake net
+# stands for a package: trimtab.load() is asked for a file and gives the fake net, saved by the real store
 BOOT = b"""
 import fake_net, trimtab
+from trimtab.store import Store
+class Slots:
+    def __init__(self, path):
+        self.store = Store(path)
+    def get(self, key, default):
+        state = bytearray(default)
+        self.store.load([memoryview(state)], 1)
+        return state
+    def __setitem__(self, key, state):
+        self.store.save([memoryview(state)], 1, 0)
 def load(path, kernels=None):
     open(path).close()
-    return fake_net.FakeNet()
+    return fake_net.FakeNet(200, Slots(path))
 trimtab.load = load
 """
 
@@ -505,6 +515,18 @@ def test_mpremote_gets_in_while_the_pico_serves(pico):
     next(run)
     client._drop()  # the host dies in the middle of a frame, perhaps
     assert boards.mpremote(pico.url, "eval", "6*7").strip() == "42"
+
+
+def test_a_reset_of_the_pico_in_the_middle_of_a_run(pico):
+    with Client(lambda: Serial(pico.url), "net.ttp", patience_ms=1500) as client:
+        seen = []
+        for result in client.train(sample(200), 45, save_every=10):
+            seen.append(result.seq)
+            if result.seq == 25:
+                pico.reset(wait=False)
+        assert client.resets == 1
+        assert client.state_crc() == trained(200, 45)
+    assert seen == list(range(1, 46))
 
 
 def test_what_is_missing_on_the_pico_is_said(pico):

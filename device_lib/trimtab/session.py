@@ -394,6 +394,7 @@ class Host(Session):
         get it instead, no control character runs or resets anything.
         """
         self.state = "opening"
+        self.news = True
         self.number = 0x2020
         self.nonce = nonce & 0x7FFFFFFF
         self._reset()
