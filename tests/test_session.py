@@ -489,6 +489,16 @@ def test_micropython_on_a_pipe():
         assert board.process.wait(5) == 0
 
 
+def test_two_ctrl_c_end_serving():
+    code = "import fake_net; from trimtab import serve; serve.serve(fake_net.FakeNet()); print('REPL')"
+    with boards.Unix("-c", code, files={"fake_net.py": FAKE}, paths=["."], kernels=False) as board:
+        client = Client(lambda: Process.around(board.process))
+        client.connect()
+        client.line.write(b"\x03\x03")
+        assert board.process.wait(5) == 0
+        assert board.process.stdout.read().endswith(b"REPL\n")
+
+
 def library():
     files = {f"lib/trimtab/{path.name}": path.read_bytes() for path in toolchain.library().glob("*.py")}
     return dict(files, **{"fake_net.py": FAKE, "boot.py": BOOT, "net.ttp": b"-"})
