@@ -15,7 +15,7 @@ int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off) {
             step >>= 1;
         }
         int32_t v = mul32(r->rate, cosine[step < total ? step * 64 / total : 63]); // 8 bits times Q15
-        int32_t s = max32(bit_length((uint32_t)v) - 8, 0);
+        int32_t s = max32(trimtab_bit_length((uint32_t)v) - 8, 0);
         lr[0] = rsh(v, s);
         lr[1] += 15 - s;
         if (lr[0] == 256) {

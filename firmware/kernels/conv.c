@@ -96,7 +96,7 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     const struct trimtab_geometry *geo = &r->geometry;
     const int32_t *bias = at(mem, r->bias), *mult = at(mem, r->mult);
     const int8_t *shift = at(mem, r->shift);
-    const struct plane frozen = frozen_plane(mem, &r->weights, geo->ic), trained = trained_plane(mem, &r->weights, r->nk);
+    const struct plane planes[2] = { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) };
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
     struct block b;
     b.x = at(mem, r->x);
@@ -112,17 +112,19 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
             for (b.o = 0; b.o < geo->oc; b.o += 2) {
                 b.pair = b.o + 1 < geo->oc;
                 int32_t acc[4] = { bias[b.o], bias[b.o + b.pair], bias[b.o], bias[b.o + b.pair] };
-                if (frozen.w) {
-                    accumulate(acc, &b, geo, &frozen);
-                }
-                if (trained.w) {
-                    accumulate(acc, &b, geo, &trained);
+                for (const struct plane *f = planes; f < planes + 2; f++) {
+                    if (f->w) {
+                        accumulate(acc, &b, geo, f);
+                    }
                 }
                 for (int32_t p = 0; p < positions; p++) {
                     for (int32_t o = b.o; o <= b.o + b.pair; o++) {
-                        int32_t a = acc[2 * p + o - b.o];
-                        a = r->once ? requant_once(a, mult[o], shift[o]) : requant(a, mult[o], shift[o]);
-                        put(&out, (position + p) * geo->oc + o, a);
+                        int32_t a = acc[2 * p + o - b.o], i = (position + p) * geo->oc + o;
+                        if (r->once) {
+                            trimtab_put(&out, i, trimtab_requant_once(a, mult[o], shift[o]));
+                        } else {
+                            trimtab_put_requant(&out, i, a, mult[o], shift[o]);
+                        }
                     }
                 }
             }
@@ -149,11 +151,10 @@ static void spread(int32_t *row, const struct plane *f, const int8_t *w0, const 
     }
 }
 
-// row += the error of one output position through kernel position `tap`, two outputs at a time.
-static void spread_position(int32_t *row, const struct trimtab_conv_dx *r, const int8_t *gy, const int16_t *m, int32_t tap,
-    const struct plane *f) {
+// The same for all outputs of one position, two at a time; w: the weights of the first at one kernel position.
+static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w, const struct trimtab_conv_dx *r,
+    const int8_t *gy, const int16_t *m) {
     int32_t apart = r->geometry.kh * r->geometry.kw * f->n, oc = r->geometry.oc;
-    const int8_t *w = f->w + tap * f->n;
     for (int32_t o = 0; o < oc; o += 2, w += 2 * apart) {
         int32_t pair = o + 1 < oc;
         int32_t d0 = rsh(gy[o] * m[o], r->m_shift);
@@ -164,35 +165,22 @@ static void spread_position(int32_t *row, const struct trimtab_conv_dx *r, const
     }
 }
 
-int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(conv_dx);
+static void spread_conv(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx) {
+    const struct trimtab_conv_dx *r = record;
     const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *gy = at(mem, r->gy);
-    const int16_t *m = at(mem, r->m);
-    const struct plane frozen = frozen_plane(mem, &r->weights, geo->ic), trained = trained_plane(mem, &r->weights, r->nk);
-    int32_t *row = at(mem, r->row);
-    struct error e;
-    trimtab_error_open(&e, mem, &r->error_out, add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift));
-    for (int32_t iy = 0; iy < geo->ih; iy++) {
-        struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
-        for (int32_t ix = 0; ix < geo->iw; ix++) {
-            struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
-            clear(row, geo->ic);
-            for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
-                for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
-                    const int8_t *g = gy + (oy * geo->ow + ox) * geo->oc;
-                    if (frozen.w) {
-                        spread_position(row, r, g, m, ky * geo->kw + kx, &frozen);
-                    }
-                    if (trained.w) {
-                        spread_position(row, r, g, m, ky * geo->kw + kx, &trained);
-                    }
-                }
-            }
-            trimtab_error_row(&e, (iy * geo->iw + ix) * geo->ic, row, geo->ic);
+    const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * geo->oc;
+    const struct plane planes[2] = { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) };
+    for (const struct plane *f = planes; f < planes + 2; f++) {
+        if (f->w) {
+            spread_outputs(row, f, f->w + (ky * geo->kw + kx) * f->n, r, gy, at(mem, r->m));
         }
     }
-    trimtab_error_close(&e);
+}
+
+int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(conv_dx);
+    int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift);
+    trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_conv, r);
     return 0;
 }
 

@@ -65,7 +65,7 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
                     dot_column(acc, x, pair * geo->sw * geo->ic, rows, cols, geo, f, r->zx);
                 }
                 for (int32_t p = 0; p <= pair; p++, i += geo->oc) {
-                    put(&out, i, requant(acc[p], mult[o], shift[o]));
+                    trimtab_put_requant(&out, i, acc[p], mult[o], shift[o]);
                 }
                 ox += 1 + pair;
             }
@@ -91,37 +91,24 @@ static void spread(int32_t *row, const struct trimtab_depthwise_dx *r, const int
     }
 }
 
+static void spread_depthwise(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky,
+    int32_t kx) {
+    const struct trimtab_depthwise_dx *r = record;
+    const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * r->geometry.oc;
+    const int8_t *w = at(mem, r->weights.w), *k = at(mem, r->weights.k);
+    int32_t tap = ky * r->geometry.kw + kx;
+    if (w) {
+        spread(row, r, gy, at(mem, r->m), w + tap * r->geometry.oc, 0, r->geometry.oc);
+    }
+    if (k) {
+        spread(row, r, gy, at(mem, r->m), k + tap * r->nk, at(mem, r->weights.kept), r->nk);
+    }
+}
+
 int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(depthwise_dx);
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *gy = at(mem, r->gy);
-    const int8_t *w = at(mem, r->weights.w), *k = at(mem, r->weights.k);
-    const uint16_t *kept = at(mem, r->weights.kept);
-    const int16_t *m = at(mem, r->m);
-    int32_t *row = at(mem, r->row);
-    struct error e;
-    trimtab_error_open(&e, mem, &r->error_out, add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift));
-    for (int32_t iy = 0; iy < geo->ih; iy++) {
-        struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
-        for (int32_t ix = 0; ix < geo->iw; ix++) {
-            struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
-            clear(row, geo->ic);
-            for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
-                for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
-                    const int8_t *g = gy + (oy * geo->ow + ox) * geo->oc;
-                    int32_t tap = ky * geo->kw + kx;
-                    if (w) {
-                        spread(row, r, g, m, w + tap * geo->oc, 0, geo->oc);
-                    }
-                    if (k) {
-                        spread(row, r, g, m, k + tap * r->nk, kept, r->nk);
-                    }
-                }
-            }
-            trimtab_error_row(&e, (iy * geo->iw + ix) * geo->ic, row, geo->ic);
-        }
-    }
-    trimtab_error_close(&e);
+    int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift);
+    trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_depthwise, r);
     return 0;
 }
 

@@ -7,9 +7,9 @@ int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off) {
     const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
     for (int32_t i = 0; i < r->n; i++) {
-        int32_t a = requant((x[i] - r->zx) * (1 << 20), r->mult, r->shift);
-        int32_t b = requant((x2[i] - r->zx2) * (1 << 20), r->mult2, r->shift2);
-        put(&out, i, requant(add32(a, b), r->mult_y, r->shift_y));
+        int32_t a = trimtab_requant((x[i] - r->zx) * (1 << 20), r->mult, r->shift);
+        int32_t b = trimtab_requant((x2[i] - r->zx2) * (1 << 20), r->mult2, r->shift2);
+        trimtab_put_requant(&out, i, add32(a, b), r->mult_y, r->shift_y);
     }
     return 0;
 }
@@ -91,18 +91,18 @@ int32_t trimtab_requantize_fwd(uint8_t *const *mem, uint32_t off) {
     const int8_t *x = at(mem, r->x);
     const struct output out = output(mem, r->y, r->mask, -128, 127, r->zy);
     for (int32_t i = 0; i < r->n; i++) {
-        put(&out, i, requant(x[i] - r->zx, r->mult, r->shift));
+        trimtab_put_requant(&out, i, x[i] - r->zx, r->mult, r->shift);
     }
     return 0;
 }
 
 // 1 / (2 * half) in Q31, for half in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29.
 static int32_t inverse(int32_t half) {
-    int32_t z = add32(1515870810, high31(half, -1010580540));
+    int32_t z = add32(1515870810, trimtab_high31(half, -1010580540));
     for (int32_t i = 0; i < 3; i++) {
-        z = add32(z, shifted(high31(z, (1 << 29) - high31(half, z)), -2, INT32_MAX));
+        z = add32(z, trimtab_shifted(trimtab_high31(z, (1 << 29) - trimtab_high31(half, z)), -2, INT32_MAX));
     }
-    return shifted(z, -1, INT32_MAX);
+    return trimtab_shifted(z, -1, INT32_MAX);
 }
 
 // The table holds exp of (i - 255) steps of x in Q31. The sum is Q19, at least 1, and for 4,095 terms below 2^31.
@@ -122,10 +122,10 @@ int32_t trimtab_softmax_fwd(uint8_t *const *mem, uint32_t off) {
             total += (uint32_t)rsh_away(exps[x[i]], 12);
         }
         total += !total;
-        int32_t up = 32 - bit_length(total);
+        int32_t up = 32 - trimtab_bit_length(total);
         int32_t scale = inverse((int32_t)(total << up >> 1));
         for (int32_t i = 0; i < r->n; i++) {
-            y[i] = (int8_t)clamp(rsh_away(high31(scale, exps[x[i]]), 35 - up) - 128, -128, 127);
+            y[i] = (int8_t)clamp(rsh_away(trimtab_high31(scale, exps[x[i]]), 35 - up) - 128, -128, 127);
         }
     }
     return 0;

@@ -40,7 +40,7 @@ void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int3
         if (magnitude(v) > e->max) {
             e->max = magnitude(v);
         }
-        e->g[i] = (int8_t)shifted(v, e->shift, 127);
+        e->g[i] = (int8_t)trimtab_shifted(v, e->shift, 127);
     }
 }
 
@@ -49,4 +49,37 @@ void trimtab_error_close(const struct error *e) {
         int32_t seen = clamp(add32(e->base, int8_shift(e->max)), -1000, 1000) * 256;
         *e->track = (int16_t)clamp(seen > *e->track ? seen : *e->track - 4, -32000, 32000);
     }
+}
+
+// Seen from input i: kernel positions first, first + stride, ... with outputs o, o - 1, ..., as long as both are in range.
+struct back_taps {
+    int32_t first, o;
+};
+
+static struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad, int32_t size) {
+    int32_t o = (i + pad) / stride, first = i + pad - o * stride, beyond = max32(o - size + 1, 0);
+    return (struct back_taps) { first + beyond * stride, o - beyond };
+}
+
+void trimtab_error_windows(uint8_t *const *mem, const struct trimtab_error_out *out, const struct trimtab_geometry *geo,
+    int32_t *row, int32_t exp, spread_t spread, const void *record) {
+    struct error e;
+    trimtab_error_open(&e, mem, out, exp);
+    for (int32_t iy = 0; iy < geo->ih; iy++) {
+        struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
+        for (int32_t ix = 0; ix < geo->iw; ix++) {
+            struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
+            for (int32_t i = 0; i < geo->ic; i++) {
+                row[i] = 0;
+                NO_LIBRARY_CALL;
+            }
+            for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
+                for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
+                    spread(record, mem, row, oy * geo->ow + ox, ky, kx);
+                }
+            }
+            trimtab_error_row(&e, (iy * geo->iw + ix) * geo->ic, row, geo->ic);
+        }
+    }
+    trimtab_error_close(&e);
 }

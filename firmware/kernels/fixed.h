@@ -1,17 +1,9 @@
-// Fixed point: everything that rounds, saturates or wraps. The names are those of kernels_py.py.
+// Fixed point: everything that rounds, saturates or wraps. The names are those of kernels_py.py; what is long is in
+// fixed.c.
 #ifndef TRIMTAB_FIXED_H
 #define TRIMTAB_FIXED_H
 
 #include <stdint.h>
-
-// Cores without a wide multiply make 64-bit products from 16-bit halves; both ways are exact.
-#ifndef TRIMTAB_WIDE_MULTIPLY
-#if defined(__ARM_ARCH_6M__)
-#define TRIMTAB_WIDE_MULTIPLY 0
-#else
-#define TRIMTAB_WIDE_MULTIPLY 1
-#endif
-#endif
 
 // Sums wrap like the registers that hold them: a bound that fails gives a wrong number, never anything undefined.
 static inline int32_t add32(int32_t a, int32_t b) {
@@ -47,17 +39,6 @@ static inline uint32_t magnitude(int32_t v) {
     return v < 0 ? 0u - (uint32_t)v : (uint32_t)v;
 }
 
-static inline int32_t bit_length(uint32_t v) {
-    int32_t n = 0;
-    for (int32_t step = 16; step; step >>= 1) {
-        if (v >> step) {
-            v >>= step;
-            n += step;
-        }
-    }
-    return n + (int32_t)v;
-}
-
 // v / 2^s to the nearest, ties up; s <= 0 leaves v, s > 31 gives 0.
 // floor((v + 2^(s-1)) / 2^s) is v >> s plus the last bit shifted out: no sum that could overflow.
 static inline int32_t rsh(int32_t v, int32_t s) {
@@ -74,90 +55,23 @@ static inline int32_t rsh_away(int32_t v, int32_t s) {
     return s <= 0 ? v : rsh(add32(v, v >> 31), s);
 }
 
+// Bits of v without leading zeros.
+int32_t trimtab_bit_length(uint32_t v);
+
 // v / 2^s to the nearest, saturated at +-limit; s < 0 shifts left.
-static inline int32_t shifted(int32_t v, int32_t s, int32_t limit) {
-    if (s >= 0) {
-        return clamp(rsh(v, s), -limit, limit);
-    }
-    int32_t n = s < -31 ? 31 : -s;
-    int32_t most = limit >> n; // the largest v that may still be shifted
-    return v > most ? limit : v < -most ? -limit : (int32_t)((uint32_t)v << n);
-}
-
-// a * b as two words.
-struct product {
-    int32_t high;
-    uint32_t low;
-};
-
-#if TRIMTAB_WIDE_MULTIPLY
-
-static inline struct product multiply(int32_t a, int32_t b) {
-    int64_t p = (int64_t)a * b;
-    return (struct product) { (int32_t)(p >> 32), (uint32_t)p };
-}
+int32_t trimtab_shifted(int32_t v, int32_t s, int32_t limit);
 
 // a * m / 2^31 to the nearest, ties up.
-static inline int32_t high31(int32_t a, int32_t m) {
-    return (int32_t)(((int64_t)a * m + (1 << 30)) >> 31);
-}
+int32_t trimtab_high31(int32_t a, int32_t m);
 
-#else
-
-// With a = ah * 2^16 + al and b likewise: a * b = ah*bh * 2^32 + (ah*bl + al*bh) * 2^16 + al*bl.
-// Each signed cross product is within 65535 * 2^15 < 2^31, and al*bh + (al*bl >> 16) still is:
-// 65535 * 32767 + 65534 < 2^31.
-static inline struct product multiply(int32_t a, int32_t b) {
-    int32_t ah = a >> 16, al = a & 0xffff, bh = b >> 16, bl = b & 0xffff;
-    uint32_t low = (uint32_t)al * (uint32_t)bl;
-    int32_t t = al * bh + (int32_t)(low >> 16);
-    int32_t u = ah * bl;
-    uint32_t middle = ((uint32_t)t & 0xffff) + ((uint32_t)u & 0xffff);
-    return (struct product) { ah * bh + (t >> 16) + (u >> 16) + (int32_t)(middle >> 16), middle << 16 | (low & 0xffff) };
-}
-
-// The low 16 bits of al*bl cannot change the result: (X * 2^16 + those + 2^30) >> 31 = (X + 2^14) >> 15 with
-// X = ah*bh * 2^16 + t + u. t and u are shifted in two parts, because their sum may need 33 bits.
-static inline int32_t high31(int32_t a, int32_t m) {
-    int32_t ah = a >> 16, al = a & 0xffff, mh = m >> 16, ml = m & 0xffff;
-    int32_t t = al * mh + (int32_t)((uint32_t)al * (uint32_t)ml >> 16);
-    int32_t u = ah * ml;
-    int32_t rest = (t & 0x7fff) + (u & 0x7fff) + 0x4000;
-    return add32(mul32(2 * ah, mh), (t >> 15) + (u >> 15) + (rest >> 15));
-}
-
-#endif
-
-// TensorFlow Lite's double rounding: a * m * 2^(shift - 31). |high31| < 2^31, as m < 2^31.
-static inline int32_t requant(int32_t a, int32_t m, int32_t shift) {
-    if (shift > 0) {
-        return high31((int32_t)((uint32_t)a << (shift & 31)), m);
-    }
-    return rsh_away(high31(a, m), -shift);
-}
-
-// The low word of a product / 2^s, towards minus infinity; s in 0 .. 63.
-static inline int32_t product_shift(struct product p, int32_t s) {
-    if (s >= 32) {
-        return p.high >> (s - 32);
-    }
-    return (int32_t)(s ? p.low >> s | (uint32_t)p.high << (32 - s) : p.low);
-}
+// TensorFlow Lite's double rounding: a * m * 2^(shift - 31), m in [2^29, 2^31).
+int32_t trimtab_requant(int32_t a, int32_t m, int32_t shift);
 
 // TensorFlow Lite's single rounding, of its fully connected kernel; shift in -31 .. 30.
-static inline int32_t requant_once(int32_t a, int32_t m, int32_t shift) {
-    struct product p = multiply(a, m);
-    int32_t s = (31 - shift) & 63;
-    return s ? add32(product_shift(p, s), product_shift(p, s - 1) & 1) : product_shift(p, 0);
-}
+int32_t trimtab_requant_once(int32_t a, int32_t m, int32_t shift);
 
 // a * b / 2^s towards minus infinity, saturated to +-(2^31 - 1); s in 0 .. 63.
-static inline int32_t multiply_saturated(int32_t a, int32_t b, int32_t s) {
-    struct product p = multiply(a, b);
-    int32_t v = product_shift(p, s);
-    int32_t above = p.high >> (s < 31 ? s : 31);
-    return above != v >> 31 ? (p.high < 0 ? -INT32_MAX : INT32_MAX) : max32(v, -INT32_MAX);
-}
+int32_t trimtab_multiply_saturated(int32_t a, int32_t b, int32_t s);
 
 static inline int32_t add_saturated(int32_t a, int32_t b) {
     int32_t v = add32(a, b);

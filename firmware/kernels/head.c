@@ -15,7 +15,7 @@ int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
         for (int32_t i = 0; i < r->f; i++) {
             sum = mac(sum, *w++, x[i] - r->zx);
         }
-        logits[k] = add_saturated(multiply_saturated(bias[k], r->bias_mul, r->bias_shift), sum);
+        logits[k] = add_saturated(trimtab_multiply_saturated(bias[k], r->bias_mul, r->bias_shift), sum);
         if (logits[k] > logits[best]) {
             best = k;
         }
@@ -93,17 +93,17 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     if (!top) {
         return 0;
     }
-    int32_t pre = max32(bit_length(top) - 22, 0);
+    int32_t pre = max32(trimtab_bit_length(top) - 22, 0);
     for (int32_t i = 0; i < r->f; i++) {
         sums[i] = mul32(rsh(sums[i], pre), r->scale); // scale has 8 bits: below 2^31
     }
     top = largest(sums, r->f);
     int32_t s = int8_shift(top);
     for (int32_t i = 0; i < r->f; i++) {
-        g[i] = (int8_t)shifted(sums[i], s, 127);
+        g[i] = (int8_t)trimtab_shifted(sums[i], s, 127);
     }
     *(int32_t *)at(mem, r->exp) = pre + r->scale_exp - 26 + s;
-    *(int32_t *)at(mem, r->head_exp) = pre + r->scale_exp - 26 + bit_length(top);
+    *(int32_t *)at(mem, r->head_exp) = pre + r->scale_exp - 26 + trimtab_bit_length(top);
     return 1;
 }
 
@@ -118,7 +118,7 @@ int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     int32_t s = add32(r->u_shift + 7, lr[1]);
     for (int32_t k = 0, j = 0; k < r->n; k++) {
         for (int32_t i = 0; i < r->f; i++, j++) {
-            int32_t delta = shifted(mul32(mul32(err[k], x[i] - r->zx), m), s, r->limit);
+            int32_t delta = trimtab_shifted(mul32(mul32(err[k], x[i] - r->zx), m), s, r->limit);
             if (acc) {
                 move_sum(acc + j, delta);
             } else {
@@ -159,6 +159,6 @@ int32_t trimtab_mse_dx(uint8_t *const *mem, uint32_t off) {
         top = magnitude(v) > top ? magnitude(v) : top;
     }
     *(int32_t *)at(mem, r->exp) = r->scale_exp;
-    *(int32_t *)at(mem, r->head_exp) = r->scale_exp + bit_length(top);
+    *(int32_t *)at(mem, r->head_exp) = r->scale_exp + trimtab_bit_length(top);
     return (int32_t)top;
 }

@@ -17,13 +17,6 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
 // In a loop that fills or copies: keeps the compiler from making it a library call, which native modules lack.
 #define NO_LIBRARY_CALL __asm__ volatile ("")
 
-static inline void clear(int32_t *row, int32_t n) {
-    for (int32_t i = 0; i < n; i++) {
-        row[i] = 0;
-        NO_LIBRARY_CALL;
-    }
-}
-
 static inline int32_t mask_bit(const uint8_t *mask, int32_t i) {
     return mask[i >> 3] >> (i & 7) & 1;
 }
@@ -40,15 +33,10 @@ static inline struct output output(uint8_t *const *mem, int32_t y, int32_t mask,
     return (struct output) { at(mem, y), at(mem, mask), lo - zero, hi - zero, zero };
 }
 
-static inline void put(const struct output *out, int32_t i, int32_t v) {
-    int32_t clamped = clamp(v, out->lo, out->hi);
-    out->y[i] = (int8_t)(clamped + out->zero);
-    if (out->mask) {
-        uint8_t *byte = out->mask + (i >> 3);
-        int32_t bit = 1 << (i & 7);
-        *byte = (uint8_t)(v == clamped ? *byte | bit : *byte & ~bit);
-    }
-}
+// Output i, clamped (output.c).
+void trimtab_put(const struct output *out, int32_t i, int32_t v);
+// Output i from its accumulator.
+void trimtab_put_requant(const struct output *out, int32_t i, int32_t acc, int32_t mult, int32_t shift);
 
 // -- taps: which positions of a kernel meet the input, along one axis
 
@@ -65,16 +53,6 @@ static inline struct taps taps(int32_t o, int32_t stride, int32_t pad, int32_t s
 
 static inline int32_t tap_count(struct taps t) {
     return max32(t.end - t.first, 0);
-}
-
-// Seen from input i: kernel positions first, first + stride, ... with outputs o, o - 1, ..., as long as both are in range.
-struct back_taps {
-    int32_t first, o;
-};
-
-static inline struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad, int32_t size) {
-    int32_t o = (i + pad) / stride, first = i + pad - o * stride, beyond = max32(o - size + 1, 0);
-    return (struct back_taps) { first + beyond * stride, o - beyond };
 }
 
 // Seen from kernel position t: the outputs first, first + 1, ... (count of them) whose input is in range.
@@ -110,9 +88,16 @@ void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int3
 // Moves the tracker.
 void trimtab_error_close(const struct error *e);
 
+// Adds the error of one output position, through kernel position (ky, kx), to the row of the input that it came from.
+typedef void (*spread_t)(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx);
+
+// The whole error tensor of an operator with windows.
+void trimtab_error_windows(uint8_t *const *mem, const struct trimtab_error_out *out, const struct trimtab_geometry *geo,
+    int32_t *row, int32_t exp, spread_t spread, const void *record);
+
 // The shift that brings a magnitude into 7 bits, after rounding too.
 static inline int32_t int8_shift(uint32_t max) {
-    int32_t s = bit_length(max) - 7;
+    int32_t s = trimtab_bit_length(max) - 7;
     return s > 0 && rsh_unsigned(max, s) > 127 ? s + 1 : s;
 }
 

@@ -43,11 +43,8 @@
 
 // The loader has checked what the record points at; here only that this is memory and a record of this kernel.
 static mp_obj_t call(mp_obj_t mem_in, mp_obj_t off_in, int32_t opcode, int32_t (*kernel)(uint8_t *const *, uint32_t)) {
-    if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple)) {
-        mp_raise_TypeError(MP_ERROR_TEXT("memory is a tuple of arena, state, const and steps"));
-    }
     const mp_obj_tuple_t *spaces = MP_OBJ_TO_PTR(mem_in);
-    if (spaces->len != 4) {
+    if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple) || spaces->len != 4) {
         mp_raise_ValueError(MP_ERROR_TEXT("memory is a tuple of arena, state, const and steps"));
     }
     uint8_t *mem[4];

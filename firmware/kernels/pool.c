@@ -3,20 +3,18 @@
 
 // Where one output's window lies in the input.
 struct window {
-    struct taps rows, cols;
-    int32_t count;
+    const int8_t *x; // its first input
+    int32_t rows, cols;
+    int32_t ic, pitch; // from column to column, from row to row
+    int32_t ky, kx; // kernel position of the first input
 };
 
-static struct window window(const struct trimtab_geometry *geo, int32_t oy, int32_t ox) {
-    struct window v = { taps(oy, geo->sh, geo->pt, geo->ih, geo->kh), taps(ox, geo->sw, geo->pl, geo->iw, geo->kw), 0 };
-    v.count = tap_count(v.rows) * tap_count(v.cols);
-    return v;
-}
-
-// Channel i of the input, at a row and a column of the window.
-static int8_t look(const int8_t *x, const struct trimtab_geometry *geo, const struct window *v, int32_t ky, int32_t kx,
-    int32_t i) {
-    return x[((v->rows.origin + ky) * geo->iw + v->cols.origin + kx) * geo->ic + i];
+static struct window window(const struct trimtab_geometry *geo, const int8_t *x, int32_t position) {
+    struct taps rows = taps(position / geo->ow, geo->sh, geo->pt, geo->ih, geo->kh);
+    struct taps cols = taps(position % geo->ow, geo->sw, geo->pl, geo->iw, geo->kw);
+    int32_t pitch = geo->iw * geo->ic;
+    x += (rows.origin + rows.first) * pitch + (cols.origin + cols.first) * geo->ic;
+    return (struct window) { x, tap_count(rows), tap_count(cols), geo->ic, pitch, rows.first, cols.first };
 }
 
 // The mean of n numbers: ties away from zero.
@@ -25,89 +23,76 @@ static int32_t mean_away(int32_t sum, int32_t n) {
 }
 
 // Pads are not counted.
-int32_t trimtab_avg_pool_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(avg_pool_fwd);
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *x = at(mem, r->x);
-    int8_t *y = at(mem, r->y);
-    for (int32_t oy = 0; oy < geo->oh; oy++) {
-        for (int32_t ox = 0; ox < geo->ow; ox++) {
-            struct window v = window(geo, oy, ox);
-            for (int32_t i = 0; i < geo->ic; i++) {
-                int32_t sum = 0; // at most 128 * kh * kw
-                for (int32_t ky = v.rows.first; ky < v.rows.end; ky++) {
-                    for (int32_t kx = v.cols.first; kx < v.cols.end; kx++) {
-                        sum = add32(sum, look(x, geo, &v, ky, kx, i));
-                    }
-                }
-                *y++ = (int8_t)clamp(mean_away(sum, max32(v.count, 1)), r->lo, r->hi);
-            }
+static int32_t average(const struct window *v, int32_t i) {
+    int32_t sum = 0; // at most 128 * kh * kw
+    for (int32_t y = 0; y < v->rows; y++) {
+        for (int32_t x = 0; x < v->cols; x++) {
+            sum = add32(sum, v->x[y * v->pitch + x * v->ic + i]);
         }
     }
+    return mean_away(sum, max32(v->rows * v->cols, 1));
+}
+
+static int32_t maximum(const struct window *v, int32_t i) {
+    int32_t most = -128;
+    for (int32_t y = 0; y < v->rows; y++) {
+        for (int32_t x = 0; x < v->cols; x++) {
+            most = max32(most, v->x[y * v->pitch + x * v->ic + i]);
+        }
+    }
+    return most;
+}
+
+static void pool(uint8_t *const *mem, const struct trimtab_avg_pool_fwd *r, int32_t (*of)(const struct window *, int32_t)) {
+    const int8_t *x = at(mem, r->x);
+    int8_t *y = at(mem, r->y);
+    for (int32_t position = 0; position < r->geometry.oh * r->geometry.ow; position++) {
+        struct window v = window(&r->geometry, x, position);
+        for (int32_t i = 0; i < v.ic; i++) {
+            *y++ = (int8_t)clamp(of(&v, i), r->lo, r->hi);
+        }
+    }
+}
+
+int32_t trimtab_avg_pool_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(avg_pool_fwd);
+    pool(mem, r, average);
     return 0;
 }
 
 int32_t trimtab_max_pool_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(max_pool_fwd);
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *x = at(mem, r->x);
-    int8_t *y = at(mem, r->y);
-    for (int32_t oy = 0; oy < geo->oh; oy++) {
-        for (int32_t ox = 0; ox < geo->ow; ox++) {
-            struct window v = window(geo, oy, ox);
-            for (int32_t i = 0; i < geo->ic; i++) {
-                int32_t most = -128;
-                for (int32_t ky = v.rows.first; ky < v.rows.end; ky++) {
-                    for (int32_t kx = v.cols.first; kx < v.cols.end; kx++) {
-                        most = max32(most, look(x, geo, &v, ky, kx, i));
-                    }
-                }
-                *y++ = (int8_t)clamp(most, r->lo, r->hi);
-            }
-        }
-    }
+    RECORD(avg_pool_fwd); // of the same fields
+    pool(mem, r, maximum);
     return 0;
 }
 
 // Average pool and mean: gy times m[count - 1] / 128 spread over the window that it came from.
+static void spread_average(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx) {
+    (void)ky, (void)kx;
+    const struct trimtab_avg_dx *r = record;
+    const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * r->geometry.ic;
+    struct window v = window(&r->geometry, gy, position);
+    int32_t m = ((const int16_t *)at(mem, r->m))[v.rows * v.cols - 1];
+    for (int32_t i = 0; i < v.ic; i++) {
+        row[i] = add32(row[i], rsh(gy[i] * m, 7));
+    }
+}
+
 int32_t trimtab_avg_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(avg_dx);
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *gy = at(mem, r->gy);
-    const int16_t *m = at(mem, r->m);
-    int32_t *row = at(mem, r->row);
-    struct error e;
-    trimtab_error_open(&e, mem, &r->error_out, add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + 7));
-    for (int32_t iy = 0; iy < geo->ih; iy++) {
-        struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
-        for (int32_t ix = 0; ix < geo->iw; ix++) {
-            struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
-            clear(row, geo->ic);
-            for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
-                for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
-                    const int8_t *g = gy + (oy * geo->ow + ox) * geo->ic;
-                    int32_t factor = m[window(geo, oy, ox).count - 1];
-                    for (int32_t i = 0; i < geo->ic; i++) {
-                        row[i] = add32(row[i], rsh(g[i] * factor, 7));
-                    }
-                }
-            }
-            trimtab_error_row(&e, (iy * geo->iw + ix) * geo->ic, row, geo->ic);
-        }
-    }
-    trimtab_error_close(&e);
+    int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + 7);
+    trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_average, r);
     return 0;
 }
 
-// Whether channel i at (ky, kx) is the first of the largest in its window.
-static int32_t is_first_largest(const int8_t *x, const struct trimtab_geometry *geo, const struct window *v, int32_t ky,
-    int32_t kx, int32_t i) {
-    int32_t here = look(x, geo, v, ky, kx, i), earlier = 1;
-    for (int32_t a = v->rows.first; a < v->rows.end; a++) {
-        for (int32_t b = v->cols.first; b < v->cols.end; b++) {
-            if (a == ky && b == kx) {
+// Whether channel i at (row, col) is the first of the largest in its window.
+static int32_t is_first_largest(const struct window *v, int32_t row, int32_t col, int32_t i) {
+    int32_t here = v->x[row * v->pitch + col * v->ic + i], earlier = 1;
+    for (int32_t y = 0; y < v->rows; y++) {
+        for (int32_t x = 0; x < v->cols; x++) {
+            if (y == row && x == col) {
                 earlier = 0;
-            } else if (look(x, geo, v, a, b, i) + earlier > here) {
+            } else if (v->x[y * v->pitch + x * v->ic + i] + earlier > here) {
                 return 0;
             }
         }
@@ -116,33 +101,21 @@ static int32_t is_first_largest(const int8_t *x, const struct trimtab_geometry *
 }
 
 // The error goes to the first of the largest inputs of each window.
-int32_t trimtab_max_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(max_dx);
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x);
-    int32_t *row = at(mem, r->row);
-    struct error e;
-    trimtab_error_open(&e, mem, &r->error_out, *(const int32_t *)at(mem, r->gy_exp));
-    for (int32_t iy = 0; iy < geo->ih; iy++) {
-        struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
-        for (int32_t ix = 0; ix < geo->iw; ix++) {
-            struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
-            clear(row, geo->ic);
-            for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
-                for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
-                    struct window v = window(geo, oy, ox);
-                    const int8_t *g = gy + (oy * geo->ow + ox) * geo->ic;
-                    for (int32_t i = 0; i < geo->ic; i++) {
-                        if (g[i] && is_first_largest(x, geo, &v, ky, kx, i)) {
-                            row[i] = add32(row[i], g[i]);
-                        }
-                    }
-                }
-            }
-            trimtab_error_row(&e, (iy * geo->iw + ix) * geo->ic, row, geo->ic);
+static void spread_maximum(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx) {
+    const struct trimtab_max_dx *r = record;
+    const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * r->geometry.ic;
+    struct window v = window(&r->geometry, at(mem, r->x), position);
+    for (int32_t i = 0; i < v.ic; i++) {
+        if (gy[i] && is_first_largest(&v, ky - v.ky, kx - v.kx, i)) {
+            row[i] = add32(row[i], gy[i]);
         }
     }
-    trimtab_error_close(&e);
+}
+
+int32_t trimtab_max_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(max_dx);
+    int32_t exp = *(const int32_t *)at(mem, r->gy_exp);
+    trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_maximum, r);
     return 0;
 }
 
@@ -155,7 +128,7 @@ int32_t trimtab_mean_fwd(uint8_t *const *mem, uint32_t off) {
         for (int32_t p = 0; p < r->n; p++) {
             sum = add32(sum, x[p * r->ic + i] - r->zx);
         }
-        put(&out, i, requant(sum, r->mult, r->shift));
+        trimtab_put_requant(&out, i, sum, r->mult, r->shift);
     }
     return 0;
 }

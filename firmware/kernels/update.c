@@ -68,7 +68,7 @@ void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw) {
         return;
     }
     int32_t s = add32(up->base, up->u[o] >> 8);
-    int32_t delta = up->rng && s > 0 ? stochastic(t, s, draw(up->rng)) : shifted(t, s, 127 * (1 << up->bits));
+    int32_t delta = up->rng && s > 0 ? stochastic(t, s, draw(up->rng)) : trimtab_shifted(t, s, 127 * (1 << up->bits));
     if (up->acc) {
         move_sum(up->acc + j, delta);
     } else {
@@ -93,7 +93,7 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
         }
         int32_t t = scaled(db, 0, u[o], lr[0]);
         if (t) {
-            int32_t delta = shifted(t, add32(base, u[o] >> 8), 1 << 28);
+            int32_t delta = trimtab_shifted(t, add32(base, u[o] >> 8), 1 << 28);
             if (acc) {
                 move_bias(acc + o, -delta);
             } else {
