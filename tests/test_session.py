@@ -1,5 +1,6 @@
 """The link: whatever a line does to the bytes, a board trains each sample once, and the host hears of it."""
 
+import os
 import random
 import struct
 import threading
@@ -415,6 +416,14 @@ def test_ports_that_are_not_there():
         Serial("socket://127.0.0.1:1")
     with pytest.raises(LinkError, match="no-such-program cannot be started"):
         Process(["no-such-program"])
+
+
+def test_a_port_that_is_in_use():
+    _, far = os.openpty()
+    first = Serial(os.ttyname(far))
+    with pytest.raises(LinkError, match="is in use: close the program that has it open"):
+        Serial(os.ttyname(far))
+    first.close()
 
 
 def test_a_program_that_ends_says_so():

@@ -22,8 +22,12 @@ class Serial:
     def __init__(self, url, baudrate=115200):
         self.url = url
         try:
-            self.port = serial.serial_for_url(url, baudrate=baudrate, timeout=0, write_timeout=10)
+            self.port = serial.serial_for_url(
+                url, baudrate=baudrate, timeout=0, write_timeout=10, exclusive=True
+            )
         except (OSError, ValueError) as error:
+            if "lock port" in str(error):  # pyserial has no other sign of it
+                raise LinkError(f"port {url} is in use: close the program that has it open") from error
             raise LinkError(
                 f"port {url} is not there: plug the board in or name its port with --port ({error})"
             ) from error
