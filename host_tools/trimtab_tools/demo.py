@@ -1,0 +1,234 @@
+"""make demo: a network trained for clear pictures learns, on a board, to read those of a hazy camera.
+
+It does what examples/02_adapt_digits/README.md does by hand, and checks what it shows: the board's trained weights
+equal the simulation's, and what was saved is there after a reboot.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from . import boards, client, compile, data, import_tflite, running, simulate, toolchain
+from .attach import attach
+from .contents import Contents
+from .deploy import deploy
+from .ir import ModelError
+from .transport import LinkError, Process
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "02_adapt_digits"
+RATE = 0.008
+HEAP = "192k"  # of board unix, about what a Pico has
+SEED = 0  # of the order of samples
+
+MEASURE = """
+import gc, trimtab, trimtab.serve
+net = trimtab.load("digits.ttp")
+print(net.info()["heap_used"])
+"""
+
+
+# -- boards: connect() gives a client, reboot() ends all that is not on flash, ram() is what the network takes
+
+
+class Sim:
+    about = "the device library in this process"
+
+    def __init__(self, stack, package):
+        self.package = package
+
+    def deploy(self):
+        return "the package lies beside it"
+
+    def connect(self):
+        return attach("sim", self.package)
+
+    def reboot(self):
+        """Every connection starts a new life."""
+
+    def ram(self):
+        package = Contents(self.package).package
+        return package.arena_bytes + package.state_bytes
+
+
+class Unix(Sim):
+    about = "MicroPython's unix port"
+
+    def deploy(self):
+        return "library and kernels are on its path"
+
+    def connect(self):
+        command, env = self._command("import trimtab.serve; trimtab.serve.main(%r)" % self.package.name)
+        return client.Client(lambda: Process(command, cwd=self.package.parent, env=env))
+
+    def ram(self):
+        command, env = self._command(MEASURE)
+        return int(toolchain._run(*command, cwd=self.package.parent, env=env))
+
+    def _command(self, code):
+        return boards.unix_command("-c", code, heap=HEAP)
+
+
+class Pico(Sim):
+    about = "a Raspberry Pi Pico, emulated: stock MicroPython, one core, no flash cache misses"
+
+    def __init__(self, stack, package):
+        self.package = package
+        self.board = stack.enter_context(boards.Pico())
+
+    def deploy(self):
+        done = deploy(self.board.url, self.package)
+        return f"{done['bytes']} bytes of library, kernels ({done['architecture']}) and package copied in {done['seconds']} s"
+
+    def connect(self):
+        return attach(self.board.url, self.package)
+
+    def reboot(self):
+        self.board.reset()
+
+    def ram(self):
+        return int(boards.mpremote(self.board.url, "exec", MEASURE))
+
+
+BOARDS = {"sim": Sim, "unix": Unix, "pico": Pico}
+
+
+# -- the story
+
+
+def pretrained():
+    """The folder with the network and the pictures; trained where the cache has none."""
+    if not EXAMPLE.is_dir():
+        raise ModelError("the demo lives in the project's folder: clone the repository and run make demo there")
+    return toolchain._built("digits", [EXAMPLE / "model.py", Path(__file__).with_name("import_keras.py")], _train)
+
+
+def _train(folder):
+    absent = [name for name in ("tensorflow", "sklearn") if not importlib.util.find_spec(name)]
+    if absent:
+        raise ModelError(f"the demo's network is trained with {' and '.join(absent)}: pip install -e '.[keras,test]'")
+    toolchain._run(sys.executable, EXAMPLE / "model.py", folder, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
+
+
+def build(folder, work):
+    """Compile the network with the plan by hand; returns the package's path."""
+    made = compile.compile_graph(import_tflite.read(folder / "digits.tflite"), f"plan:{EXAMPLE / 'plan.json'}",
+                                 name="digits", rate=RATE)
+    package = work / "digits.ttp"
+    package.write_bytes(made.data)
+    print(f"package  {len(made.data)} bytes; {len(made.plan.updates)} layers train their biases, "
+          f"{sum(bool(u.channels) for u in made.plan.updates)} of them half of their weight channels")
+    return package
+
+
+def known(package, file):
+    """Share of right classes in simulation, without training."""
+    net = simulate.load(str(package))
+    with np.load(file) as pictures:
+        return net.evaluate([(x.tobytes(), y) for x, y in zip(pictures["x"], pictures["y"])])
+
+
+def adapt(board, samples, lines):
+    """One pass over the samples; returns the mean board time of a step in ms."""
+    order = data.order(len(samples), SEED, 0)
+    results = board.train(lambda i: samples[order[i]], len(samples))
+    micros, losses = [], []
+    for r in lines.progress("train", results, len(samples)):
+        losses.append(r.value / 1024)
+        micros.append(r.us)
+        if r.seq % 100 == 0:
+            print(f"         step {r.seq}: loss {np.mean(losses[-100:]):.2f}", flush=True)
+    return float(np.mean(micros)) / 1000
+
+
+def expected_crc(package, samples):
+    """Of the state that this training gives on the PC."""
+    net = simulate.load(str(package))
+    net.begin(len(samples))
+    for i in data.order(len(samples), SEED, 0):
+        net.train(samples[i].data, samples[i].label)
+    return net.state_crc()
+
+
+def tell(name, stack, folder, work):
+    """The whole story; returns the fields of the last line."""
+    package = build(folder, work)
+    contents, lines = Contents(package), running.Lines()
+    train, test = (running.load(contents, folder / f"{part}.npz") for part in ("train", "test"))
+    print(f"model    reads {known(package, folder / 'clear.npz'):.2f} of the clear pictures that it was made for")
+    start = time.monotonic()
+    board = BOARDS[name](stack, package)
+    print(f"board    {board.about}; ready in {time.monotonic() - start:.1f} s")
+    print(f"deploy   {board.deploy()}")
+    ram = board.ram()
+
+    with board.connect() as link:
+        if not link.self_test():
+            raise boards.BoardError("the board's kernels do not give what the compiler saw: build and deploy them again")
+        print(f"link     kernels {link.info['kernels']}, self-test passed, {ram} bytes of RAM in use", flush=True)
+        before = running.evaluate(link, contents, test, lines, "before")
+        print(f"before   {before:.2f} of {len(test)} hazy pictures", flush=True)
+        start = time.monotonic()
+        ms = adapt(link, train, lines)
+        print(f"train    {len(train)} samples in {time.monotonic() - start:.0f} s, {ms:.1f} ms of board time each")
+        after = running.evaluate(link, contents, test, lines, "after")
+        print(f"after    {after:.2f} of {len(test)} hazy pictures", flush=True)
+        link.save()
+        crc = link.state_crc()
+    if crc != expected_crc(package, train):
+        raise boards.BoardError("the board's trained weights are not the simulation's: build and deploy the kernels again")
+    print(f"saved    weights {crc:08x}, bit for bit those of the simulation")
+
+    board.reboot()
+    with board.connect() as link:
+        rebooted = running.evaluate(link, contents, test, lines, "rebooted")
+        if link.state_crc() != crc:
+            raise boards.BoardError("the board came back with other weights: its flash may be full")
+    print(f"rebooted {rebooted:.2f} of {len(test)} hazy pictures, same weights")
+    return {"board": name, "before": f"{before:.2f}", "after": f"{after:.2f}", "rebooted": f"{rebooted:.2f}",
+            "ram": ram, "ms_per_step": round(ms, 1) if ms < 10 else round(ms)}
+
+
+def available(name):
+    """The board, or sim where system packages are missing and may not be installed."""
+    try:
+        toolchain.provide(name)
+    except toolchain.ToolchainError as error:
+        if name == "sim":
+            raise
+        print(f"demo: {error}\ndemo: going on with BOARD=sim", file=sys.stderr)
+        return available("sim")
+    return name
+
+
+def run(name):
+    name = available(name)
+    folder = pretrained()
+    work = Path(tempfile.mkdtemp(prefix="trimtab-demo."))
+    try:
+        with contextlib.ExitStack() as stack:
+            fields = tell(name, stack, folder, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print("demo: " + " ".join(f"{key}={value}" for key, value in fields.items()))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m trimtab_tools.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--board", choices=BOARDS, default="pico")
+    try:
+        run(parser.parse_args(argv).board)
+    except (boards.BoardError, client.BoardError, LinkError, ModelError, toolchain.ToolchainError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
