@@ -308,8 +308,8 @@ def natmod(arch):
         shutil.copy(FIRMWARE / "Makefile", out)
         _run("make", "-j2", f"ARCH={arch}", f"MPY_DIR={source}", f"PYTHON={sys.executable}",
              *(f"{key}={value}" for key, value in variables.items()), cwd=out)
-        for folder in ("kernels", "build"):
-            shutil.rmtree(out / folder)
+        for folder in ("kernels", "build", ".mpy_ld_cache"):
+            shutil.rmtree(out / folder, ignore_errors=True)
     inputs = [source.name, arch, variables, FIRMWARE / "kernels", FIRMWARE / "Makefile"]
     return _built(f"natmod-{arch}", inputs, build) / "_kernels.mpy"
 
@@ -319,11 +319,11 @@ def library():
     return Path(importlib.util.find_spec("trimtab").origin).parent
 
 
-def _rp2(out, name, options, env=None):
-    """Build the rp2 port; the object files stay in the cache, so that the next build of this name is short."""
+def _rp2(out, options, env=None):
+    """Build the rp2 port into out: firmware.bin and firmware.uf2."""
     source = micropython()
     _need(BOARD_TOOLS["firmware"])
-    objects = cache() / f"objects-{name}-{source.name}"
+    objects = out / "objects"
     env = {"MICROPY_MPYCROSS": str(mpy_cross()), **(env or {})}
     _run("cmake", "-S", source / "ports/rp2", "-B", objects, "-G", "Ninja", "-DPICO_NO_PICOTOOL=1",
          f"-DPython3_EXECUTABLE={sys.executable}", *(f"-D{key}={value}" for key, value in options.items()), env=env)
@@ -331,18 +331,19 @@ def _rp2(out, name, options, env=None):
     shutil.copy(objects / "firmware.bin", out)
     _run(sys.executable, source / "tools/uf2conv.py", "-c", "-f", RP2040_FAMILY, "-b", FLASH_START,
          "-o", out / "firmware.uf2", out / "firmware.bin")
+    shutil.rmtree(objects)
 
 
 def _stock(out):
-    manifest = cache() / "stock-manifest.py"
+    manifest = out / "manifest.py"
     manifest.write_text(STOCK_MANIFEST)
-    _rp2(out, "stock", {"MICROPY_BOARD": "RPI_PICO", "MICROPY_FROZEN_MANIFEST": manifest})
+    _rp2(out, {"MICROPY_BOARD": "RPI_PICO", "MICROPY_FROZEN_MANIFEST": manifest})
 
 
 def _trimtab(out):
-    _rp2(out, "trimtab", {"MICROPY_BOARD": "TRIMTAB_PICO", "MICROPY_BOARD_DIR": FIRMWARE / "TRIMTAB_PICO",
-                          "MICROPY_FROZEN_MANIFEST": FIRMWARE / "manifest.py",
-                          "USER_C_MODULES": FIRMWARE / "micropython.cmake"},
+    _rp2(out, {"MICROPY_BOARD": "TRIMTAB_PICO", "MICROPY_BOARD_DIR": FIRMWARE / "TRIMTAB_PICO",
+               "MICROPY_FROZEN_MANIFEST": FIRMWARE / "manifest.py",
+               "USER_C_MODULES": FIRMWARE / "micropython.cmake"},
          env={"TRIMTAB_LIBRARY": str(library().parent)})
 
 
