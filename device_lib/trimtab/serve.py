@@ -134,6 +134,7 @@ PORTS = {"micropython": ReplPort, "circuitpython": UsbPort, "cpython": PipePort}
 
 def describe(net):
     """What the host learns of this board when it says hello."""
+    gc.collect()
     return {
         "name": net.name,
         "step": net.step,
@@ -149,6 +150,7 @@ def describe(net):
         "target_bytes": len(target(net)),
         "state_bytes": net.state_bytes,
         "heap_free": gc.mem_free() if hasattr(gc, "mem_free") else 0,
+        "heap_used": gc.mem_alloc() if hasattr(gc, "mem_free") else 0,
     }
 
 

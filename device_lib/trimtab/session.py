@@ -28,7 +28,7 @@ HEADER_BYTES = 4
 # under its rid.
 MESSAGES = {
     "hello": (b"H", "<BI"),  # version, nonce; bytes that follow are ignored
-    "info": (b"I", "<IIIIIIHBBHHIIIIHH"),  # INFO; the package's name follows
+    "info": (b"I", "<IIIIIIHBBHHIIIIIHH"),  # INFO; the package's name follows
     "plan": (b"P", "<HIIH"),  # rid, total steps from here on, rate in millionths (0: the package's), epochs
     "planned": (b"p", "<HII"),  # rid, step, total
     "sample": (b"X", "<BIHHH"),  # kind, seq, fragment, bytes in a full fragment, label; its bytes follow
@@ -54,7 +54,7 @@ ERRORS = ("closed", "unknown", "layout", "request", "sample")  # the last two na
 
 INFO = (
     "nonce boot step saved total package_crc abi tier loss classes labels "
-    "input_bytes target_bytes state_bytes heap_free credit fragment"
+    "input_bytes target_bytes state_bytes heap_free heap_used credit fragment"
 ).split()
 
 

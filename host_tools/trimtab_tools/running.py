@@ -35,7 +35,7 @@ def simulate(package, board="sim", kernels="c", steps=50, seed=0, source=None, p
             micros.append(result.us)
             progress(len(losses), steps)
         result = {"state_crc": client.state_crc(), "losses": losses, "arena_bytes": contents.package.arena_bytes,
-                  "heap_used": client.info.get("heap_used") or contents.package.arena_bytes + contents.package.state_bytes}
+                  "heap_used": client.info["heap_used"] or contents.package.arena_bytes + contents.package.state_bytes}
     mean = sum(micros) / len(micros)
     result.update({"cycles_per_step": round(mean * CYCLES_PER_US)} if board == "pico" else
                   {"ms_per_step": round(mean / 1000, 3)})
