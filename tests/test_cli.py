@@ -182,3 +182,20 @@ def test_refusals_name_the_cure(here, capsys, words, part):
 def test_help_names_every_verb():
     said = subprocess.run([sys.executable, "-m", "trimtab_tools.cli", "--help"], capture_output=True, text=True).stdout
     assert all(verb in said for verb in cli.VERBS)
+
+
+def test_an_autoencoder_trains_towards_its_input(here, capsys):
+    b = Builder((1, 1, 12), seed=8, scale=0.02, zero=0)
+    b.dense(6, act="relu", scale=0.03, zero=-128)
+    b.dense(12, scale=0.02, zero=0)
+    (here / "auto.tflite").write_bytes(export_tflite.write(b.graph()))
+    x = np.random.RandomState(2).normal(0, 1, (30, 1, 1, 12)).astype(np.float32)
+    np.savez("auto.npz", x=x)
+    assert cli.main(["compile", "auto.tflite", "--policy", "full", "--loss", "mse", "--lr", "0.02", "-o", "auto.ttp"]) == 0
+    rows = result(capsys, "train", "auto.ttp", "--data", "auto.npz", "--val", "auto.npz", "--epochs", "6")
+    assert rows[-1]["after"] < 0.8 * rows[-1]["before"]
+    np.savez("wrong.npz", x=x, y=np.zeros((30, 5), np.float32))
+    assert "5 values" in refused(capsys, "train", "auto.ttp", "--data", "wrong.npz")
+    result(capsys, "pull", "auto.ttp", "-o", "auto2.tflite")
+    (row,) = result(capsys, "verify", "auto2.tflite", "-n", "10")
+    assert row["identical"] == 10

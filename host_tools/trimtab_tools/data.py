@@ -19,7 +19,7 @@ class DataError(Exception):
     """The data do not fit the package; the message says what to change."""
 
 
-def load(path, labels=(), shape=None, classes=None, split=None):
+def load(path, labels=(), shape=None, classes=None, split=None, targets=False):
     """(x, y, names): x[i] a sample in `shape` (H, W, C or what the package takes), y[i] its index in names.
 
     `labels` are the package's, in order; a package without any takes integers below `classes`. y is None for
@@ -30,7 +30,7 @@ def load(path, labels=(), shape=None, classes=None, split=None):
     if path.is_dir():
         return _folders(path, tuple(labels), shape, split)
     if path.suffix == ".npz" and path.is_file():
-        return _npz(path, tuple(labels), shape, classes, split)
+        return _npz(path, tuple(labels), shape, classes, split, targets)
     raise DataError(f"{path} is neither an .npz file nor a folder of class folders: check --data")
 
 
@@ -52,7 +52,7 @@ def samples(x, y, scale, zero, targets=None):
     return sample
 
 
-def _npz(path, labels, shape, classes, split):
+def _npz(path, labels, shape, classes, split, targets):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files if key in ("x", "y", "split")}
@@ -68,11 +68,18 @@ def _npz(path, labels, shape, classes, split):
     if y is not None:
         if len(y) != len(x):
             raise DataError(f"{path} has {len(x)} samples and {len(y)} labels: each sample needs one label")
-        y = indices(y, labels, classes, path)
+        y = _targets(y, path) if targets else indices(y, labels, classes, path)
     if split and "split" in arrays:
         chosen = arrays["split"] == (0 if split == "train" else 1)
         x, y = x[chosen], None if y is None else y[chosen]
     return x, y, labels
+
+
+def _targets(y, path):
+    kind = KINDS.get(y.dtype.str[1:])
+    if kind in (None, np.uint8):
+        raise DataError(f"{path}: y is {y.dtype}, wanted outputs are int8 (quantized) or float (real values)")
+    return y.astype(kind, copy=False)
 
 
 def _shaped(x, shape, path):

@@ -70,21 +70,29 @@ def _from_file(contents, source, seed):
 
 def load(contents, source):
     """The samples of a file or folder as they go over the link: a list."""
-    t = contents.input
-    x, y, _ = data.load(source, contents.labels, t.shape[1:], contents.package.classes)
-    targets = None
-    if contents.loss == "mse":
-        if y is not None:
-            raise UsageError(f"{source} has labels, the package trains an output towards its input: leave y out")
-        out = contents.output
-        if out.size != t.size:
-            raise UsageError(f"the network gives {out.size} values for {t.size}: only autoencoders train with --loss mse here")
-        real = x if x.dtype == np.float32 else (x.astype(np.float64) - (128 if x.dtype == np.uint8 else 0) - t.zero_point) * t.scale[0]
-        targets = data.quantize(real.reshape(len(x), -1), out.scale[0], out.zero_point)
-    elif y is None:
+    t, mse = contents.input, contents.loss == "mse"
+    x, y, _ = data.load(source, contents.labels, t.shape[1:], contents.package.classes, targets=mse)
+    if y is None and not mse:
         raise UsageError(f"{source} has no labels: save it with numpy.savez(path, x=..., y=...)")
-    sample = data.samples(x, y, t.scale[0], t.zero_point, targets)
+    wanted = _wanted(contents.output, real_values(x, t) if y is None else y, source) if mse else None
+    sample = data.samples(x, None if mse else y, t.scale[0], t.zero_point, wanted)
     return [sample(i) for i in range(len(x))]
+
+
+def _wanted(out, y, source):
+    """Targets as int8 rows of the output tensor."""
+    y = y.reshape(len(y), -1)
+    if y.shape[1] != out.size:
+        raise UsageError(f"a target of {source} has {y.shape[1]} values, the network gives {out.size}: correct y")
+    return y if y.dtype == np.int8 else data.quantize(y, out.scale[0], out.zero_point)
+
+
+def real_values(x, tensor):
+    """What samples stand for: floats as they are, integers by the input's scale (raw bytes cover its whole range)."""
+    if x.dtype == np.float32:
+        return x
+    levels = x.astype(np.float64) - (128 if x.dtype == np.uint8 else 0)
+    return (levels - tensor.zero_point) * tensor.scale[0]
 
 
 # -- train
