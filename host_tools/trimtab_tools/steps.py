@@ -1,11 +1,30 @@
 """Steps before they have addresses: buffers, records that name buffers, phases of one time line."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, fields
 
 FIELDS = {row[0]: fields(row[1]) for row in RECORDS}
+BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
+
+# Kernels read an element (depthwise: a channel, which goes through `plane`) before they write it, so what is written may
+# lie where one of these lies, at the same address. That is part of their contract.
+_ERROR = (("g", "gy"), ("g", "add"))
+IN_PLACE = {
+    "add_fwd": (("y", "x"), ("y", "x2")),
+    "lut_fwd": (("y", "x"),),
+    "requantize_fwd": (("y", "x"),),
+    "softmax_fwd": (("y", "x"),),
+    "depthwise_fwd": (("y", "x"),),
+    "scale_dx": _ERROR,
+    "lut_dx": (*_ERROR, ("g", "x")),
+    "depthwise_dx": _ERROR,
+    "conv_dx": (("g", "add"),),
+    "avg_dx": (("g", "add"),),
+    "max_dx": (("g", "add"),),
+}
 
 
 @dataclass(eq=False)
@@ -45,14 +64,31 @@ class Step:
         if given - wanted or wanted - given - optional:
             raise AssertionError(f"{self.kernel}: fields {given ^ wanted} do not match the record table")
 
+    @cached_property
+    def spans(self):
+        """[(field, buffer, first byte, end, written)] of all that this step touches."""
+        found = []
+        for name, kind, extent, _ in FIELDS[self.kernel]:
+            value = self.values.get(name)
+            if kind and value is not None:
+                buffer, byte = (value.buffer, value.byte) if isinstance(value, Slot) else (value, 0)
+                found.append((name, buffer, byte, byte + self._size(kind[-1], extent), "!" in kind))
+        return found
+
+    def _size(self, letter, extent):
+        n = 1
+        for factor in extent:
+            n *= int(factor) if factor.isdigit() else int(self.values[factor])
+        bits = {"m": 1, "r": int(self.values.get("residual", 8))}.get(letter) or 8 * BYTES.get(letter, 1)
+        return (n * bits + 7) // 8
+
     def buffers(self, written):
         """Buffers that this step writes (or, with written False, touches without writing)."""
-        found = []
-        for name, kind, *_ in FIELDS[self.kernel]:
-            value = self.values.get(name)
-            if kind and value is not None and ("!" in kind) == written:
-                found.append(value.buffer if isinstance(value, Slot) else value)
-        return found
+        return [buffer for _, buffer, _, _, writes in self.spans if writes == written]
+
+    def but(self, **values):
+        """The same step with other values."""
+        return Step(self.kernel, {**self.values, **values}, self.layer)
 
 
 @dataclass(eq=False)
@@ -87,6 +123,10 @@ class Program:
         self.state.append(buffer)
         self.trained.append({"name": name, "dtype": np.dtype(dtype).name, "bytes": len(data), **about})
         return buffer
+
+    def but(self, **phases):
+        """The same program with other steps in some phases."""
+        return replace(self, phases={**self.phases, **phases})
 
     def timeline(self):
         """(phase, step) in order of time."""
