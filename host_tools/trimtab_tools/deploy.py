@@ -22,7 +22,7 @@ from . import toolchain
 from .boards import BoardError, library_files
 
 SECONDS = 10  # of silence before a board counts as gone
-CHUNK = 1024  # bytes for each command to the board
+CHUNK = 2048  # bytes for each command to the board
 SPARE_BLOCKS = 6  # for directories and littlefs's own records
 
 # sys.implementation._mpy holds the architecture in bits 10..13.
