@@ -319,6 +319,9 @@ def check_gradients(c, kernels, samples, targets):
             assert not any(map(np.any, errors.values())), "the head sends no error back"
             continue
         assert set(seen.errors) <= set(errors)
+        if c.plan.head:
+            p_minus_y = softmax_error(trace, c.plan.head, *head(bench), target)[1]
+            assert np.abs(seen.err / 32768 - p_minus_y).max() < 0.02, "p - y"
         coarse = set()
         for name, got in seen.errors.items():  # last first
             above = {trace.root(op.outputs[0]) for op in c.trunk.ops if name in map(trace.root, op.inputs)}

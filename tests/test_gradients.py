@@ -53,7 +53,7 @@ def concat(axis):
 def added(act="none", zero=-60):
     def grow(b):
         x = b.x
-        b.conv(6, (3, 3), scale=0.1, zero=0)
+        b.conv(6, (3, 3), scale=0.1, zero=12)
         b.add(x, b.x, act, scale=0.15, zero=zero)
 
     return grow
