@@ -91,7 +91,7 @@ def _file(trunk, policy):
     path = policy.split(":", 1)[1] if ":" in policy else ""
     try:
         with open(path) as f:
-            rows = json.load(f)["updates"]
+            rows = [dict(row) for row in json.load(f)["updates"]]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise ModelError(f'plan {path!r} cannot be read ({e}): write {{"updates": [{{"layer": ..., "bias": true}}]}}')
     known = {op.name: op for op in layers(trunk)}
@@ -118,11 +118,11 @@ def _update(trunk, op, share, bias=True):
     strength = channel_strength(w, AXIS[op.kind])
     n = len(strength)
     if isinstance(share, list):
-        channels = sorted(set(int(c) for c in share))
+        channels = sorted(set(share)) if all(type(c) is int for c in share) else [-1]
         if channels and not 0 <= channels[0] <= channels[-1] < n:
             raise ModelError(f"layer {op.name} has channels 0 to {n - 1}: correct the plan's list")
     else:
-        if not 0 <= share <= 1:
+        if not (isinstance(share, (int, float)) and 0 <= share <= 1):
             raise ModelError(f"layer {op.name}: weight_channels {share} is not a ratio from 0 to 1 or a list of channels")
         count = max(1, int(n * share)) if share else 0
         channels = sorted(np.argsort(-strength, kind="stable")[:count].tolist())
