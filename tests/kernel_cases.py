@@ -6,7 +6,7 @@ import numpy as np
 from trimtab.format import ARENA, CONST, LIMITS, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
 
 SPECS = {row[0]: fields(row[1]) for row in RECORDS}
-SCRATCH = ("row", "sums")  # their content after a call is nobody's business
+SCRATCH = ("row", "sums", "plane")  # their content after a call is nobody's business
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
 
 

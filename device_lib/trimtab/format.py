@@ -77,7 +77,7 @@ RECORDS = (
     ("conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _WEIGHTS
      + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once"),
     ("depthwise_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _DEPTHWISE
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi", "ic|oc"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc plane:?!b:ih*iw" + _GEOMETRY + " nk zx zy lo hi", "ic|oc"),
     ("add_fwd", "y:!b:n x:b:n x2:b:n mask:?!m:n n zx zx2 zy mult shift mult2 shift2 mult_y shift_y lo hi"),
     ("avg_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
     ("max_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
@@ -85,6 +85,7 @@ RECORDS = (
     ("lut_fwd", "y:!b:n x:b:n table:b:256 n"),
     ("copy_fwd", "y:!b:yh*yw*yc x:b:ih*iw*ic ih iw ic yh yw yc top left first fill",
      _WINDOW),  # fill 256: leave the rest
+    ("gather", "y:!b:n*nk x:b:n*ic kept:x:nk:ic n ic nk"),
     ("softmax_fwd", "y:!b:rows*n x:b:rows*n table:i:256 rows n"),
     ("requantize_fwd", "y:!b:n x:b:n mask:?!m:n n zx zy mult shift"),
     # head and loss
@@ -97,7 +98,7 @@ RECORDS = (
     # errors of inputs
     ("conv_dx", "gy:b:oh*ow*oc" + _WEIGHTS + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY + " nk m_shift m_exp"
      + _ERROR_OUT),
-    ("depthwise_dx", "gy:b:oh*ow*oc" + _DEPTHWISE + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY
+    ("depthwise_dx", "gy:b:oh*ow*oc" + _DEPTHWISE + " m:h:oc plane:?!b:oh*ow gy_exp:i:1" + _GEOMETRY
      + " nk m_shift m_exp" + _ERROR_OUT, "ic|oc"),
     ("scale_dx", "gy:b:yh*yw*yc gy_exp:i:1 row:!i:ic ih iw ic yh yw yc top left first m m_exp" + _ERROR_OUT,
      _WINDOW),

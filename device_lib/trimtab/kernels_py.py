@@ -5,6 +5,8 @@ Spaces are arrays of int8 ('b'); the steps are an array of int32 ('i'). Forward 
 Shapes: x (ih, iw, ic), y (oh, ow, oc), conv weights (oc, kh, kw, ic), depthwise weights (kh, kw, oc).
 A trained slice of the weights is a plane k packed by the index list `kept`; the frozen w holds zeros there.
 An error tensor g is int8 with one exponent: its real value is g * 2^exp.
+What is written may lie at the address of what is read where each element (depthwise: each channel) is read before it is
+written: add, tables, requantize, softmax; g upon its addend, and upon gy or x where elements match.
 """
 
 import struct
@@ -225,43 +227,48 @@ def conv_dw(mem, off):
 
 
 def depthwise_fwd(mem, off):
-    (y, x, w, k, kept, bias, mult, shift, mask, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk, zx, zy, lo,
+    """With a `plane` for one channel, y may lie where x lies: a channel is read before it is written."""
+    (y, x, w, k, kept, bias, mult, shift, mask, plane, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk, zx, zy, lo,
      hi) = _record(mem, off)
     xb, xo = _at(mem, x)
     biases, mults, (sb, so) = _ints(mem, bias, oc, "i"), _ints(mem, mult, oc, "i"), _at(mem, shift)
     weights = _depthwise_weights(mem, w, k, kept, nk, kh * kw, oc)
     many = oc // ic
-    for oy in range(oh):
-        rows = _taps(oy, sh, pt, ih, kh)
-        for ox in range(ow):
-            taps = [(r * kw + c, xo + (iy * iw + ix) * ic) for r, iy in rows for c, ix in _taps(ox, sw, pl, iw, kw)]
-            for o in range(oc):
+    for o in range(oc):
+        channel = [xb[xo + p * ic + o // many] for p in range(ih * iw)]
+        for oy in range(oh):
+            rows = _taps(oy, sh, pt, ih, kh)
+            for ox in range(ow):
                 acc = biases[o]
-                for tap, px in taps:
-                    acc += (xb[px + o // many] - zx) * weights[tap * oc + o]
+                for c, ix in _taps(ox, sw, pl, iw, kw):
+                    for r, iy in rows:
+                        acc += (channel[iy * iw + ix] - zx) * weights[(r * kw + c) * oc + o]
                 v = requant(wrap32(acc), mults[o], sb[so + o]) + zy
                 _store(mem, y, mask, (oy * ow + ox) * oc + o, v, lo, hi)
     return 0
 
 
 def depthwise_dx(mem, off):
-    (gy, w, k, kept, m, row, gy_exp, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk, m_shift,
+    """With a `plane` for one channel, g may lie where gy lies."""
+    (gy, w, k, kept, m, plane, gy_exp, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk, m_shift,
      m_exp) = _record(mem, off)[:22]
     gb, go = _at(mem, gy)
     ms = _ints(mem, m, oc, "h")
     weights = _depthwise_weights(mem, w, k, kept, nk, kh * kw, oc)
     many = oc // ic
     out = _ErrorOut(mem, off, _get(mem, gy_exp) + m_exp + m_shift)
-    for iy in range(ih):
-        rows = _back_taps(iy, sh, pt, oh, kh)
-        for ix in range(iw):
-            acc = [0] * ic
-            for r, oy in rows:
+    for i in range(ic):
+        outputs = range(i * many, i * many + many)
+        channels = [[rsh(gb[go + p * oc + o] * ms[o], m_shift) for p in range(oh * ow)] for o in outputs]
+        for iy in range(ih):
+            rows = _back_taps(iy, sh, pt, oh, kh)
+            for ix in range(iw):
+                acc = 0
                 for c, ox in _back_taps(ix, sw, pl, ow, kw):
-                    p = go + (oy * ow + ox) * oc
-                    for o in range(oc):
-                        acc[o // many] += rsh(gb[p + o] * ms[o], m_shift) * weights[(r * kw + c) * oc + o]
-            out.row((iy * iw + ix) * ic, acc)
+                    for r, oy in rows:
+                        for o, channel in zip(outputs, channels):
+                            acc += channel[oy * ow + ox] * weights[(r * kw + c) * oc + o]
+                out.row((iy * iw + ix) * ic + i, [acc])
     return out.close()
 
 
@@ -474,6 +481,17 @@ def lut_dx(mem, off):
     for p in range(0, ih * iw * ic, ic):
         out.row(p, [rsh(gb[go + p + i] * slopes[xb[xo + p + i] + 128], 7) for i in range(ic)])
     return out.close()
+
+
+def gather(mem, off):
+    """Some channels of x, packed: what a partial update keeps of its input."""
+    y, x, kept, n, ic, nk = _record(mem, off)
+    yb, yo = _at(mem, y)
+    xb, xo = _at(mem, x)
+    for j, i in enumerate(_kept(mem, kept, nk)):
+        for p in range(n):
+            yb[yo + p * nk + j] = xb[xo + p * ic + i]
+    return 0
 
 
 def softmax_fwd(mem, off):

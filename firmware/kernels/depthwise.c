@@ -1,4 +1,4 @@
-// Depthwise convolution: forward, error of the input, update. Output channel o reads input channel o / (oc / ic).
+// Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc.
 // A trained channel's weights lie in the packed plane alone.
 #include "kernels.h"
 
@@ -8,7 +8,8 @@ struct column {
     int32_t step;
 };
 
-static struct column column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc, int32_t o) {
+static struct column column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
+    int32_t o) {
     const int8_t *w = at(mem, r->w); // (kh, kw, oc)
     const int8_t *k = at(mem, r->k); // (kh, kw, nk)
     const uint16_t *kept = at(mem, r->kept);
@@ -23,98 +24,148 @@ static struct column column(uint8_t *const *mem, const struct trimtab_weights *r
     return (struct column) { w ? w + o : 0, oc };
 }
 
-// One channel at two positions (the second `next` bytes on, or 0): they share the weights.
-static void dot_column(int32_t *acc, const int8_t *x, int32_t next, struct taps rows, struct taps cols,
-    const struct trimtab_geometry *geo, struct column f, int32_t zx) {
-    int32_t a = acc[0], b = acc[1];
-    int32_t n = tap_count(cols);
-    x += ((rows.origin + rows.first) * geo->iw + cols.origin + cols.first) * geo->ic;
-    f.w += (rows.first * geo->kw + cols.first) * f.step;
-    for (int32_t ky = rows.first; ky < rows.end; ky++) {
-        const int8_t *px = x, *pw = f.w;
-        for (int32_t t = n; t; t--, px += geo->ic, pw += f.step) {
-            int32_t w = *pw;
-            a = mac(a, px[0] - zx, w);
-            b = mac(b, px[next] - zx, w);
-        }
-        x += geo->iw * geo->ic;
-        f.w += geo->kw * f.step;
+// One channel of n positions, so that its results may go where it lay.
+static void take_channel(int8_t *plane, const int8_t *x, int32_t n, int32_t step) {
+    for (; n; n--, x += step) {
+        *plane++ = *x;
     }
-    acc[0] = a;
-    acc[1] = b;
+}
+
+// -- forward: acc = bias + sum x * w - zx * sum w
+
+// acc (2) += one channel at two positions, the second `next` bytes on: they share the weights.
+HOT static void dot_column(int32_t *acc, const int8_t *x, int32_t next, struct taps rows, struct taps cols,
+    const struct trimtab_geometry *geo, struct column f, int32_t x_step) {
+    int32_t a = 0, b = 0, w_step = f.step;
+    x += ((rows.origin + rows.first) * geo->iw + cols.origin + cols.first) * x_step;
+    f.w += (rows.first * geo->kw + cols.first) * w_step;
+    for (int32_t y = tap_count(rows); y; y--) {
+        const int8_t *p = x, *q = f.w;
+        for (int32_t n = tap_count(cols); n; n--, p += x_step, q += w_step) {
+            int32_t w = *q;
+            a = mac(a, p[0], w);
+            b = mac(b, p[next], w);
+        }
+        x += geo->iw * x_step;
+        f.w += geo->kw * w_step;
+    }
+    acc[0] = add32(acc[0], a);
+    acc[1] = add32(acc[1], b);
+}
+
+HOT static int32_t sum_column(struct taps rows, struct taps cols, const struct trimtab_geometry *geo,
+    struct column f) {
+    int32_t sum = 0;
+    for (int32_t ky = rows.first; ky < rows.end; ky++) {
+        for (int32_t kx = cols.first; kx < cols.end; kx++) {
+            sum += f.w[(ky * geo->kw + kx) * f.step];
+        }
+    }
+    return sum;
+}
+
+// One output channel; x: its input channel.
+static void forward_channel(const struct trimtab_depthwise_fwd *r, uint8_t *const *mem,
+    const struct output *out, int32_t o, const int8_t *x, int32_t x_step) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    const struct column f = column(mem, &r->weights, r->nk, geo->oc, o);
+    int32_t bias = ((const int32_t *)at(mem, r->bias))[o], mult = ((const int32_t *)at(mem, r->mult))[o];
+    int32_t shift = ((const int8_t *)at(mem, r->shift))[o];
+    const struct taps all_rows = { 0, geo->kh, 0 }, all_cols = { 0, geo->kw, 0 };
+    int32_t whole = f.w ? sum_column(all_rows, all_cols, geo, f) : 0;
+    for (int32_t oy = 0, i = o; oy < geo->oh; oy++) {
+        struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+        for (int32_t ox = 0; ox < geo->ow;) {
+            struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
+            int32_t pair = next_is_alike(geo, ox, cols);
+            int32_t acc[2] = { bias, bias };
+            if (f.w) {
+                int32_t is_part = tap_count(rows) * tap_count(cols) < geo->kh * geo->kw;
+                int32_t zero = mul32(r->zx, is_part ? sum_column(rows, cols, geo, f) : whole);
+                acc[0] = acc[1] = sub32(bias, zero);
+                dot_column(acc, x, pair * geo->sw * x_step, rows, cols, geo, f, x_step);
+            }
+            for (int32_t p = 0; p <= pair; p++, ox++, i += geo->oc) {
+                trimtab_put_requant(out, i, acc[p], mult, shift);
+            }
+        }
+    }
 }
 
 int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(depthwise_fwd);
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *x = at(mem, r->x), *shift = at(mem, r->shift);
-    const int32_t *bias = at(mem, r->bias), *mult = at(mem, r->mult);
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
-    int32_t many = geo->oc / geo->ic, left = many;
-    for (int32_t o = 0; o < geo->oc; o++) {
-        struct column f = column(mem, &r->weights, r->nk, geo->oc, o);
-        int32_t i = o;
-        for (int32_t oy = 0; oy < geo->oh; oy++) {
-            struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
-            for (int32_t ox = 0; ox < geo->ow;) {
-                struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-                struct taps after = taps(ox + 1, geo->sw, geo->pl, geo->iw, geo->kw);
-                int32_t pair = ox + 1 < geo->ow && after.first == cols.first && after.end == cols.end;
-                int32_t acc[2] = { bias[o], bias[o] };
-                if (f.w) {
-                    dot_column(acc, x, pair * geo->sw * geo->ic, rows, cols, geo, f, r->zx);
-                }
-                for (int32_t p = 0; p <= pair; p++, i += geo->oc) {
-                    trimtab_put_requant(&out, i, acc[p], mult[o], shift[o]);
-                }
-                ox += 1 + pair;
-            }
+    const int8_t *x = at(mem, r->x);
+    int8_t *plane = at(mem, r->plane);
+    int32_t ic = r->geometry.ic, many = r->geometry.oc / ic;
+    for (int32_t o = 0; o < r->geometry.oc; o++) {
+        if (plane) {
+            take_channel(plane, x + o / many, r->geometry.ih * r->geometry.iw, ic);
         }
-        if (!--left) {
-            left = many;
-            x++;
-        }
+        forward_channel(r, mem, &out, o, plane ? plane : x + o / many, plane ? 1 : ic);
     }
     return 0;
 }
 
-// row (ic) += the error of one output position through one kernel position, over the channels of a plane.
-static void spread(int32_t *row, const struct trimtab_depthwise_dx *r, const int8_t *gy, const int16_t *m, const int8_t *w,
-    const uint16_t *kept, int32_t n) {
-    int32_t many = r->geometry.oc / r->geometry.ic;
-    for (int32_t j = 0; j < n; j++) {
-        int32_t o = kept ? kept[j] : j;
-        if (gy[o]) {
-            int32_t *p = row + (many == 1 ? o : o / many);
-            *p = mac(*p, rsh(gy[o] * m[o], r->m_shift), w[j]);
+// -- error of the input
+
+// The error at one input position of one channel, through one output channel.
+HOT static int32_t spread(const int8_t *gy, int32_t step, int32_t m, int32_t m_shift, struct back_taps rows,
+    struct back_taps cols, const struct trimtab_geometry *geo, struct column f) {
+    int32_t acc = 0;
+    for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
+        for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
+            int32_t d = rsh(gy[(oy * geo->ow + ox) * step] * m, m_shift);
+            acc = mac(acc, d, f.w[(ky * geo->kw + kx) * f.step]);
         }
     }
+    return acc;
 }
 
-static void spread_depthwise(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky,
-    int32_t kx) {
-    const struct trimtab_depthwise_dx *r = record;
-    const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * r->geometry.oc;
-    const int8_t *w = at(mem, r->weights.w), *k = at(mem, r->weights.k);
-    int32_t tap = ky * r->geometry.kw + kx;
-    if (w) {
-        spread(row, r, gy, at(mem, r->m), w + tap * r->geometry.oc, 0, r->geometry.oc);
-    }
-    if (k) {
-        spread(row, r, gy, at(mem, r->m), k + tap * r->nk, at(mem, r->weights.kept), r->nk);
+// One input channel, all positions.
+static void error_channel(struct error *e, const struct trimtab_depthwise_dx *r, uint8_t *const *mem, int32_t i,
+    const int8_t *gy, int32_t step) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    const int16_t *m = at(mem, r->m);
+    int32_t many = geo->oc / geo->ic;
+    const struct column first = column(mem, &r->weights, r->nk, geo->oc, i * many);
+    for (int32_t iy = 0, at_x = i; iy < geo->ih; iy++) {
+        struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
+        for (int32_t ix = 0; ix < geo->iw; ix++, at_x += geo->ic) {
+            struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
+            int32_t acc = 0;
+            for (int32_t j = 0, o = i * many; j < many; j++, o++) {
+                struct column f = j ? column(mem, &r->weights, r->nk, geo->oc, o) : first;
+                acc = add32(acc, f.w ? spread(gy + j, step, m[o], r->m_shift, rows, cols, geo, f) : 0);
+            }
+            trimtab_error_row(e, at_x, &acc, 1);
+        }
     }
 }
 
 int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(depthwise_dx);
     int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift);
-    trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_depthwise, r);
+    int32_t many = r->geometry.oc / r->geometry.ic, positions = r->geometry.oh * r->geometry.ow;
+    const int8_t *gy = at(mem, r->gy);
+    int8_t *plane = at(mem, r->plane);
+    struct error e;
+    trimtab_error_open(&e, mem, &r->error_out, exp);
+    for (int32_t i = 0; i < r->geometry.ic; i++, gy += many) {
+        if (plane && many == 1) {
+            take_channel(plane, gy, positions, r->geometry.oc);
+            error_channel(&e, r, mem, i, plane, 1);
+        } else {
+            error_channel(&e, r, mem, i, gy, r->geometry.oc);
+        }
+    }
+    trimtab_error_close(&e);
     return 0;
 }
 
-// dw = sum over positions of gy * (x - zx), |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions
-static int32_t correlate(const int8_t *gy, const int8_t *x, int32_t rows, int32_t cols, const struct trimtab_geometry *geo,
-    int32_t zx) {
+// -- update: dw = sum of gy * (x - zx), |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions
+HOT static int32_t correlate(const int8_t *gy, const int8_t *x, int32_t rows, int32_t cols,
+    const struct trimtab_geometry *geo, int32_t zx) {
     int32_t dw = 0, step = geo->sw * geo->ic;
     for (; rows; rows--) {
         const int8_t *g = gy, *p = x;
@@ -144,7 +195,8 @@ int32_t trimtab_depthwise_dw(uint8_t *const *mem, uint32_t off) {
             const int8_t *px = x + (iy * geo->iw + ix) * geo->ic;
             for (int32_t i = 0; i < r->nk; i++) {
                 int32_t o = kept ? kept[i] : i;
-                int32_t dw = correlate(g + o, px + (many == 1 ? o : o / many), rows.count, cols.count, geo, r->zx);
+                const int8_t *p = px + (many == 1 ? o : o / many);
+                int32_t dw = correlate(g + o, p, rows.count, cols.count, geo, r->zx);
                 trimtab_update(&up, j++, o, dw);
             }
         }

@@ -1,4 +1,5 @@
 // Operators that treat each element alone: add, windows (pad, concat), tables, requantize; and softmax.
+#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "kernels.h"
 
 // Both inputs to a common scale with 20 more bits, summed (below 2^29), scaled to the output.
@@ -57,6 +58,20 @@ int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
+// Some channels of x, packed: what a partial update keeps of its input.
+int32_t trimtab_gather(uint8_t *const *mem, uint32_t off) {
+    RECORD(gather);
+    int8_t *y = at(mem, r->y);
+    const int8_t *x = at(mem, r->x);
+    const uint16_t *kept = at(mem, r->kept);
+    for (int32_t p = 0; p < r->n; p++, x += r->ic) {
+        for (int32_t j = 0; j < r->nk; j++) {
+            *y++ = x[kept[j]];
+        }
+    }
+    return 0;
+}
+
 // Any function of one int8: relu, relu6, hard swish, logistic, the input map.
 int32_t trimtab_lut_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(lut_fwd);
@@ -105,7 +120,7 @@ static int32_t inverse(int32_t half) {
     return trimtab_shifted(z, -1, INT32_MAX);
 }
 
-// The table holds exp of (i - 255) steps of x in Q31. The sum is Q19, at least 1, and for 4,095 terms below 2^31.
+// The table holds exp of (i - 255) steps of x in Q31. The sum is Q19: at least 1, for 4,095 terms below 2^31.
 int32_t trimtab_softmax_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(softmax_fwd);
     int8_t *y = at(mem, r->y);

@@ -1,8 +1,10 @@
-// Writes one error tensor. The shift comes from the tracker (largest exponent seen, relative to this sample's head
-// error, in 1/256 octave), so one pass suffices; the tracker then rises to this sample's maximum or decays by 4/256.
+// Writes one error tensor. The shift comes from the tracker (largest exponent seen, relative to this sample's
+// head error, in 1/256 octave), so one pass suffices; the tracker then rises to this sample's maximum or
+// decays by 4/256.
 #include "kernels.h"
 
-void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r, int32_t exp) {
+void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r,
+    int32_t exp) {
     e->g = at(mem, r->g);
     e->mask = at(mem, r->mask);
     e->add = r->add_exp < 0 ? 0 : at(mem, r->add);
@@ -28,7 +30,7 @@ static int32_t with_addend(const struct error *e, int32_t i, int32_t v) {
     return add32(rsh(v, e->down), t);
 }
 
-void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int32_t n) {
+HOT void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int32_t n) {
     for (int32_t i = start; i < start + n; i++) {
         int32_t v = *sums++;
         if (e->add) {
@@ -51,18 +53,8 @@ void trimtab_error_close(const struct error *e) {
     }
 }
 
-// Seen from input i: kernel positions first, first + stride, ... with outputs o, o - 1, ..., as long as both are in range.
-struct back_taps {
-    int32_t first, o;
-};
-
-static struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad, int32_t size) {
-    int32_t o = (i + pad) / stride, first = i + pad - o * stride, beyond = max32(o - size + 1, 0);
-    return (struct back_taps) { first + beyond * stride, o - beyond };
-}
-
-void trimtab_error_windows(uint8_t *const *mem, const struct trimtab_error_out *out, const struct trimtab_geometry *geo,
-    int32_t *row, int32_t exp, spread_t spread, const void *record) {
+void trimtab_error_windows(uint8_t *const *mem, const struct trimtab_error_out *out,
+    const struct trimtab_geometry *geo, int32_t *row, int32_t exp, spread_t spread, const void *record) {
     struct error e;
     trimtab_error_open(&e, mem, out, exp);
     for (int32_t iy = 0; iy < geo->ih; iy++) {

@@ -1,5 +1,5 @@
 // What the kernels share: references into memory, kernel taps, error tensors, updates.
-// A kernel gets the four memory spaces and the offset of its record; it allocates nothing, keeps nothing, cannot fail.
+// A kernel gets the four memory spaces and the offset of its record; it allocates nothing and cannot fail.
 #ifndef TRIMTAB_KERNELS_H
 #define TRIMTAB_KERNELS_H
 
@@ -14,7 +14,10 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
 // The record at off, as a structure of its kind.
 #define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_STEPS] + off)
 
-// In a loop that fills or copies: keeps the compiler from making it a library call, which native modules lack.
+// A loop over products: on its own, so that the compiler finds registers for it.
+#define HOT __attribute__((noinline))
+
+// In a loop that fills or copies: no library call is made of it, which native modules lack.
 #define NO_LIBRARY_CALL __asm__ volatile ("")
 
 static inline int32_t mask_bit(const uint8_t *mask, int32_t i) {
@@ -29,7 +32,8 @@ struct output {
     int32_t lo, hi, zero; // clamp before the zero point is added
 };
 
-static inline struct output output(uint8_t *const *mem, int32_t y, int32_t mask, int32_t lo, int32_t hi, int32_t zero) {
+static inline struct output output(uint8_t *const *mem, int32_t y, int32_t mask, int32_t lo, int32_t hi,
+    int32_t zero) {
     return (struct output) { at(mem, y), at(mem, mask), lo - zero, hi - zero, zero };
 }
 
@@ -55,6 +59,12 @@ static inline int32_t tap_count(struct taps t) {
     return max32(t.end - t.first, 0);
 }
 
+// Whether the output after ox sees the same columns of the kernel as ox does.
+static inline int32_t next_is_alike(const struct trimtab_geometry *geo, int32_t ox, struct taps cols) {
+    struct taps next = taps(ox + 1, geo->sw, geo->pl, geo->iw, geo->kw);
+    return ox + 1 < geo->ow && next.first == cols.first && next.end == cols.end;
+}
+
 // Seen from kernel position t: the outputs first, first + 1, ... (count of them) whose input is in range.
 struct span {
     int32_t first, count;
@@ -65,6 +75,16 @@ static inline struct span span(int32_t t, int32_t stride, int32_t pad, int32_t s
     int32_t last = size - 1 + pad - t;
     int32_t end = last < 0 ? 0 : min32(last / stride + 1, outputs);
     return (struct span) { first, max32(end - first, 0) };
+}
+
+// Seen from input i: kernel positions first, first + stride, ... with outputs o, o - 1, ..., while in range.
+struct back_taps {
+    int32_t first, o;
+};
+
+static inline struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad, int32_t size) {
+    int32_t o = (i + pad) / stride, first = i + pad - o * stride, beyond = max32(o - size + 1, 0);
+    return (struct back_taps) { first + beyond * stride, o - beyond };
 }
 
 // -- one error tensor: addend, producer's mask, tracked shift, int8 (error.c)
@@ -88,12 +108,13 @@ void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int3
 // Moves the tracker.
 void trimtab_error_close(const struct error *e);
 
-// Adds the error of one output position, through kernel position (ky, kx), to the row of the input that it came from.
-typedef void (*spread_t)(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx);
+// Adds the error of one output position, through kernel position (ky, kx), to the row of its input.
+typedef void (*spread_t)(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky,
+    int32_t kx);
 
 // The whole error tensor of an operator with windows.
-void trimtab_error_windows(uint8_t *const *mem, const struct trimtab_error_out *out, const struct trimtab_geometry *geo,
-    int32_t *row, int32_t exp, spread_t spread, const void *record);
+void trimtab_error_windows(uint8_t *const *mem, const struct trimtab_error_out *out,
+    const struct trimtab_geometry *geo, int32_t *row, int32_t exp, spread_t spread, const void *record);
 
 // The shift that brings a magnitude into 7 bits, after rounding too.
 static inline int32_t int8_shift(uint32_t max) {
@@ -113,7 +134,8 @@ struct update {
     int32_t bits, pre;
 };
 
-void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct trimtab_update *r, int32_t gy_exp);
+void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct trimtab_update *r,
+    int32_t gy_exp);
 // Weight j of the plane, of output channel o, by the gradient sum dw.
 void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw);
 

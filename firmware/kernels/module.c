@@ -18,6 +18,7 @@
     X(mean_fwd, MP_QSTR_mean_fwd) \
     X(lut_fwd, MP_QSTR_lut_fwd) \
     X(copy_fwd, MP_QSTR_copy_fwd) \
+    X(gather, MP_QSTR_gather) \
     X(softmax_fwd, MP_QSTR_softmax_fwd) \
     X(requantize_fwd, MP_QSTR_requantize_fwd) \
     X(head_fwd, MP_QSTR_head_fwd) \
@@ -41,8 +42,10 @@
     X(begin_step, MP_QSTR_begin_step) \
     X(end_step, MP_QSTR_end_step)
 
-// The loader has checked what the record points at; here only that this is memory and a record of this kernel.
-static mp_obj_t call(mp_obj_t mem_in, mp_obj_t off_in, int32_t opcode, int32_t (*kernel)(uint8_t *const *, uint32_t)) {
+typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
+
+// The loader has checked what the record points at; here only that it is a record of this kernel.
+static mp_obj_t call(mp_obj_t mem_in, mp_obj_t off_in, int32_t opcode, kernel_t kernel) {
     const mp_obj_tuple_t *spaces = MP_OBJ_TO_PTR(mem_in);
     if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple) || spaces->len != 4) {
         mp_raise_ValueError(MP_ERROR_TEXT("memory is a tuple of arena, state, const and steps"));
@@ -54,7 +57,8 @@ static mp_obj_t call(mp_obj_t mem_in, mp_obj_t off_in, int32_t opcode, int32_t (
         mem[i] = buffer.buf;
     }
     size_t off = (size_t)mp_obj_get_int(off_in); // buffer: the steps
-    if (off % 4 || buffer.len < 4 || off > buffer.len - 4 || *(const int32_t *)(mem[TRIMTAB_STEPS] + off) != opcode) {
+    const int32_t *record = (const int32_t *)(mem[TRIMTAB_STEPS] + off);
+    if ((uintptr_t)record % 4 || buffer.len < 4 || off > buffer.len - 4 || *record != opcode) {
         mp_raise_ValueError(MP_ERROR_TEXT("no record of this kernel there: load the package again"));
     }
     return MP_OBJ_NEW_SMALL_INT(kernel(mem, off));

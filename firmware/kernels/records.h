@@ -18,6 +18,7 @@ enum trimtab_opcode {
     TRIMTAB_OP_mean_fwd,
     TRIMTAB_OP_lut_fwd,
     TRIMTAB_OP_copy_fwd,
+    TRIMTAB_OP_gather,
     TRIMTAB_OP_softmax_fwd,
     TRIMTAB_OP_requantize_fwd,
     TRIMTAB_OP_head_fwd,
@@ -113,6 +114,7 @@ struct trimtab_depthwise_fwd {
     int32_t mult; // int32 (oc)
     int32_t shift; // int8 (oc)
     int32_t mask; // bits (oh, ow, oc), written, or NULL
+    int32_t plane; // int8 (ih, iw), written, or NULL
     struct trimtab_geometry geometry;
     int32_t nk;
     int32_t zx;
@@ -194,6 +196,16 @@ struct trimtab_copy_fwd {
     int32_t left;
     int32_t first;
     int32_t fill;
+};
+
+struct trimtab_gather {
+    int32_t opcode;
+    int32_t y; // int8 (n, nk), written
+    int32_t x; // int8 (n, ic)
+    int32_t kept; // uint16 (nk), below ic
+    int32_t n;
+    int32_t ic;
+    int32_t nk;
 };
 
 struct trimtab_softmax_fwd {
@@ -312,7 +324,7 @@ struct trimtab_depthwise_dx {
     int32_t gy; // int8 (oh, ow, oc)
     struct trimtab_weights weights;
     int32_t m; // int16 (oc)
-    int32_t row; // int32 (ic), written
+    int32_t plane; // int8 (oh, ow), written, or NULL
     int32_t gy_exp; // int32 (1)
     struct trimtab_geometry geometry;
     int32_t nk;
@@ -460,6 +472,7 @@ int32_t trimtab_max_pool_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_mean_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_lut_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_gather(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_softmax_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_requantize_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off);

@@ -107,7 +107,7 @@ def _conv_forward(lower, op):
                   mask=lower.mask(op.outputs[0]), **g, nk=weights.nk, zx=p["x_zero"], zy=p["y_zero"],
                   lo=p["act_min"], hi=p["act_max"])
     if op.kind == "depthwise":
-        lower.emit("depthwise_fwd", values, op.name)
+        lower.emit("depthwise_fwd", dict(values, plane=None), op.name)
     else:
         lower.emit("conv_fwd", dict(values, once=int(op.kind == "dense")), op.name)
 
@@ -123,9 +123,10 @@ def _conv_gradient(lower, op, index):
     while terms * ((127 * 32767 >> shift) + 1) * 127 > 1 << 30:
         shift += 1
     weights = lower.weights(op)
-    return Contribution("depthwise_dx" if op.kind == "depthwise" else "conv_dx",
-                        dict(**weights.fields, m=lower.const(m, np.int16), row=lower.scratch(4 * g["ic"]), **g,
-                             nk=weights.nk, m_shift=shift, m_exp=e))
+    values = dict(**weights.fields, m=lower.const(m, np.int16), **g, nk=weights.nk, m_shift=shift, m_exp=e)
+    if op.kind == "depthwise":
+        return Contribution("depthwise_dx", dict(values, plane=None))
+    return Contribution("conv_dx", dict(values, row=lower.scratch(4 * g["ic"])))
 
 
 def _conv_update(lower, op, update):
