@@ -1,4 +1,5 @@
 // The clock of training: the rate of a step, and the count of steps.
+#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "kernels.h"
 
 // 64 entries of a cosine from the first rate to 0 over `total` steps; without a total, the first.

@@ -1,5 +1,5 @@
 // Convolution and dense layers: forward, error of the input, update.
-// The weights are a frozen tensor (zeros where trained) plus a trained plane packed by `kept`; their products add up.
+// The weights are a frozen tensor (zeros where trained) and a trained plane packed by `kept`.
 #include "kernels.h"
 
 struct plane {
@@ -16,46 +16,56 @@ static struct plane trained_plane(uint8_t *const *mem, const struct trimtab_weig
     return (struct plane) { at(mem, r->k), at(mem, r->kept), nk };
 }
 
-// -- forward: acc = bias + sum (x - zx) * w; |sum| <= 255 * 127 * kh * kw * ic < 2^30 for 33,000 terms
-// A block is two positions by two outputs, so that four products need four loads.
+// -- forward: acc = bias + sum x * w - zx * sum w; all but the bias is below 255 * 127 * kh * kw * ic < 2^30
+// for 33,000 terms. A block is two positions by two outputs, so that four products need four loads. The loops
+// count down and return bare sums because that fits the low registers of a small core.
 
-static void dot_2x2(int32_t *acc, const int8_t *x0, const int8_t *x1, const int8_t *w0, const int8_t *w1, int32_t n,
-    int32_t zx) {
-    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
-    for (int32_t i = 0; i < n; i++) {
-        int32_t p = x0[i] - zx, q = x1[i] - zx, v = w0[i], w = w1[i];
+HOT static void dot_2x2(int32_t *sums, const int8_t *x0, const int8_t *x1, const int8_t *w0,
+    const int8_t *w1, int32_t n) {
+    int32_t a = 0, b = 0, c = 0, d = 0;
+    for (int32_t i = n - 1; i >= 0; i--) {
+        int32_t v = w0[i], w = w1[i], p = x0[i];
         a = mac(a, p, v);
         b = mac(b, p, w);
-        c = mac(c, q, v);
-        d = mac(d, q, w);
+        p = x1[i];
+        c = mac(c, p, v);
+        d = mac(d, p, w);
     }
-    acc[0] = a;
-    acc[1] = b;
-    acc[2] = c;
-    acc[3] = d;
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
 }
 
-static void dot_1x2(int32_t *acc, const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t zx) {
-    int32_t a = acc[0], b = acc[1];
-    for (int32_t i = 0; i < n; i++) {
-        int32_t p = x[i] - zx;
+HOT static void dot_1x2(int32_t *sums, const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n) {
+    int32_t a = 0, b = 0;
+    for (int32_t i = n - 1; i >= 0; i--) {
+        int32_t p = x[i];
         a = mac(a, p, w0[i]);
         b = mac(b, p, w1[i]);
     }
-    acc[0] = a;
-    acc[1] = b;
+    sums[0] = a;
+    sums[1] = b;
 }
 
-static void dot_kept(int32_t *acc, const int8_t *x, const uint16_t *kept, const int8_t *w0, const int8_t *w1, int32_t n,
-    int32_t zx) {
-    int32_t a = acc[0], b = acc[1];
-    for (int32_t i = 0; i < n; i++) {
-        int32_t p = x[kept[i]] - zx;
+HOT static void dot_kept(int32_t *sums, const int8_t *x, const uint16_t *kept, const int8_t *w0,
+    const int8_t *w1, int32_t n) {
+    int32_t a = 0, b = 0;
+    for (int32_t i = n - 1; i >= 0; i--) {
+        int32_t p = x[kept[i]];
         a = mac(a, p, w0[i]);
         b = mac(b, p, w1[i]);
     }
-    acc[0] = a;
-    acc[1] = b;
+    sums[0] = a;
+    sums[1] = b;
+}
+
+HOT static int32_t sum(const int8_t *w, int32_t n) {
+    int32_t a = 0;
+    for (int32_t i = n - 1; i >= 0; i--) {
+        a += w[i];
+    }
+    return a;
 }
 
 struct block {
@@ -63,11 +73,22 @@ struct block {
     int32_t next; // from the first position's input to the second's; 0: only one position
     struct taps rows, cols; // of both
     int32_t o, pair; // outputs o and o + pair
-    int32_t zx;
 };
 
+// sums (2 outputs) += the weights that the block's taps use.
+static void weigh(int32_t *sums, const struct block *b, const struct trimtab_geometry *geo,
+    const struct plane *f) {
+    int32_t n = tap_count(b->cols) * f->n, apart = b->pair * geo->kh * geo->kw * f->n;
+    for (int32_t ky = b->rows.first; ky < b->rows.end; ky++) {
+        const int8_t *w = f->w + ((b->o * geo->kh + ky) * geo->kw + b->cols.first) * f->n;
+        sums[0] += sum(w, n);
+        sums[1] += sum(w + apart, n);
+    }
+}
+
 // acc (2 positions, 2 outputs) += the products of one plane.
-static void accumulate(int32_t *acc, const struct block *b, const struct trimtab_geometry *geo, const struct plane *f) {
+static void accumulate(int32_t *acc, const struct block *b, const struct trimtab_geometry *geo,
+    const struct plane *f) {
     int32_t taps = tap_count(b->cols), n = f->n, apart = b->pair * geo->kh * geo->kw * n;
     if (!f->kept && n == geo->ic) { // a row of taps is one run
         n *= taps;
@@ -77,16 +98,59 @@ static void accumulate(int32_t *acc, const struct block *b, const struct trimtab
         const int8_t *x = b->x + ((b->rows.origin + ky) * geo->iw + b->cols.origin + b->cols.first) * geo->ic;
         const int8_t *w = f->w + ((b->o * geo->kh + ky) * geo->kw + b->cols.first) * f->n;
         for (int32_t t = taps; t; t--, x += geo->ic, w += n) {
+            int32_t sums[4];
             if (f->kept) {
-                dot_kept(acc, x, f->kept, w, w + apart, n, b->zx);
+                dot_kept(sums, x, f->kept, w, w + apart, n);
                 if (b->next) {
-                    dot_kept(acc + 2, x + b->next, f->kept, w, w + apart, n, b->zx);
+                    dot_kept(sums + 2, x + b->next, f->kept, w, w + apart, n);
                 }
             } else if (b->next) {
-                dot_2x2(acc, x, x + b->next, w, w + apart, n, b->zx);
+                dot_2x2(sums, x, x + b->next, w, w + apart, n);
             } else {
-                dot_1x2(acc, x, w, w + apart, n, b->zx);
+                dot_1x2(sums, x, w, w + apart, n);
             }
+            for (int32_t i = 0; i < (b->next ? 4 : 2); i++) {
+                acc[i] = add32(acc[i], sums[i]);
+            }
+        }
+    }
+}
+
+// The record with its pointers.
+struct conv {
+    const struct trimtab_conv_fwd *r;
+    const int32_t *bias, *mult;
+    const int8_t *shift;
+    struct plane planes[2];
+    struct output out;
+};
+
+// One block whose first position is `position`; sums: of its weights.
+static void put_block(const struct conv *c, const struct block *b, const int32_t *sums, int32_t position) {
+    int32_t acc[4];
+    for (int32_t i = 0; i < 4; i++) {
+        acc[i] = sub32(c->bias[b->o + (i & b->pair)], mul32(c->r->zx, sums[i & 1]));
+    }
+    for (const struct plane *f = c->planes; f < c->planes + 2; f++) {
+        if (f->w) {
+            accumulate(acc, b, &c->r->geometry, f);
+        }
+    }
+    for (int32_t i = 0; i < (b->next ? 4 : 2); i += 2 - b->pair) {
+        int32_t o = b->o + (i & 1), at = (position + (i >> 1)) * c->r->geometry.oc + o;
+        if (c->r->once) {
+            trimtab_put(&c->out, at, trimtab_requant_once(acc[i], c->mult[o], c->shift[o]));
+        } else {
+            trimtab_put_requant(&c->out, at, acc[i], c->mult[o], c->shift[o]);
+        }
+    }
+}
+
+static void weigh_planes(int32_t *sums, const struct conv *c, const struct block *b) {
+    sums[0] = sums[1] = 0;
+    for (const struct plane *f = c->planes; f < c->planes + 2 && c->r->zx; f++) {
+        if (f->w) {
+            weigh(sums, b, &c->r->geometry, f);
         }
     }
 }
@@ -94,51 +158,43 @@ static void accumulate(int32_t *acc, const struct block *b, const struct trimtab
 int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_fwd);
     const struct trimtab_geometry *geo = &r->geometry;
-    const int32_t *bias = at(mem, r->bias), *mult = at(mem, r->mult);
-    const int8_t *shift = at(mem, r->shift);
-    const struct plane planes[2] = { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) };
-    const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
+    const struct conv c = {
+        r, at(mem, r->bias), at(mem, r->mult), at(mem, r->shift),
+        { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) },
+        output(mem, r->y, r->mask, r->lo, r->hi, r->zy),
+    };
     struct block b;
     b.x = at(mem, r->x);
-    b.zx = r->zx;
-    int32_t position = 0;
-    for (int32_t oy = 0; oy < geo->oh; oy++) {
-        b.rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
-        for (int32_t ox = 0; ox < geo->ow;) {
-            b.cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-            struct taps after = taps(ox + 1, geo->sw, geo->pl, geo->iw, geo->kw);
-            int32_t positions = ox + 1 < geo->ow && after.first == b.cols.first && after.end == b.cols.end ? 2 : 1;
-            b.next = positions == 2 ? geo->sw * geo->ic : 0;
-            for (b.o = 0; b.o < geo->oc; b.o += 2) {
-                b.pair = b.o + 1 < geo->oc;
-                int32_t acc[4] = { bias[b.o], bias[b.o + b.pair], bias[b.o], bias[b.o + b.pair] };
-                for (const struct plane *f = planes; f < planes + 2; f++) {
-                    if (f->w) {
-                        accumulate(acc, &b, geo, f);
-                    }
+    for (b.o = 0; b.o < geo->oc; b.o += 2) {
+        int32_t whole[2], part[2], position = 0;
+        b.pair = b.o + 1 < geo->oc;
+        b.rows = (struct taps) { 0, geo->kh, 0 };
+        b.cols = (struct taps) { 0, geo->kw, 0 };
+        weigh_planes(whole, &c, &b);
+        for (int32_t oy = 0; oy < geo->oh; oy++) {
+            b.rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+            for (int32_t ox = 0; ox < geo->ow;) {
+                b.cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
+                int32_t pair = next_is_alike(geo, ox, b.cols);
+                b.next = pair * geo->sw * geo->ic;
+                int32_t is_part = tap_count(b.rows) * tap_count(b.cols) < geo->kh * geo->kw;
+                if (is_part) {
+                    weigh_planes(part, &c, &b);
                 }
-                for (int32_t p = 0; p < positions; p++) {
-                    for (int32_t o = b.o; o <= b.o + b.pair; o++) {
-                        int32_t a = acc[2 * p + o - b.o], i = (position + p) * geo->oc + o;
-                        if (r->once) {
-                            trimtab_put(&out, i, trimtab_requant_once(a, mult[o], shift[o]));
-                        } else {
-                            trimtab_put_requant(&out, i, a, mult[o], shift[o]);
-                        }
-                    }
-                }
+                put_block(&c, &b, is_part ? part : whole, position);
+                position += 1 + pair;
+                ox += 1 + pair;
             }
-            ox += positions;
-            position += positions;
         }
     }
     return 0;
 }
 
-// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift); the host keeps |dx| below 2^30 by m_shift
+// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift): so the host keeps |dx| below 2^30
 
 // row (ic) += d0 * w0 + d1 * w1, over the channels of a plane.
-static void spread(int32_t *row, const struct plane *f, const int8_t *w0, const int8_t *w1, int32_t d0, int32_t d1) {
+HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, const int8_t *w1, int32_t d0,
+    int32_t d1) {
     if (f->kept) {
         for (int32_t i = 0; i < f->n; i++) {
             int32_t *p = row + f->kept[i];
@@ -151,9 +207,9 @@ static void spread(int32_t *row, const struct plane *f, const int8_t *w0, const 
     }
 }
 
-// The same for all outputs of one position, two at a time; w: the weights of the first at one kernel position.
-static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w, const struct trimtab_conv_dx *r,
-    const int8_t *gy, const int16_t *m) {
+// The same for all outputs of one position, two at a time; w: the first one's weights at one kernel position.
+static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w,
+    const struct trimtab_conv_dx *r, const int8_t *gy, const int16_t *m) {
     int32_t apart = r->geometry.kh * r->geometry.kw * f->n, oc = r->geometry.oc;
     for (int32_t o = 0; o < oc; o += 2, w += 2 * apart) {
         int32_t pair = o + 1 < oc;
@@ -165,11 +221,14 @@ static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w,
     }
 }
 
-static void spread_conv(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx) {
+static void spread_conv(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky,
+    int32_t kx) {
     const struct trimtab_conv_dx *r = record;
     const struct trimtab_geometry *geo = &r->geometry;
     const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * geo->oc;
-    const struct plane planes[2] = { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) };
+    const struct plane planes[2] = {
+        frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk)
+    };
     for (const struct plane *f = planes; f < planes + 2; f++) {
         if (f->w) {
             spread_outputs(row, f, f->w + (ky * geo->kw + kx) * f->n, r, gy, at(mem, r->m));
@@ -184,24 +243,36 @@ int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// -- update: dw = sum over positions of gy * (x - zx), |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions
+// -- update: dw = sum of gy * x - zx * sum of gy, |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions
 
-// Two weights at once: they share gy. Where the second is the first again, its sum is not used.
-static void correlate(int32_t *dw, const int8_t *gy, const int8_t *x0, const int8_t *x1, struct span rows, struct span cols,
-    const struct trimtab_geometry *geo, int32_t zx) {
-    int32_t a = 0, b = 0, step = geo->sw * geo->ic;
+// Two weights at once: they share gy. x1 - x0 is `apart`.
+HOT static void correlate(int32_t *dw, const int8_t *gy, const int8_t *x, int32_t apart, struct span rows,
+    struct span cols, const struct trimtab_geometry *geo) {
+    int32_t a = 0, b = 0, g_step = geo->oc, x_step = geo->sw * geo->ic;
     for (int32_t y = rows.count; y; y--) {
-        const int8_t *g = gy, *p = x0, *q = x1;
-        for (int32_t n = cols.count; n; n--, g += geo->oc, p += step, q += step) {
-            a = mac(a, *g, *p - zx);
-            b = mac(b, *g, *q - zx);
+        const int8_t *g = gy, *p = x;
+        for (int32_t n = cols.count; n; n--, g += g_step, p += x_step) {
+            int32_t v = *g;
+            a = mac(a, *p, v);
+            b = mac(b, p[apart], v);
         }
-        gy += geo->ow * geo->oc;
-        x0 += geo->sh * geo->iw * geo->ic;
-        x1 += geo->sh * geo->iw * geo->ic;
+        gy += geo->ow * g_step;
+        x += geo->sh * geo->iw * geo->ic;
     }
     dw[0] = a;
     dw[1] = b;
+}
+
+HOT static int32_t sum_errors(const int8_t *gy, struct span rows, struct span cols,
+    const struct trimtab_geometry *geo) {
+    int32_t sum = 0;
+    for (int32_t y = rows.count; y; y--, gy += geo->ow * geo->oc) {
+        const int8_t *g = gy;
+        for (int32_t n = cols.count; n; n--, g += geo->oc) {
+            sum += *g;
+        }
+    }
+    return sum;
 }
 
 int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
@@ -220,12 +291,13 @@ int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
                 int32_t iy = rows.first * geo->sh - geo->pt + ky, ix = cols.first * geo->sw - geo->pl + kx;
                 const int8_t *g = gy + (rows.first * geo->ow + cols.first) * geo->oc + o;
                 const int8_t *px = x + (iy * geo->iw + ix) * geo->ic;
+                int32_t zero = mul32(r->zx, sum_errors(g, rows, cols, geo));
                 for (int32_t i = 0; i < r->nk; i += 2) {
                     int32_t pair = i + 1 < r->nk, dw[2];
                     int32_t c0 = kept ? kept[i] : i, c1 = kept ? kept[i + pair] : i + pair;
-                    correlate(dw, g, px + c0, px + c1, rows, cols, geo, r->zx);
+                    correlate(dw, g, px + c0, c1 - c0, rows, cols, geo);
                     for (int32_t n = 0; n <= pair; n++) {
-                        trimtab_update(&up, j++, o, dw[n]);
+                        trimtab_update(&up, j++, o, sub32(dw[n], zero));
                     }
                 }
             }

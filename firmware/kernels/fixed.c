@@ -58,7 +58,8 @@ static struct product multiply(int32_t a, int32_t b) {
     int32_t t = al * bh + (int32_t)(low >> 16);
     int32_t u = ah * bl;
     uint32_t middle = ((uint32_t)t & 0xffff) + ((uint32_t)u & 0xffff);
-    return (struct product) { ah * bh + (t >> 16) + (u >> 16) + (int32_t)(middle >> 16), middle << 16 | (low & 0xffff) };
+    return (struct product) { ah * bh + (t >> 16) + (u >> 16) + (int32_t)(middle >> 16),
+        middle << 16 | (low & 0xffff) };
 }
 
 // The low 16 bits of al*bl cannot change the result: (X * 2^16 + those + 2^30) >> 31 = (X + 2^14) >> 15 with

@@ -1,11 +1,10 @@
-// Fixed point: everything that rounds, saturates or wraps. The names are those of kernels_py.py; what is long is in
-// fixed.c.
+// Fixed point: everything that rounds, saturates or wraps, named as in kernels_py.py. What is long: fixed.c.
 #ifndef TRIMTAB_FIXED_H
 #define TRIMTAB_FIXED_H
 
 #include <stdint.h>
 
-// Sums wrap like the registers that hold them: a bound that fails gives a wrong number, never anything undefined.
+// Sums wrap like registers: where a bound fails, the number is wrong, but nothing is undefined.
 static inline int32_t add32(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }

@@ -1,8 +1,9 @@
 // The head (a dense layer of int16 weights) and the losses.
+#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "kernels.h"
 
-// logits = sum w * (x - zx) + bias in units of s_x / 4096; the host limits w so that the sum stays in 32 bits.
-// Returns the class.
+// logits = sum w * (x - zx) + bias in units of s_x / 4096; the host limits w so that the sum stays in 32
+// bits. Returns the class.
 int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(head_fwd);
     int32_t *logits = at(mem, r->logits);
@@ -74,8 +75,8 @@ static uint32_t largest(const int32_t *sums, int32_t n) {
     return most;
 }
 
-// sums = sum over classes of (w / 2) * err; |.| <= 2^30 since sum |err| <= 2^16. The sample's exponents hang on it.
-// Returns 0 where there is nothing to learn.
+// sums = sum over classes of (w / 2) * err; |.| <= 2^30 since sum |err| <= 2^16. The sample's exponents hang
+// on it. Returns 0 where there is nothing to learn.
 int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(head_dx);
     int8_t *g = at(mem, r->g);

@@ -1,4 +1,5 @@
 // The outputs of forward kernels.
+#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "kernels.h"
 
 void trimtab_put(const struct output *out, int32_t i, int32_t v) {

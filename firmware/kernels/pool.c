@@ -1,4 +1,5 @@
 // Pooling: average, maximum, and the mean over all positions.
+#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "kernels.h"
 
 // Where one output's window lies in the input.
@@ -43,7 +44,8 @@ static int32_t maximum(const struct window *v, int32_t i) {
     return most;
 }
 
-static void pool(uint8_t *const *mem, const struct trimtab_avg_pool_fwd *r, int32_t (*of)(const struct window *, int32_t)) {
+static void pool(uint8_t *const *mem, const struct trimtab_avg_pool_fwd *r,
+    int32_t (*of)(const struct window *, int32_t)) {
     const int8_t *x = at(mem, r->x);
     int8_t *y = at(mem, r->y);
     for (int32_t position = 0; position < r->geometry.oh * r->geometry.ow; position++) {
@@ -67,7 +69,8 @@ int32_t trimtab_max_pool_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 // Average pool and mean: gy times m[count - 1] / 128 spread over the window that it came from.
-static void spread_average(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx) {
+static void spread_average(const void *record, uint8_t *const *mem, int32_t *row, int32_t position,
+    int32_t ky, int32_t kx) {
     (void)ky, (void)kx;
     const struct trimtab_avg_dx *r = record;
     const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * r->geometry.ic;
@@ -101,7 +104,8 @@ static int32_t is_first_largest(const struct window *v, int32_t row, int32_t col
 }
 
 // The error goes to the first of the largest inputs of each window.
-static void spread_maximum(const void *record, uint8_t *const *mem, int32_t *row, int32_t position, int32_t ky, int32_t kx) {
+static void spread_maximum(const void *record, uint8_t *const *mem, int32_t *row, int32_t position,
+    int32_t ky, int32_t kx) {
     const struct trimtab_max_dx *r = record;
     const int8_t *gy = (const int8_t *)at(mem, r->gy) + position * r->geometry.ic;
     struct window v = window(&r->geometry, at(mem, r->x), position);

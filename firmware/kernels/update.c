@@ -1,4 +1,5 @@
 // Updates of biases and of trained planes: w -= delta, rounded and saturated, never wrapped.
+#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "kernels.h"
 
 // xorshift32 (13, 17, 5); its state is part of the trained state.
@@ -49,7 +50,8 @@ static void move_weight(int8_t *k, int8_t *r, int32_t j, int32_t bits, int32_t d
     }
 }
 
-void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct trimtab_update *r, int32_t gy_exp) {
+void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct trimtab_update *r,
+    int32_t gy_exp) {
     const int32_t *lr = at(mem, r->lr);
     up->k = at(mem, r->k);
     up->r = r->residual ? at(mem, r->r) : 0;
@@ -68,7 +70,8 @@ void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw) {
         return;
     }
     int32_t s = add32(up->base, up->u[o] >> 8);
-    int32_t delta = up->rng && s > 0 ? stochastic(t, s, draw(up->rng)) : trimtab_shifted(t, s, 127 * (1 << up->bits));
+    int32_t limit = 127 * (1 << up->bits);
+    int32_t delta = up->rng && s > 0 ? stochastic(t, s, draw(up->rng)) : trimtab_shifted(t, s, limit);
     if (up->acc) {
         move_sum(up->acc + j, delta);
     } else {
