@@ -1,4 +1,4 @@
-"""Random records of every kernel, driven by the one table: small odd shapes, extreme values, absent tensors."""
+"""Random records of every kernel from the one table: small odd shapes, extreme values, absent tensors."""
 
 import struct
 
@@ -11,7 +11,7 @@ BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
 
 
 class Case:
-    """One record with the memory that it names. `hostile`: any data and any numbers that loading lets pass."""
+    """One record with the memory that it names. `hostile`: any data, any numbers that loading lets pass."""
 
     def __init__(self, name, seed, hostile=False):
         self.name = name
@@ -29,7 +29,8 @@ class Case:
         return choices[self.rng.integers(len(choices))]
 
     def _between(self, low, high):
-        return int(self._pick(low, high)) if self.rng.random() < 0.1 else int(self.rng.integers(low, high + 1))
+        ends = self.rng.random() < 0.1
+        return int(self._pick(low, high) if ends else self.rng.integers(low, high + 1))
 
     # -- numbers
 
@@ -57,7 +58,8 @@ class Case:
         return self._between(*(NUMBERS.get((self.name, name)) or NUMBERS[name]))
 
     def _geometry(self):
-        v = {"sh": self._between(1, 3), "sw": self._pick(1, 2), "ih": self._between(1, 7), "iw": self._between(1, 7)}
+        v = {"sh": self._between(1, 3), "sw": self._pick(1, 2)}
+        v.update(ih=self._between(1, 7), iw=self._between(1, 7))
         for size, k, out, stride, pad in (("ih", "kh", "oh", "sh", "pt"), ("iw", "kw", "ow", "sw", "pl")):
             v[k] = self._between(1, min(7, v[size] + 2))
             v[pad] = self._between(0, v[k] - 1)
@@ -170,7 +172,9 @@ def _moderate(usual, extreme):
 
 
 def _exp_table(case, n):
-    return case.rng.integers(0, 32768, n) if case.rng.random() < 0.5 else np.rint(32767 * np.exp(-np.arange(n) / 16))
+    if case.rng.random() < 0.5:
+        return case.rng.integers(0, 32768, n)
+    return np.rint(32767 * np.exp(-np.arange(n) / 16))
 
 
 def _multipliers(case, n):
@@ -194,23 +198,25 @@ def _errors(case, n):
     return np.clip(p, -32768, 32767)
 
 
-GEOMETRY = ("ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw", "pt", "pl", "nk", "yh", "yw", "top", "left", "first")
+GEOMETRY = ("ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw", "pt", "pl", "nk", "yh", "yw", "top", "left",
+            "first")
 NUMBERS = {
-    "n": (1, 9), "f": (1, 9), "rows": (1, 4), "ic": (1, 5), "oc": (1, 5), "ih": (1, 4), "iw": (1, 4), "nk": (1, 1),
-    "zx": (-128, 127), "zx2": (-128, 127), "zy": (-128, 127), "lo": (-128, 127), "hi": (-128, 127), "once": (0, 1),
-    "mult": (1 << 30, 0x7FFFFFFF), "mult2": (1 << 30, 0x7FFFFFFF), "mult_y": (1 << 30, 0x7FFFFFFF),
-    "shift": (-12, 0), "shift2": (-3, 0), "shift_y": (-24, -12), "bias_mul": (0, 32767), "bias_shift": (0, 40),
-    "mul": (1, 65535), "pre": (0, 10), "m_shift": (8, 15), "m": (-32768, 32767), "m_exp": (-20, 20),
-    "add_mul": (-32768, 32767), "add_shift": (-20, 20), "scale": (0, 255), "scale_exp": (-30, 10), "u": (0, 255),
-    "u_shift": (-10, 20), "limit": (1, 32767), "rate": (0, 255), "rate_shift": (0, 30),
-    ("softmax_loss", "shift"): (0, 24),
+    "n": (1, 9), "f": (1, 9), "rows": (1, 4), "ic": (1, 5), "oc": (1, 5), "ih": (1, 4), "iw": (1, 4),
+    "nk": (1, 1), "zx": (-128, 127), "zx2": (-128, 127), "zy": (-128, 127), "lo": (-128, 127),
+    "hi": (-128, 127), "once": (0, 1), "mult": (1 << 30, 0x7FFFFFFF), "mult2": (1 << 30, 0x7FFFFFFF),
+    "mult_y": (1 << 30, 0x7FFFFFFF), "shift": (-12, 0), "shift2": (-3, 0), "shift_y": (-24, -12),
+    "bias_mul": (0, 32767), "bias_shift": (0, 40), "mul": (1, 65535), "pre": (0, 10), "m_shift": (8, 15),
+    "m": (-32768, 32767), "m_exp": (-20, 20), "add_mul": (-32768, 32767), "add_shift": (-20, 20),
+    "scale": (0, 255), "scale_exp": (-30, 10), "u": (0, 255), "u_shift": (-10, 20), "limit": (1, 32767),
+    "rate": (0, 255), "rate_shift": (0, 30), ("softmax_loss", "shift"): (0, 24),
 }
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 PAIRS = {"add_exp": "add", "acc_bias": "acc"}  # absent together
 DATA = {
     "b": _int8(-128, 127), "h": _edged(-32768, 32767), "i": _edged(-(1 << 31), (1 << 31) - 1),
     "w": _int8(-127, 127), "k": _int8(-127, 127), "gy": _int8(-127, 127), "add": _int8(-127, 127),
-    "mult": _multipliers, "shift": _moderate(_uniform(-9, -5), _uniform(-31, 8)), "u": _channel_scales, "err": _errors,
+    "mult": _multipliers, "shift": _moderate(_uniform(-9, -5), _uniform(-31, 8)),
+    "u": _channel_scales, "err": _errors,
     "gy_exp": _uniform(-40, 20), "add_exp": _uniform(-60, 40), "head_exp": _uniform(-30, 30),
     "track": _edged(-32000, 32000), "lr": lambda case, n: [case._between(0, 255), case._between(-5, 40)],
     "bias": _edged(-(1 << 29), 1 << 29), "acc_bias": _edged(-(1 << 29), 1 << 29),

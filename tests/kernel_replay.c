@@ -1,5 +1,6 @@
-// Replays recorded kernel calls, each memory space in a block of exactly its size, so that a sanitizer sees every step
-// outside. Input: calls of (opcode, four sizes, four spaces); output: the value, arena and state of each.
+// Replays recorded kernel calls, each memory space in a block of exactly its size, so that a sanitizer sees
+// every step outside. Input: calls of (opcode, four sizes, four spaces); output: the value, arena and state
+// of each.
 #include <stdio.h>
 #include <stdlib.h>
 

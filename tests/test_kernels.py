@@ -1,4 +1,4 @@
-"""The C kernels equal the plain ones, byte for byte; and nothing in them is undefined, whatever they are given."""
+"""The C kernels equal the plain ones, byte for byte, and nothing in them is undefined, whatever they get."""
 
 import struct
 import subprocess
@@ -43,7 +43,8 @@ def replay(request, tmp_path_factory):
     """Runs cases through a sanitized build, with 64-bit products or with 16-bit halves: [(value, result)]."""
     program = tmp_path_factory.mktemp("replay") / "replay"
     table = ",".join("trimtab_" + name for name in NAMES)
-    subprocess.run(["gcc", "-O1", "-g", "-std=c99", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+    subprocess.run(["gcc", "-O1", "-g", "-std=c99",
+                    "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
                     "-DTRIMTAB_WIDE_MULTIPLY=%d" % request.param, "-DKERNEL_FUNCTIONS=" + table,
                     "-I%s" % (FIRMWARE / "kernels"), *map(str, kernel_sources()),
                     str(Path(__file__).with_name("kernel_replay.c")), "-o", str(program)], check=True)

@@ -1,4 +1,7 @@
-"""Writes firmware/kernels/records.h, the records of format.py as C structs: python -m trimtab_tools.records_header"""
+"""Writes firmware/kernels/records.h, the records of format.py as C structs.
+
+python -m trimtab_tools.records_header
+"""
 
 from pathlib import Path
 
@@ -14,7 +17,8 @@ def text():
     groups = [_struct(name, members) for name, members in _GROUPS.items()]
     records = [_struct(row[0], _grouped(format.fields(row[1])), opcode=True) for row in format.RECORDS]
     prototypes = ["int32_t trimtab_%s(uint8_t *const *mem, uint32_t off);" % row[0] for row in format.RECORDS]
-    return _FRAME % (format.ABI, format.SPACE_SHIFT, opcodes, "\n".join(groups + records), "\n".join(prototypes))
+    structs = "\n".join(groups + records)
+    return _FRAME % (format.ABI, format.SPACE_SHIFT, opcodes, structs, "\n".join(prototypes))
 
 
 _FRAME = """\
@@ -50,12 +54,19 @@ def _grouped(members):
     return grouped
 
 
+def paths(members):
+    """How C names each word of a record: geometry.ih, nk, ..."""
+    return [group + name for member in _grouped(members)
+            for group, name in ([(member[0] + ".", name) for name in _names(_GROUPS[member[0]])]
+                                if member[1:] == (None,) else [("", member[0])])]
+
+
 def _names(members):
     return [member[0] for member in members]
 
 
 def _struct(name, members, opcode=False):
-    """A group has no opcode; the shapes in it differ from record to record, so only its elements are noted."""
+    """A group has no opcode; its shapes differ from record to record, so only the elements are noted."""
     lines = ["    int32_t opcode;"] if opcode else []
     for member in members:
         if member[1:] == (None,):
