@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from . import schemes
 from .ir import ModelError
 
 TRAINABLE = ("conv", "depthwise", "dense")
@@ -109,7 +110,17 @@ def _file(trunk, policy):
     return [updates[op.name] for op in layers(trunk) if op.name in updates]
 
 
-POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file}
+def _sparse(trunk, policy):
+    """sparse:SCHEME, a published one."""
+    name = policy.partition(":")[2]
+    convs = layers(trunk)
+    if not name:
+        raise ModelError(f"policy sparse needs a scheme: give --scheme, one of {', '.join(schemes.SCHEMES)}")
+    shares = schemes.find(name, [trunk[op.inputs[1]].size for op in convs])
+    return [_update(trunk, convs[i], share) for i, share in sorted(shares.items())]
+
+
+POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file, "sparse": _sparse}
 
 
 def _update(trunk, op, share, bias=True):
