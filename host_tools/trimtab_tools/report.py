@@ -1,41 +1,7 @@
 """What a plan trains and what it costs, for people and for machines."""
 
+from . import cost
 from .steps import FIELDS
-
-# Multiplications of a record, from its own numbers.
-_CONV = "oh ow oc kh kw".split()
-MACS = {
-    "conv_fwd": lambda v: _product(v, _CONV) * _columns(v),
-    "depthwise_fwd": lambda v: _product(v, _CONV),
-    "head_fwd": lambda v: v["n"] * v["f"],
-    "conv_dx": lambda v: _product(v, _CONV) * _columns(v),
-    "depthwise_dx": lambda v: _product(v, _CONV),
-    "conv_dw": lambda v: _product(v, _CONV) * v["nk"],
-    "depthwise_dw": lambda v: _product(v, ("oh", "ow", "kh", "kw")) * v["nk"],
-    "head_dx": lambda v: v["n"] * v["f"],
-    "head_dw": lambda v: v["n"] * v["f"],
-}
-FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd")
-
-
-def _product(values, names):
-    n = 1
-    for name in names:
-        n *= values[name]
-    return n
-
-
-def _columns(values):
-    """Input channels that a conv walks: all of the frozen tensor, and those of the trained plane."""
-    return (values["ic"] if values.get("w") is not None else 0) + (values["nk"] if values.get("k") is not None else 0)
-
-
-def macs(program):
-    total = {"forward": 0, "backward": 0}
-    for _, step in program.timeline():
-        if step.kernel in MACS:
-            total["forward" if step.kernel in FORWARD else "backward"] += MACS[step.kernel](step.values)
-    return total
 
 
 def summary(made):
@@ -43,11 +9,7 @@ def summary(made):
     return {
         "updates": [{"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
                     for u in made.plan.updates],
-        "arena_bytes": made.placement.size,
-        "state_bytes": made.program_state_bytes,
-        "lower_bound_bytes": made.placement.lower_bound,
-        "flash_bytes": len(made.data),
-        "macs": macs(made.program),
+        **cost.of(made),
     }
 
 
@@ -56,8 +18,8 @@ def rows(made):
     found = {}
     for phase, step in made.program.timeline():
         row = found.setdefault(step.layer, {"forward": 0, "backward": 0, "mask": 0})
-        if step.kernel in MACS:
-            row["forward" if step.kernel in FORWARD else "backward"] += MACS[step.kernel](step.values)
+        if step.kernel in cost.MACS:
+            row["forward" if step.kernel in cost.FORWARD else "backward"] += cost.step_macs(step)
         if phase == "forward" and any(name == "mask" for name, *_ in FIELDS[step.kernel]):
             row["mask"] += step.values["mask"].size if step.values.get("mask") is not None else 0
     return found
