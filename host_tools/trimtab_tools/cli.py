@@ -120,8 +120,10 @@ def do_flash(args):
 
 
 def _model(p):
-    p.add_argument("model", help="an int8 .tflite file, or a .keras or .h5 model with --samples")
-    p.add_argument("--policy", default="last", help="last, bias, full, or plan:FILE.json (default last)")
+    p.add_argument("model", help="an int8 .tflite file, a published .npz or .pkl checkpoint, or a .keras or .h5 model "
+                                 "with --samples")
+    p.add_argument("--policy", default="last", help="last, bias, full, sparse, or plan:FILE.json (default last)")
+    p.add_argument("--scheme", help="a published sparse update, with --policy sparse: mcunet-49kb and so on")
     p.add_argument("--labels", help="names of the classes of a new head, with commas")
     p.add_argument("--classes", type=int, default=0, help="number of classes of a new head without names")
     p.add_argument("--loss", choices=("softmax", "mse"), default="softmax")
@@ -229,13 +231,20 @@ def _read_model(args):
         if not args.samples:
             raise UsageError("a Keras model is quantized with samples: give --samples FILE.npz")
         return import_tflite.read(import_keras.quantize(args.model, np.load(args.samples)["x"]))
+    if args.model.endswith((".npz", ".pkl")):
+        from . import import_checkpoint
+
+        return import_checkpoint.read(args.model)
     from . import import_tflite
 
     return import_tflite.read(args.model)
 
 
 def _plan_options(args):
-    return dict(policy=args.policy, labels=tuple(args.labels.split(",")) if args.labels else (), classes=args.classes,
+    if args.scheme and args.policy != "sparse":
+        raise UsageError(f"--scheme {args.scheme} is a sparse update: give --policy sparse with it")
+    policy = f"{args.policy}:{args.scheme}" if args.scheme else args.policy
+    return dict(policy=policy, labels=tuple(args.labels.split(",")) if args.labels else (), classes=args.classes,
                 loss=args.loss, rate=args.lr, accumulate=args.accumulate, residual=args.residual, pixels=_pixels(args.pixels))
 
 
