@@ -305,12 +305,13 @@ def natmod(arch):
         _need(tools)
         _need_python(elftools="pyelftools", ar="ar")
         shutil.copytree(FIRMWARE / "kernels", out / "kernels")
-        shutil.copy(FIRMWARE / "Makefile", out)
+        for name in ("Makefile", "natmod.c"):
+            shutil.copy(FIRMWARE / name, out)
         _run("make", "-j2", f"ARCH={arch}", f"MPY_DIR={source}", f"PYTHON={sys.executable}",
              *(f"{key}={value}" for key, value in variables.items()), cwd=out)
         for folder in ("kernels", "build", ".mpy_ld_cache"):
             shutil.rmtree(out / folder, ignore_errors=True)
-    inputs = [source.name, arch, variables, FIRMWARE / "kernels", FIRMWARE / "Makefile"]
+    inputs = [source.name, arch, variables, FIRMWARE / "kernels", FIRMWARE / "Makefile", FIRMWARE / "natmod.c"]
     return _built(f"natmod-{arch}", inputs, build) / "_kernels.mpy"
 
 
