@@ -110,33 +110,40 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
 // -- error of the input
 
 // The error at one input position of one channel, through one output channel.
-HOT static int32_t spread(const int8_t *gy, int32_t step, int32_t m, int32_t m_shift, struct back_taps rows,
-    struct back_taps cols, const struct trimtab_geometry *geo, struct column f) {
+HOT static int32_t spread(const int8_t *gy, int32_t step, int32_t m, int32_t m_shift,
+    const struct back_taps *rows, const struct back_taps *cols, const struct trimtab_geometry *geo,
+    const struct column *f) {
     int32_t acc = 0;
-    for (int32_t ky = rows.first, oy = rows.o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
-        for (int32_t kx = cols.first, ox = cols.o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
-            int32_t d = rsh(gy[(oy * geo->ow + ox) * step] * m, m_shift);
-            acc = mac(acc, d, f.w[(ky * geo->kw + kx) * f.step]);
+    for (int32_t ky = rows->first, oy = rows->o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
+        for (int32_t kx = cols->first, ox = cols->o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
+            int32_t g = gy[(oy * geo->ow + ox) * step];
+            if (g) {
+                acc = mac(acc, rsh(g * m, m_shift), f->w[(ky * geo->kw + kx) * f->step]);
+            }
         }
     }
     return acc;
 }
 
 // One input channel, all positions.
-static void error_channel(struct error *e, const struct trimtab_depthwise_dx *r, uint8_t *const *mem, int32_t i,
-    const int8_t *gy, int32_t step) {
+static void error_channel(struct error *e, const struct trimtab_depthwise_dx *r, uint8_t *const *mem,
+    int32_t i, const int8_t *gy, int32_t step) {
     const struct trimtab_geometry *geo = &r->geometry;
     const int16_t *m = at(mem, r->m);
     int32_t many = geo->oc / geo->ic;
-    const struct column first = column(mem, &r->weights, r->nk, geo->oc, i * many);
+    struct column f = column(mem, &r->weights, r->nk, geo->oc, i * many);
     for (int32_t iy = 0, at_x = i; iy < geo->ih; iy++) {
         struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
         for (int32_t ix = 0; ix < geo->iw; ix++, at_x += geo->ic) {
             struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
             int32_t acc = 0;
             for (int32_t j = 0, o = i * many; j < many; j++, o++) {
-                struct column f = j ? column(mem, &r->weights, r->nk, geo->oc, o) : first;
-                acc = add32(acc, f.w ? spread(gy + j, step, m[o], r->m_shift, rows, cols, geo, f) : 0);
+                if (many > 1) {
+                    f = column(mem, &r->weights, r->nk, geo->oc, o);
+                }
+                if (f.w) {
+                    acc = add32(acc, spread(gy + j, step, m[o], r->m_shift, &rows, &cols, geo, &f));
+                }
             }
             trimtab_error_row(e, at_x, &acc, 1);
         }
