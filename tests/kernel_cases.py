@@ -23,6 +23,7 @@ class Case:
         self.data = {}
         words = [self._place(*spec) if spec[1] else self.numbers[spec[0]] for spec in SPECS[name]]
         self._zero_trained()
+        self._alias(words)
         self.steps = struct.pack("<i%di" % len(words), OPCODES[name], *words)
 
     def _pick(self, *choices):
@@ -71,13 +72,15 @@ class Case:
         pooled = self.name in ("avg_pool_fwd", "max_pool_fwd", "avg_dx", "max_dx")
         depthwise = self.name.startswith("depthwise")
         v["oc"] = v["ic"] if pooled else v["ic"] * self._between(1, 3) if depthwise else self._between(1, 6)
+        if depthwise and self.rng.random() < 0.3:  # of one size, so that it may work in place
+            v.update(sh=1, sw=1, oh=v["ih"], ow=v["iw"], kh=3, kw=5, pt=1, pl=2, oc=v["ic"])
         return v
 
     def _window(self):
-        v = {}
+        v, most = {}, self._pick(0, 3, 3)
         for size, first, whole in (("ih", "top", "yh"), ("iw", "left", "yw"), ("ic", "first", "yc")):
-            v[size], v[first] = self._between(1, 5), self._between(0, 3)
-            v[whole] = v[size] + v[first] + self._between(0, 3)
+            v[size], v[first] = self._between(1, 5), self._between(0, most)
+            v[whole] = v[size] + v[first] + self._between(0, most)
         return v
 
     # -- tensors
@@ -131,6 +134,22 @@ class Case:
         w = np.frombuffer(self.spaces[space], np.int8)[offset : offset + size]
         w = w.reshape(-1, self.numbers["oc" if self.name.startswith("depthwise") else "ic"])
         w[:, list(channels)] = 0
+
+    def _alias(self, words):
+        """Some outputs lie where an input of the same size lies, as the memory planner does it."""
+        pairs = [p for p in IN_PLACE.get(self.name, ()) if self._may_share(*p)]
+        if pairs and self.rng.random() < 0.4:
+            written, read = self._pick(*pairs)
+            names = [spec[0] for spec in SPECS[self.name]]
+            words[names.index(written)] = words[names.index(read)]
+
+    def _may_share(self, written, read):
+        if read not in self.places or self.places[read][0] == CONST:
+            return False
+        needs_plane = self.name.startswith("depthwise") and read != "add"
+        if needs_plane and ("plane" not in self.places or self.numbers["ic"] != self.numbers["oc"]):
+            return False
+        return self.places[written][2] == self.places[read][2]
 
     def result(self, arena, state):
         """What a call may leave behind, without its scratch."""
@@ -211,6 +230,12 @@ NUMBERS = {
     "rate": (0, 255), "rate_shift": (0, 30), ("softmax_loss", "shift"): (0, 24),
 }
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
+IN_PLACE = {
+    "add_fwd": [("y", "x"), ("y", "x2")], "lut_fwd": [("y", "x")], "softmax_fwd": [("y", "x")],
+    "requantize_fwd": [("y", "x")], "depthwise_fwd": [("y", "x")],
+    "depthwise_dx": [("g", "gy"), ("g", "add")], "conv_dx": [("g", "add")], "avg_dx": [("g", "add")], "max_dx": [("g", "add")],
+    "scale_dx": [("g", "gy"), ("g", "add")], "lut_dx": [("g", "gy"), ("g", "x"), ("g", "add")],
+}
 PAIRS = {"add_exp": "add", "acc_bias": "acc"}  # absent together
 DATA = {
     "b": _int8(-128, 127), "h": _edged(-32768, 32767), "i": _edged(-(1 << 31), (1 << 31) - 1),
