@@ -246,3 +246,9 @@ def test_emulator_ends_with_its_parent(pico, tmp_path):
     pid = json.loads(parent.stdout.splitlines()[0])["pid"]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_mip_installs_every_file_of_the_library():
+    listed = json.loads((toolchain.library().parent / "package.json").read_text())
+    names = [f"trimtab/{path.name}" for path in sorted(toolchain.library().glob("*.py"))]
+    assert listed["urls"] == [[name, name] for name in names]
