@@ -23,7 +23,7 @@ from .ir import ModelError
 from .transport import LinkError, Process
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "02_adapt_digits"
-RATE = 0.008
+RATE = 0.01
 HEAP = "192k"  # of board unix, about what a Pico has
 SEED = 0  # of the order of samples
 
