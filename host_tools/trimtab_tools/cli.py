@@ -41,6 +41,27 @@ def do_plan(args):
     _say(args, summary, report.table(made) if not args.json else "")
 
 
+def do_report(args):
+    from . import compile, report, report_page
+    from .contents import Contents
+
+    if args.model.endswith(".ttp"):
+        c = Contents(args.model)
+        name, notes, labels, size = c.name, c.notes, c.labels, Path(args.model).stat().st_size
+        if "report" not in notes:
+            raise UsageError(f"{args.model} has no facts for a report: compile it with a --policy")
+        facts = notes["report"]
+        plan = {"policy": notes["policy"], "loss": notes["loss"], "rate": notes["rate"], "labels": labels}
+    else:
+        name = Path(args.model).stem
+        made = compile.compile_graph(_read_model(args), name=name, **_plan_options(args))
+        facts, size = report.facts(made.trunk, made.plan, made.program, made.placement), len(made.data)
+        plan = {"policy": made.plan.policy, "loss": made.plan.loss, "rate": made.plan.rate, "labels": made.plan.labels}
+    log = report.read_log(args.log) if args.log else ()
+    Path(args.output).write_text(report_page.page(name, facts, plan, size, log), encoding="utf-8")
+    _say(args, {"page": args.output, "buffers": len(facts["buffers"])}, f"{args.output}: open it in a browser")
+
+
 def do_verify(args):
     from . import verify
 
@@ -119,8 +140,8 @@ def do_flash(args):
 # -- grammars
 
 
-def _model(p):
-    p.add_argument("model", help="an int8 .tflite file, a published .npz or .pkl checkpoint, or a .keras or .h5 model "
+def _model(p, what=""):
+    p.add_argument("model", help=what + "an int8 .tflite file, a published .npz or .pkl checkpoint, or a .keras or .h5 model "
                                  "with --samples")
     p.add_argument("--policy", default="last", help="last, bias, full, sparse, or plan:FILE.json (default last)")
     p.add_argument("--scheme", help="a published sparse update, with --policy sparse: mcunet-49kb and so on")
@@ -142,6 +163,12 @@ def argparse_compile(p):
 
 def argparse_plan(p):
     _model(p)
+
+
+def argparse_report(p):
+    _model(p, "a package (.ttp), or a model: ")
+    p.add_argument("-o", "--output", required=True, help="the page, .html")
+    p.add_argument("--log", help="what trimtab train --json printed, for the curves")
 
 
 def argparse_verify(p):
@@ -208,6 +235,7 @@ def argparse_flash(p):
 VERBS = {
     "compile": (do_compile, argparse_compile, "make a package from a model"),
     "plan": (do_plan, argparse_plan, "what would be trained, and what it costs"),
+    "report": (do_report, argparse_report, "one page that shows memory over time, layers and costs"),
     "verify": (do_verify, argparse_verify, "compare our kernels with TensorFlow Lite's, bit for bit"),
     "info": (do_info, argparse_info, "what a package holds"),
     "export": (do_export, argparse_export, "every tensor of a package as .npz, or the model as .tflite"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from trimtab.format import ARENA, PHASES
 
 from .plan import TRAINABLE
+from .schedule import end
 
 # -- our count: records ------------------------------------------------------------------------------------------------
 
@@ -50,6 +51,10 @@ def step_macs(step):
     return MACS[step.kernel](step.values) if step.kernel in MACS else 0
 
 
+def step_cycles(step, board="pico"):
+    return step_macs(step) * CYCLES[board].get(step.kernel, 0)
+
+
 def macs(program):
     total = {"forward": 0, "backward": 0}
     for _, step in program.timeline():
@@ -59,8 +64,7 @@ def macs(program):
 
 def cycles(program):
     """Estimated cycles of one training step, by board."""
-    return {board: round(sum(step_macs(step) * table.get(step.kernel, 0) for _, step in program.timeline()))
-            for board, table in CYCLES.items()}
+    return {board: round(sum(step_cycles(step, board) for _, step in program.timeline())) for board in CYCLES}
 
 
 def kept(program):
@@ -75,18 +79,17 @@ def kept(program):
     return [b for key, b in written.items() if key in read and b.space == ARENA]
 
 
-def of(made):
-    """Every cost of a compiled plan, as `trimtab plan --json` prints it."""
-    rows = table(made.trunk, made.plan)
+def of(trunk, plan, program, placement):
+    """Every cost of a plan and its program, as `trimtab plan --json` prints it."""
+    rows = table(trunk, plan)
     return {
         "analytic_kb": {name: round(rule(rows) / 1024, 2) for name, rule in PAPERS.items()},
-        "arena_bytes": made.placement.size,
-        "state_bytes": made.program_state_bytes,
-        "lower_bound_bytes": made.placement.lower_bound,
-        "kept_bytes": sum(b.size for b in kept(made.program)),
-        "flash_bytes": len(made.data),
-        "macs": macs(made.program),
-        "estimated_cycles": cycles(made.program),
+        "arena_bytes": placement.size,
+        "state_bytes": end(program.state),
+        "lower_bound_bytes": placement.lower_bound,
+        "kept_bytes": sum(b.size for b in kept(program)),
+        "macs": macs(program),
+        "estimated_cycles": cycles(program),
     }
 
 

@@ -1,7 +1,34 @@
-"""What a plan trains and what it costs, for people and for machines."""
+"""What a plan trains, what it keeps and what it costs: facts for the package, rows for people and for machines."""
+
+import json
+
+from trimtab.format import ARENA, PHASES
 
 from . import cost
-from .steps import FIELDS
+from .ir import UsageError
+
+WHY = {
+    "none": "Nothing is trained: this package predicts.",
+    "last": "Only the 16-bit head is trained; everything before it stays as the model brought it.",
+    "bias": "All biases and the head are trained: a bias needs no activation, only one bit for each output of its layer.",
+    "full": "Every weight and bias is trained, and every layer's input is kept for it.",
+    "plan": "A plan by hand names the layers; where it gives a ratio, the channels of largest magnitude are trained.",
+    "sparse": "A published sparse update: biases of the last layers, and of some of them the weights of the input channels "
+              "of largest magnitude. The layers were chosen by how much each alone gains for its bytes.",
+}
+
+# What a buffer is, by the field and the phase that first write it.
+KINDS = {"y": "activation", "g": "error", "mask": "mask", "logits": "scores"}
+
+
+def facts(trunk, plan, program, placement):
+    """All that the report shows and that the package's records no longer tell; goes into its plan section."""
+    return {
+        "layers": layers(trunk, plan, program),
+        "steps": [[PHASES.index(phase), step.kernel, step.layer] for phase, step in program.timeline()],
+        "buffers": buffers(program, placement),
+        **cost.of(trunk, plan, program, placement),
+    }
 
 
 def summary(made):
@@ -9,40 +36,121 @@ def summary(made):
     return {
         "updates": [{"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
                     for u in made.plan.updates],
-        **cost.of(made),
+        **cost.of(made.trunk, made.plan, made.program, made.placement),
+        "flash_bytes": len(made.data),
     }
 
 
-def rows(made):
-    """One row per layer of the trunk: what moves, what is kept for it, what it costs."""
-    found = {}
-    for phase, step in made.program.timeline():
-        row = found.setdefault(step.layer, {"forward": 0, "backward": 0, "mask": 0})
-        if step.kernel in cost.MACS:
+# -- layers
+
+
+def layers(trunk, plan, program):
+    """One row for each layer that computes, the head last: what moves, what is kept and held for it, multiplications."""
+    rows = {op.name: _row(op.name, op.kind, trunk[op.outputs[0]].shape[1:]) for op in trunk.ops if op.kind != "reshape"}
+    if plan.head:
+        rows["head"] = _row("head", "16-bit head", (plan.head.classes,))
+        rows["head"].update(bias=True, channels=plan.head.weights.shape[1], of=plan.head.weights.shape[1])
+    for update in plan.updates:
+        op = next(o for o in trunk.ops if o.name == update.layer)
+        rows[update.layer].update(bias=update.bias, channels=len(update.channels), of=trunk[op.inputs[1]].shape[-1])
+    for _, step in program.timeline():
+        row = rows.get(step.layer)
+        if row:
             row["forward" if step.kernel in cost.FORWARD else "backward"] += cost.step_macs(step)
-        if phase == "forward" and any(name == "mask" for name, *_ in FIELDS[step.kernel]):
-            row["mask"] += step.values["mask"].size if step.values.get("mask") is not None else 0
+            row["cycles"] += round(cost.step_cycles(step))
+    for about in program.trained:
+        layer = about.get("layer", "head" if about["role"].startswith("head") else None)
+        if layer in rows:
+            rows[layer]["state"] += about["bytes"]
+    for layer, buffer in _kept_for(program):
+        if layer in rows:
+            rows[layer]["kept"] += buffer.size
+    return list(rows.values())
+
+
+def _row(layer, kind, shape):
+    return {"layer": layer, "kind": kind, "shape": list(shape), "bias": False, "channels": 0, "of": 0, "kept": 0, "state": 0,
+            "forward": 0, "backward": 0, "cycles": 0}
+
+
+def _kept_for(program):
+    """(layer, buffer): a mask belongs to the layer that wrote it, an activation to the one that is updated with it."""
+    kept = {id(b): b for b in cost.kept(program)}
+    for phase, step in program.timeline():
+        for field, buffer, *_ in step.spans:
+            backward = PHASES.index(phase) > PHASES.index("loss")
+            if id(buffer) in kept and (field == "mask" or (backward and field in ("x", "err"))):
+                yield step.layer, kept.pop(id(buffer))
+
+
+def trained(row):
+    """What moves in a layer, in words."""
+    words = []
+    if row["channels"]:
+        words.append("weights" if row["channels"] == row["of"] else f"{row['channels']} of {row['of']} channels")
+    if row["bias"]:
+        words.append("bias")
+    return ", ".join(words)
+
+
+# -- memory
+
+
+def buffers(program, placement):
+    """[name, kind, offset, size, pieces] of each buffer in the arena; a piece is [start, stop, low, high]."""
+    kinds = _kinds(program)
+    return [[v.buffer.name, kinds.get(id(v.buffer), "numbers"), v.offset, v.size,
+             [[p.start, p.stop, p.low, p.high] for p in v.pieces]] for v in placement.lives]
+
+
+def _kinds(program):
+    found = {}
+    for _, step in program.timeline():
+        for field, buffer, low, high, written in step.spans:
+            if buffer.space == ARENA and written:
+                small = "scratch" if high - low > 8 else "numbers"
+                found.setdefault(id(buffer), KINDS.get(field, small))
+    for buffer in cost.kept(program):
+        if found.get(id(buffer)) == "activation":
+            found[id(buffer)] = "kept"
+    for buffer in (program.input, program.target):
+        if buffer is not None:
+            found[id(buffer)] = "sample"
     return found
+
+
+# -- for people
 
 
 def table(made):
     """A table for the terminal."""
-    costs = rows(made)
-    updates = {u.layer: u for u in made.plan.updates}
-    lines = [f"{'layer':32} {'trained':24} {'mask B':>7} {'forward':>10} {'backward':>10}"]
-    for layer, cost in costs.items():
-        u = updates.get(layer)
-        what = []
-        if u and u.channels:
-            what.append(f"{len(u.channels)} channels ({u.axis})")
-        if u and u.bias:
-            what.append("bias")
-        if layer == "head":
-            what.append("16-bit head")
-        if cost["forward"] or cost["backward"] or what:
-            lines.append(f"{layer[-32:]:32} {', '.join(what) or '-':24} {cost['mask']:7} {cost['forward']:10} "
-                         f"{cost['backward']:10}")
+    rows = [r for r in layers(made.trunk, made.plan, made.program) if r["forward"] or trained(r)]
+    width = max(len(r["layer"]) for r in rows)
+    lines = [f"{'layer':{width}} {'trained':24} {'kept B':>7} {'state B':>8} {'forward':>10} {'backward':>10}"]
+    for r in rows:
+        lines.append(f"{r['layer']:{width}} {trained(r) or '-':24} {r['kept']:7} {r['state']:8} {r['forward']:10} {r['backward']:10}")
     s = summary(made)
-    lines.append(f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}, package "
-                 f"{s['flash_bytes']}; multiplications forward {s['macs']['forward']}, backward {s['macs']['backward']}")
+    lines += [
+        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}, package "
+        f"{s['flash_bytes']}, kept for backward {s['kept_bytes']}",
+        f"multiplications forward {s['macs']['forward']}, backward {s['macs']['backward']}; estimated "
+        + ", ".join(f"{ms:.0f} ms a step on {board}" for board, ms in milliseconds(s).items()),
+        "as the papers count: " + ", ".join(f"{name} {kb:.2f} KB" for name, kb in s["analytic_kb"].items()),
+    ]
     return "\n".join(lines)
+
+
+def milliseconds(costs):
+    return {board: 1000 * n / cost.CLOCK_HZ[board] for board, n in costs["estimated_cycles"].items()}
+
+
+def read_log(path):
+    """Rows of `trimtab train --json`: one for each epoch, then the result."""
+    try:
+        with open(path) as f:
+            rows = [json.loads(line) for line in f if line.strip()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a line is not an object")
+    except ValueError as e:
+        raise UsageError(f"{path} is not a training log ({e}): write one with trimtab train --json > {path}")
+    return rows
