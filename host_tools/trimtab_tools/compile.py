@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import emit, ir, plan, schedule, simulate
+from . import emit, ir, plan, report, schedule, simulate
 from .autodiff import lower
 from .data import synthetic
 
@@ -32,7 +32,8 @@ def compile_graph(graph, policy="last", name="model", labels=(), classes=0, loss
     program = lower(trunk, chosen, pixels)
     placement = schedule.assign(program)
     kernels = kernels or simulate.best_tier()
-    notes = {"policy": chosen.policy, "loss": chosen.loss, "rate": chosen.rate, **_head_notes(chosen), **(notes or {})}
+    notes = {"policy": chosen.policy, "loss": chosen.loss, "rate": chosen.rate, **_head_notes(chosen),
+             "report": report.facts(trunk, chosen, program, placement), **(notes or {})}
 
     def package(golden=b""):
         return emit.package(program, placement, trunk, name, chosen.labels, golden, notes)
