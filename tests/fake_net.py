@@ -15,6 +15,7 @@ class FakeNet:
         self.target_view = memoryview(bytearray(4))
         self.flash = {} if flash is None else flash  # survives a reset
         self.state = bytearray(self.flash.get("state", bytes(300)))
+        self.run = struct.unpack("<I", self.flash.get("run", bytes(4)))[0]
         self.saved_step = self.step
 
     def word(self, i):
@@ -31,8 +32,9 @@ class FakeNet:
     def sum(self):
         return self.word(2)
 
-    def begin(self, total):
+    def begin(self, total, run=0):
         struct.pack_into("<II", self.state, 0, 0, total)
+        self.run = run
 
     def map_input(self, kind=0):
         self.input_view[:] = bytes([x ^ 0x80 for x in self.input_view])
@@ -46,6 +48,7 @@ class FakeNet:
         return crc32(self.input_view) % 3
 
     def save(self):
+        self.flash["run"] = struct.pack("<I", self.run)
         self.flash["state"] = bytes(self.state)
         self.saved_step = self.step
         return self.step

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trimtab import serve
 from trimtab.frame import Reader, encode
-from trimtab.session import EVALUATE, MESSAGES, RAW, STATES, TRAIN, Board, Host
+from trimtab.session import EVALUATE, MESSAGES, RAW, STATES, TRAIN, Board
 from trimtab_tools import boards, toolchain
 from trimtab_tools.client import BoardError, Client, Sample, cure
+from trimtab_tools.host import Host
 from trimtab_tools.transport import LinkError, Pair, Process, Serial, Thread
 
 
@@ -403,6 +404,7 @@ def test_refusals_are_sentences():
         bench.net.save = refuse
         with pytest.raises(BoardError, match="0 are free"):
             client.save()
+        del bench.net.save
         bench.net.train_input = lambda label: 1 // 0
         with pytest.raises(BoardError, match="division"):
             list(client.train(sample(200), 1))
@@ -472,13 +474,13 @@ import fake_net, trimtab
 from trimtab.store import Store
 class Slots:
     def __init__(self, path):
-        self.store = Store(path)
+        self.stores = {"state": Store(path), "run": Store(path + ".run")}
     def get(self, key, default):
         state = bytearray(default)
-        self.store.load([memoryview(state)], 1)
+        self.stores[key].load([memoryview(state)], 1)
         return state
     def __setitem__(self, key, state):
-        self.store.save([memoryview(state)], 1, 0)
+        self.stores[key].save([memoryview(state)], 1, 0)
 def load(path, kernels=None):
     open(path).close()
     return fake_net.FakeNet(200, Slots(path))

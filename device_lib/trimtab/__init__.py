@@ -2,6 +2,9 @@
 
 __version__ = "0.1.0"
 
+KEY_FILE = "/trimtab.key"
+KEY_BYTES = 32
+
 
 def load(path, kernels=None):
     """A network from a package file, with its last saved state if there is one."""
@@ -9,4 +12,28 @@ def load(path, kernels=None):
     from .package import Package
     from .store import Store
 
-    return Net(Package(path), kernels, Store(path))
+    package = Package(path)
+    key = board_key()
+    if key:
+        from . import trust
+
+        trust.check(package, key)
+    return Net(package, kernels, Store(path))
+
+
+def board_key():
+    """The key of a board that obeys only its owner: frozen in as trimtab_key.KEY, or in its file. None without."""
+    try:
+        from trimtab_key import KEY as key
+    except ImportError:
+        try:
+            with open(KEY_FILE, "rb") as file:
+                key = file.read()
+        except OSError as error:
+            if error.errno != 2:  # a key that cannot be read is not the absence of one
+                raise
+            return None
+    if len(key) != KEY_BYTES:
+        raise ValueError("%s has %d bytes, a key has %d: remove it and run `trimtab key put`"
+                         % (KEY_FILE, len(key), KEY_BYTES))
+    return key

@@ -55,9 +55,11 @@ class Net:
         self.state_bytes = sum([len(s) for s in self.segments])
         self.store = store
         self.saved_step = 0
+        self.run = 0  # whose steps these are: a number that the host chose
         self.reset()
         if store:
             self.saved_step = store.load(self.segments, package.crc) or 0
+            self.run = store.run
 
     # -- state
 
@@ -81,9 +83,10 @@ class Net:
     def _clock(self):
         return self._span(self.package.clock, 8)
 
-    def begin(self, total):
+    def begin(self, total, run=0):
         """Start a schedule of `total` steps: the rate falls along a cosine to 0."""
         struct.pack_into("<II", self._clock, 0, 0, total)
+        self.run = run
 
     def state_crc(self):
         crc = 0
@@ -109,7 +112,7 @@ class Net:
         """Write the trained state beside the package; power may fail at any moment. Returns the step saved."""
         if not self.store:
             raise ValueError("this network was not loaded from a file: load it by path to save it")
-        self.store.save(self.segments, self.package_crc, self.step)
+        self.store.save(self.segments, self.package_crc, self.step, self.run)
         self.saved_step = self.step
         return self.saved_step
 
@@ -253,23 +256,22 @@ class Net:
 
     def self_test(self):
         """Run the package's golden sample and compare with what the compiler saw. The state is put back."""
-        golden = self.package.section("golden")
-        output, after, label = struct.unpack_from("<III", golden)
+        output, after, label, sample, target = self.package.golden()
         try:
             kept = bytes(self._views[1])
         except MemoryError:
             raise MemoryError("too little RAM to keep the state during the test: save, reboot and test before training")
         try:
             self.reset()
-            self.input_view[:] = golden[12 : 12 + self.input_bytes]
+            self.input_view[:] = sample
             self.classify_input()
             good = self._output_crc() == output
             if self.loss != "none":
                 if self.loss == "softmax":
                     struct.pack_into("<i", self.target_view, 0, label)
                 else:
-                    self.target_view[:] = golden[12 + self.input_bytes :]
-                self.input_view[:] = golden[12 : 12 + self.input_bytes]
+                    self.target_view[:] = target
+                self.input_view[:] = sample
                 self.train_input()
                 good = good and self.state_crc() == after
         finally:

@@ -137,6 +137,7 @@ def describe(net):
     gc.collect()
     return {
         "name": net.name,
+        "run": net.run,
         "step": net.step,
         "saved": net.saved_step,
         "total": net.total,
@@ -216,10 +217,8 @@ class Server:
         else:
             self.board.reply(rid, *REQUESTS[name](self, *fields))
 
-    def plan(self, total, rate, epochs):
-        if rate:
-            raise ValueError("the learning rate is part of the package: compile it with --lr")
-        self.net.begin(total)
+    def plan(self, total, run):
+        self.net.begin(total, run)
         self.board.begin(self.net.step)
         return ("planned", self.net.step, total)
 
@@ -259,11 +258,13 @@ def interrupted(reader, silent):
     return head == b"\r\x03\r"
 
 
-def serve(net, port=None):
-    """Train, evaluate and save as the host says, until it says bye, hangs up or Ctrl-C is typed twice."""
+def serve(net, port=None, key=None):
+    """Train, evaluate and save as the host says, until it says bye, hangs up or Ctrl-C is typed twice.
+
+    With a key the host must prove that it has the same."""
     credit, fragment = LINES.get(sys.platform, CAREFUL)
     port = port or PORTS[sys.implementation.name]()
-    board = Board(lambda: describe(net), (net.input_view, target(net)), credit, fragment)
+    board = Board(lambda: describe(net), (net.input_view, target(net)), credit, fragment, key)
     server = Server(net, board)
     try:
         port.write(b"\0")  # the host waits for it: from here on the line carries frames
@@ -301,4 +302,4 @@ def main(path, kernels=None):
     """Load a package and serve it."""
     import trimtab
 
-    serve(trimtab.load(path, kernels))
+    serve(trimtab.load(path, kernels), key=trimtab.board_key())

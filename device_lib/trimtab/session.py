@@ -1,11 +1,15 @@
-# Messages over frames: what can be said (MESSAGES), when (STATES), and both ends of it. No port, no clock:
-# bytes go in through receive(), time through tick(), and what must be written comes out of take().
+# Messages over frames: what can be said (MESSAGES), when (STATES), what both ends share, and the board's end;
+# the host's is trimtab_tools/host.py. No port, no clock: bytes go in through receive(), time through tick(),
+# and what must be written comes out of take().
 #
 # A sample travels in fragments and is known by (kind, seq); a training sample's seq is the step that it
 # produces, so the board trains step+1 and nothing else, and whatever is lost, repeated or late changes
 # nothing. Every frame of the host has a number, every frame of the board tells the last number that it saw:
 # what the host sent since then is in flight and never more than the board's credit. A status tells which
 # fragments the board holds; those that it saw pass and does not hold are sent again.
+#
+# Where the board has a key, it answers a hello by a challenge, and all but OPEN is sealed (trust.py) once the
+# host has proved that it has the key, too.
 
 import struct
 
@@ -28,8 +32,12 @@ HEADER_BYTES = 4
 # under its rid.
 MESSAGES = {
     "hello": (b"H", "<BI"),  # version, nonce; bytes that follow are ignored
-    "info": (b"I", "<IIIIIIHBBHHIIIIIHH"),  # INFO; the package's name follows
-    "plan": (b"P", "<HIIH"),  # rid, total steps from here on, rate in millionths (0: the package's), epochs
+    "challenge": (b"Q", "<I"),  # nonce of the hello; the board's nonce follows
+    "prove": (b"K", "<II"),  # nonce of the hello, head of the board's nonce; the host's nonce and the proof follow
+    "denied": (b"D", ""),  # a sentence
+    "closed": (b"Z", ""),  # there is no session: say hello
+    "info": (b"I", "<IIIIIIIHBBHHIIIIIHH"),  # INFO; the package's name follows
+    "plan": (b"P", "<HII"),  # rid, steps of the run that begins, number of the run
     "planned": (b"p", "<HII"),  # rid, step, total
     "sample": (b"X", "<BIHHH"),  # kind, seq, fragment, bytes in a full fragment, label; its bytes follow
     "ask": (b"A", ""),
@@ -50,10 +58,11 @@ MESSAGES = {
 }
 REQUESTS = ("plan", "summary", "save", "read", "self_test", "state_crc")
 REPLIES = ("planned", "summed", "saved", "state", "tested", "crc")
-ERRORS = ("closed", "unknown", "layout", "request", "sample")  # the last two name a rid, a seq
+OPEN = b"HQKDZ"  # codes of what may come unsealed
+ERRORS = ("unknown", "layout", "request", "sample")  # the last two name a rid, a seq
 
 INFO = (
-    "nonce boot step saved total package_crc abi tier loss classes labels "
+    "nonce boot run step saved total package_crc abi tier loss classes labels "
     "input_bytes target_bytes state_bytes heap_free heap_used credit fragment"
 ).split()
 
@@ -65,18 +74,20 @@ def _stay(state, names):
 # role -> state -> message received -> next state; a message that is not there is refused.
 STATES = {
     "board": {
-        "closed": {"hello": "ready"},
-        "ready": dict(_stay("ready", ("hello", "sample", "ask") + REQUESTS), bye="closed"),
+        "closed": {"hello": "ready", "prove": "ready"},
+        "ready": dict(_stay("ready", ("hello", "prove", "sample", "ask") + REQUESTS), bye="closed"),
     },
     "host": {
         "closed": {},
-        "opening": {"info": "ready"},
-        "ready": dict(_stay("ready", ("status", "result", "error") + REPLIES), bye="closed"),
+        "opening": {"info": "ready", "challenge": "proving", "denied": "closed"},
+        "proving": {"info": "ready", "denied": "closed"},
+        "ready": dict(_stay("ready", ("status", "result", "error") + REPLIES), bye="closed", closed="closed"),
     },
 }
 
 _NAMES = {row[0][0]: name for name, row in MESSAGES.items()}
 FRAGMENT_BYTES = HEADER_BYTES + struct.calcsize(MESSAGES["sample"][1])  # of a sample's frame before its bytes
+SEAL_BYTES = 12  # of trust.Seal
 WINDOW = 16  # a status tells of this many fragments after the first missing one
 
 
@@ -94,6 +105,7 @@ class Session:
         self.sid = 0
         self.number = 0
         self.reader = Reader(payload_max)
+        self.seal = None  # of the session, where it has one
         self.out = []
 
     def take(self):
@@ -105,15 +117,23 @@ class Session:
     def send(self, name, *fields, tail=b""):
         """Queue one message; returns the bytes that it takes on the line."""
         code, layout = MESSAGES[name]
-        payload = struct.pack(HEADER, code[0], self.sid, self.number) + struct.pack(layout, *fields)
-        frame = encode(payload + bytes(tail))
+        payload = struct.pack(HEADER, code[0], self.sid, self.number) + struct.pack(layout, *fields) + bytes(tail)
+        if self.seal and code not in OPEN:
+            payload = self.seal.close(payload)
+        frame = encode(payload)
         self.out.append(frame)
         return len(frame)
+
+    def cost(self, size):
+        """The bytes on the line of a fragment of that size."""
+        return framed(FRAGMENT_BYTES + size + (SEAL_BYTES if self.seal else 0))
 
     def _messages(self, data):
         """Yield (name, session id, number, fields, tail) of every whole frame; name None if unknown."""
         for payload in self.reader.feed(data):
-            if len(payload) < HEADER_BYTES:
+            if self.seal and len(payload) and payload[0] not in OPEN:
+                payload = self.seal.open(payload)
+            if not payload or len(payload) < HEADER_BYTES:
                 continue
             code, sid, number = struct.unpack_from(HEADER, payload)
             name = _NAMES.get(code)
@@ -133,8 +153,11 @@ class Board(Session):
 
     QUIET_MS = 200  # after this silence in mid-sample the board says what it holds
 
-    def __init__(self, describe, into, credit=192, fragment=64):
-        super().__init__("board", HEADER_BYTES + max(FRAGMENT_BYTES - HEADER_BYTES + fragment, 64))
+    def __init__(self, describe, into, credit=192, fragment=64, key=None):
+        super().__init__("board", max(FRAGMENT_BYTES + fragment, 68) + (SEAL_BYTES if key else 0))
+        self.key = key
+        self.challenge = None  # (nonce of the hello, the board's nonce) until it is met
+        self.proof = None  # by which this session was opened
         self.describe = describe  # () -> {name of INFO: value, "name": text}, as far as the net knows
         self.into = into
         self.bytes = sum(len(view) for view in into)
@@ -166,7 +189,13 @@ class Board(Session):
             self.waiting = True
         for name, sid, number, fields, tail in self._messages(data):
             if name == "hello" and fields:
-                self._hello(sid, number, fields)
+                if self.key:
+                    self._challenge(sid, fields[1])
+                else:
+                    self._hello(sid, number, fields[1])
+                continue
+            if name == "prove" and fields and self.key:
+                self._prove(sid, number, fields, bytes(tail))
                 continue
             if self.state == "closed":
                 self.sid = sid
@@ -188,8 +217,9 @@ class Board(Session):
                 self._owe("result")
                 self._owe("status")
             else:
-                self.state = "closed"
                 self.send("bye")
+                self.state = "closed"
+                self.seal = None
                 yield ("bye",)
         self._pay()
 
@@ -240,8 +270,40 @@ class Board(Session):
             self.answer = (about, "error", fields, text)
         self.send("error", *fields, tail=text)
 
-    def _hello(self, sid, number, fields):
-        version, nonce = fields
+    def _challenge(self, sid, nonce):
+        from . import trust
+
+        if not self.challenge or self.challenge[0] != nonce:
+            self.challenge = (nonce, trust.nonce())
+        self._aside(sid, "challenge", nonce, tail=self.challenge[1])
+
+    def _prove(self, sid, number, fields, tail):
+        from . import trust
+
+        nonce, head = fields
+        if self.state == "ready" and tail == self.proof:  # the info that answered it was lost
+            self._hello(sid, number, nonce)
+            return
+        mine = self.challenge[1] if self.challenge else b""
+        if not mine or self.challenge[0] != nonce or struct.unpack_from("<I", mine)[0] != head:
+            self._aside(sid, "denied", tail=b"this proof was made for another session: say hello and prove anew")
+            return
+        said = struct.pack("<I", nonce) + mine + tail[: trust.NONCE_BYTES]
+        if not trust.same(trust.proof(self.key, said), tail[trust.NONCE_BYTES :]):
+            self._aside(sid, "denied", tail=b"that is not this board's key: give the one that it was provisioned with")
+            return
+        self.challenge = None
+        self.proof = tail
+        self.seal = trust.Seal(self.key, said, b"board", b"host")
+        self._hello(sid, number, nonce)
+
+    def _aside(self, sid, name, *fields, tail):
+        """A word to someone who is not, or not yet, the session's host."""
+        kept, self.sid = self.sid, sid
+        self.send(name, *fields, tail=tail)
+        self.sid = kept
+
+    def _hello(self, sid, number, nonce):
         known = self.describe()
         if self.state == "closed" or nonce != self.nonce:
             self._open(known["step"])
@@ -291,7 +353,7 @@ class Board(Session):
                 self.base += 1
                 self.mask >>= 1
             self.mask >>= 1
-        self.unreported += framed(FRAGMENT_BYTES + size)
+        self.unreported += self.cost(size)
         if ahead or self.unreported * 3 >= self.credit or self.base & 7 == 0:
             self._owe("status")
 
@@ -311,7 +373,7 @@ class Board(Session):
     def _pay(self):
         owed, self.owed = self.owed, []
         if "closed" in owed:
-            self.send("error", 0, 0, tail=b"no session is open: say hello")
+            self.send("closed")
         if "result" in owed and self.last:
             _, _, value, us = self.before or (0, 0, 0, 0)
             self.send("result", *self.last, 1 if self.before else 0, value, us)
@@ -319,235 +381,3 @@ class Board(Session):
             self.unreported = 0
             kind, seq, _ = self.job or (TRAIN, self.step + 1, 0)
             self.send("status", kind, seq, self.base, self.mask)
-
-
-class Job:
-    """A sample on its way: which fragments must be sent, which the board holds."""
-
-    def __init__(self, kind, seq, label, data, size):
-        self.kind = kind
-        self.seq = seq
-        self.label = label
-        self.data = data
-        self.size = size
-        self.count = (len(data) + size - 1) // size
-        self.next = 0  # the first fragment that was never sent
-        self.lost = []  # fragments to send again, in order
-        self.base = 0
-        self.mask = 0
-        self.hurt = False
-
-    def holds(self, index):
-        ahead = index - self.base
-        return ahead < 0 or ahead > 0 and self.mask >> (ahead - 1) & 1
-
-    def due(self):
-        """The fragment to send next, or None while the window is full or all are sent."""
-        if self.lost:
-            return self.lost[0]
-        while self.next < self.count and self.holds(self.next):
-            self.next += 1
-        return self.next if self.next < min(self.count, self.base + WINDOW + 1) else None
-
-    def sent(self, index):
-        if self.lost:
-            self.lost.pop(0)
-        else:
-            self.next += 1
-
-
-class Host(Session):
-    """The end that has the samples. Two may be on their way: one fills the line while the other is trained.
-
-    receive() yields ("info", dict), ("result", kind, seq, value, us), ("reply", name, fields, tail),
-    ("error", name, about, text), ("closed",) when the board forgot the session: say hello again.
-    """
-
-    FIRST_MS = 250  # patience before the first question, doubled at each one that stays unanswered
-    LAST_MS = 4000
-    AHEAD = 2  # samples on their way
-    SIZES = (32, 64)  # the smallest fragment, and the one to begin with
-
-    def __init__(self):
-        super().__init__("host")
-        self.info = None
-        self.news = True
-        self.heard = 0  # when the last good frame came
-        self.wait = self.FIRST_MS
-        self.asked = 0  # when the last question was put
-        self.rid = 0
-        self.size = self.SIZES[1]
-        self.clean = 0  # samples since the last loss
-        self.losses = 0
-        self._reset()
-
-    def _reset(self):
-        self.jobs = []
-        self.flight = []  # (number, bytes, job, index), oldest first
-        self.acked = self.number
-        self.request = None
-
-    def hello(self, nonce):
-        """Open a session; what was on its way is forgotten, the board's info tells where to go on.
-
-        Every byte of the frame is 0x20 or more (the nonce is changed until the CRC's are, too): should a REPL
-        get it instead, no control character runs or resets anything.
-        """
-        self.state = "opening"
-        self.news = True
-        self.number = 0x2020
-        self.nonce = nonce & 0x7FFFFFFF
-        self._reset()
-        self.out = []
-        while not self.out or min(self.out[0][:-1]) < 0x20:
-            self.nonce = (self.nonce + 1) & 0x7FFFFFFF | 0x20202020
-            self.sid = self.nonce & 0xFF
-            self.out = []
-            self._again()
-
-    def room(self):
-        return self.state == "ready" and not self.request and len(self.jobs) < self.AHEAD
-
-    def submit(self, kind, seq, label, data):
-        """Put a sample on its way; only while there is room()."""
-        limit = min(self.info["fragment"], self.info["credit"] - framed(FRAGMENT_BYTES))
-        self.jobs.append(Job(kind, seq, label, data, max(min(self.size, limit), 1)))
-        self.news = True
-        self._pump()
-
-    def ask(self, name, *fields):
-        """Send a request when no sample is on its way; its reply is an event."""
-        self.rid = self.rid % 0xFFFF + 1
-        self.request = (name, (self.rid,) + fields)
-        self.news = True
-        self._again()
-
-    def bye(self):
-        self.state = "closed"
-        self._number()
-        self.send("bye")
-
-    @property
-    def idle(self):
-        return self.state == "ready" and not self.jobs and not self.request
-
-    def receive(self, data):
-        for name, sid, number, fields, tail in self._messages(data):
-            if self.state == "closed" or sid != self.sid or fields is None:
-                continue
-            if name == "error":
-                self.news = True
-                yield from self._error(fields, tail)
-                continue
-            if name not in self.states[self.state] or (name == "info" and fields[0] != self.nonce):
-                continue
-            self.state = self.states[self.state][name]
-            self.news = True
-            if newer(number, self.acked) and not newer(number, self.number):
-                self.acked = number
-            if name == "info":
-                self.info = dict(zip(INFO, fields), name=bytes(tail).decode())
-                yield ("info", self.info)
-            elif name == "status" and number == self.acked:
-                self._status(number, fields)
-            elif name == "result":
-                yield from self._result(fields)
-            elif name in REPLIES and self.request and fields[0] == self.request[1][0]:
-                self.request = None
-                yield ("reply", name, fields[1:], bytes(tail))
-        self._pump()
-
-    def tick(self, now_ms):
-        """Ask again after a silence; returns how long, in milliseconds, the board has been silent."""
-        if self.news:
-            self.news = False
-            self.heard = self.asked = now_ms
-            self.wait = self.FIRST_MS
-        elif self.state != "closed" and not self.idle and now_ms - self.asked >= self.wait:
-            self.asked = now_ms
-            self.wait = min(self.wait * 2, self.LAST_MS)
-            self._again()
-        return now_ms - self.heard
-
-    def _again(self):
-        if self.state == "opening":
-            self.send("hello", VERSION, self.nonce, tail=b" " * 24)
-            return
-        self._number()
-        if self.request:
-            self.send(self.request[0], *self.request[1])
-        else:
-            self.send("ask")
-
-    def _number(self):
-        self.number = (self.number + 1) & 0xFFFF
-
-    def _error(self, fields, tail):
-        name = ERRORS[fields[0]] if fields[0] < len(ERRORS) else "unknown"
-        if name == "closed":
-            if self.state == "ready":
-                self.state = "closed"
-                yield ("closed",)
-            return
-        if name == "request":
-            if not self.request or self.request[1][0] != fields[1]:
-                return
-            self.request = None
-        if name == "sample":
-            if not self.jobs or self.jobs[0].seq != fields[1]:
-                return
-            self._reset()
-        yield ("error", name, fields[1], bytes(tail).decode())
-
-    def _status(self, number, fields):
-        kind, seq, base, mask = fields
-        for job in self.jobs:
-            if (job.kind, job.seq) == (kind, seq):
-                if base < job.base:
-                    job.next = 0  # the board began this sample anew
-                job.base, job.mask = base, mask
-                job.lost = [index for index in job.lost if not job.holds(index)]
-        passed = [entry for entry in self.flight if not newer(entry[0], number)]
-        self.flight = [entry for entry in self.flight if newer(entry[0], number)]
-        for _, _, job, index in passed:
-            if job in self.jobs and index < job.next and index not in job.lost and not job.holds(index):
-                job.lost.append(index)
-                job.hurt = True
-                self.losses += 1
-
-    def _result(self, fields):
-        kind, seq, value, us, two, value_before, us_before = fields
-        known = {seq: (value, us)}
-        if two:
-            known[seq - 1] = (value_before, us_before)
-        while (kind, seq) in [(job.kind, job.seq) for job in self.jobs]:
-            job = self.jobs.pop(0)
-            self._adapt(job.hurt)
-            yield ("result", kind, job.seq) + known.get(job.seq, (None, 0))
-
-    def _adapt(self, hurt):
-        """Smaller fragments on a bad line, larger ones after eight clean samples."""
-        self.clean = 0 if hurt else self.clean + 1
-        if hurt:
-            self.size = max(self.size // 2, self.SIZES[0])
-        elif self.clean % 8 == 0:
-            self.size = min(self.size * 2, PAYLOAD_MAX // 2)
-
-    def _pump(self):
-        """Send what is due, while the bytes in flight stay within the board's credit."""
-        self.flight = [entry for entry in self.flight if entry[2] in self.jobs or newer(entry[0], self.acked)]
-        flying = sum(entry[1] for entry in self.flight if newer(entry[0], self.acked))
-        for job in self.jobs:
-            index = job.due()
-            while index is not None:
-                if flying + framed(FRAGMENT_BYTES + job.size) > self.info["credit"]:
-                    return
-                self._number()
-                part = job.data[index * job.size : (index + 1) * job.size]
-                cost = self.send("sample", job.kind, job.seq, index, job.size, job.label, tail=part)
-                self.flight.append((self.number, cost, job, index))
-                job.sent(index)
-                flying += cost
-                index = job.due()
-            if job.next < job.count:
-                return  # its window is full: nothing may overtake it

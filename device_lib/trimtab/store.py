@@ -8,9 +8,9 @@ import struct
 from .frame import crc32
 
 MAGIC = b"TTS1"
-# Magic, package CRC, sequence, step, bytes of state; then the CRC32 of all other bytes; then the state.
-HEADER = "<4sIIII"
-HEADER_BYTES = 20
+# Magic, package CRC, sequence, run, step, bytes of state; then the CRC32 of all other bytes; then the state.
+HEADER = "<4sIIIII"
+HEADER_BYTES = 24
 CRC_BYTES = 4
 CHUNK = 256
 SPARE_BLOCKS = 2  # what a file system may need for its own books
@@ -21,6 +21,7 @@ class Store:
         self.slots = (path + ".s0", path + ".s1")
         self.sequence = 0  # the highest seen in any slot
         self.newest = None  # slot of the newest good state
+        self.run = 0  # to which it belongs
         self.known = False  # are these two up to date?
 
     def load(self, segments, package_crc):
@@ -34,14 +35,14 @@ class Store:
                 _fill(file, view)
         return step
 
-    def save(self, segments, package_crc, step):
+    def save(self, segments, package_crc, step, run=0):
         """Write the segments beside the newest good state, then they are it. Refused when space is short."""
         if not self.known:
             self._look(segments, package_crc)
         slot = 1 if self.newest == 0 else 0
         size = _size(segments)
         self._make_room(slot, HEADER_BYTES + CRC_BYTES + size)
-        header = struct.pack(HEADER, MAGIC, package_crc, self.sequence + 1, step, size)
+        header = struct.pack(HEADER, MAGIC, package_crc, self.sequence + 1, run, step, size)
         crc = crc32(header)
         for view in segments:
             crc = crc32(view, crc)
@@ -73,11 +74,12 @@ class Store:
                 self.sequence = max(self.sequence, header[2])
                 if header[1] != package_crc:
                     print("%s is the state of another package and is ignored" % name)
-                elif header[4] == _size(segments):
-                    found.append((header[2], slot, header[3]))
-        for _, slot, step in sorted(found, reverse=True):
+                elif header[5] == _size(segments):
+                    found.append((header[2], slot, header[4], header[3]))
+        for _, slot, step, run in sorted(found, reverse=True):
             if _whole(self.slots[slot]):
                 self.newest = slot
+                self.run = run
                 return step
         return None
 
@@ -120,7 +122,7 @@ def _whole(name):
         header = file.read(HEADER_BYTES)
         stored = file.read(CRC_BYTES)
         crc = crc32(header)
-        left = struct.unpack(HEADER, header)[4]
+        left = struct.unpack(HEADER, header)[5]
         while left:
             n = file.readinto(chunk[: min(CHUNK, left)])
             if not n:

@@ -11,8 +11,9 @@ import time
 import zlib
 
 from trimtab.format import LOSSES
-from trimtab.session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN, Host
+from trimtab.session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN
 
+from .host import Host
 from .transport import LinkError, now_ms
 
 Sample = collections.namedtuple("Sample", "data label raw", defaults=(0, False))
@@ -25,6 +26,31 @@ Result.__doc__ = """`seq`: the step (evaluate, predict: the sample's number, fro
 time."""
 
 
+class Live:
+    """Samples that come once: those since the board's last save are kept, should it be reset."""
+
+    def __init__(self, source, step):
+        self.source = iter(source)
+        self.first = step  # number of the oldest sample kept
+        self.kept = collections.deque()
+
+    def __call__(self, i):
+        if i < self.first:
+            raise BoardError(f"the board is back at step {i}, the samples after it are gone: start the training anew")
+        while i >= self.first + len(self.kept):
+            try:
+                self.kept.append(next(self.source))
+            except StopIteration:
+                seen = self.first + len(self.kept)
+                raise BoardError(f"the source ended after {seen} samples: plan a run of that many") from None
+        return self.kept[i - self.first]
+
+    def forget(self, step):
+        while self.first < step:
+            self.kept.popleft()
+            self.first += 1
+
+
 class BoardError(Exception):
     """The board refused; its words are the message."""
 
@@ -32,15 +58,16 @@ class BoardError(Exception):
 HELLO_MS = 1200  # a board that serves answers sooner
 PATIENCE_MS = 30000
 RETRIES = 20  # times in a row that the line is opened again
+LIVE_SAVE = 100  # steps between the saves of a run on a live source
 
 
 class Client:
-    def __init__(self, open_line, package=None, patience_ms=PATIENCE_MS):
+    def __init__(self, open_line, package=None, patience_ms=PATIENCE_MS, key=None):
         self.open_line = open_line
         self.package = package  # path on the board, or None where the board serves by itself
         self.patience_ms = patience_ms
         self.line = None
-        self.host = Host()
+        self.host = Host(key)
         self.info = None
         self.resets = 0  # times the board came back with a new boot
 
@@ -88,18 +115,24 @@ class Client:
 
     # -- samples
 
-    def train(self, sample, count, resume=False, save_every=0):
+    def train(self, sample, count, resume=False, save_every=0, run=0):
         """Train `count` steps; `sample(i)` gives the Sample of step i + 1 and may be asked again. Yields a
         Result for each step. Whatever happens to line and board, each step is trained once: after a broken
         line the board tells its step, after a reset it is back at its last save and gets the samples since.
 
-        With `resume` a run of the same length that was cut goes on where the board stands.
+        With `resume` the run of that number (0: of that length) which was cut goes on where the board stands.
+        A source that cannot be asked again is given as an iterator, of the samples that the board has not seen;
+        it is kept since the last save.
         """
-        here = self.info["step"]
-        start = here if resume and self.info["total"] == count and here <= count else 0
-        if not start:
-            self._begin(count)
-        told = start
+        if resume and not run and self.info["total"] == count:
+            run = self.info["run"]
+        run = run or int.from_bytes(os.urandom(4), "little") | 1
+        if not resume or self._fresh():
+            self._begin(count, run)
+        self._same_run(count, run)
+        told = self.info["step"]
+        if not callable(sample):
+            sample, save_every = Live(sample, told), save_every or LIVE_SAVE
         over = False
         while not over:
             try:
@@ -109,9 +142,11 @@ class Client:
                         yield result
                 if save_every and self.info["saved"] != self.info["step"]:
                     self.info["saved"] = self._ask("save")[0]
+                if isinstance(sample, Live):
+                    sample.forget(self.info["saved"])
                 over = self.info["step"] == count
             except LinkError as error:
-                self._resume(count, error)
+                self._resume(count, run, error)
                 for seq in range(told + 1, self.info["step"] + 1):
                     yield Result(seq, None, 0)
                 told = max(told, self.info["step"])
@@ -155,31 +190,36 @@ class Client:
 
     # -- inside
 
-    def _begin(self, count):
+    def _fresh(self):
+        """Has the board never been trained?"""
+        return self.info["run"] == self.info["step"] == self.info["saved"] == 0
+
+    def _same_run(self, count, run):
+        if (self.info["run"], self.info["total"]) != (run, count):
+            raise BoardError(
+                f"the board holds another run (step {self.info['step']} of {self.info['total']}): start the training anew"
+            )
+
+    def _begin(self, count, run):
         """Start a run at step 0, saved if the board held anything else: a reset must come back to it."""
         boot = None
         while boot != self.info["boot"]:  # once more if the board was reset before the save
             boot = self.info["boot"]
-            fresh = self.info["step"] == 0 and self.info["saved"] == 0
-            self._retry("plan", count, 0, 0)
+            fresh = self._fresh()
+            self._retry("plan", count, run)
             if not fresh:
                 self.save()
-        self.info.update(step=0, total=count)
+        self.info.update(step=0, total=count, run=run)
 
     def _stop(self, count, save_every):
         """The step before which nothing is saved."""
         return min(count, (self.info["step"] // save_every + 1) * save_every) if save_every else count
 
-    def _resume(self, count, error):
+    def _resume(self, count, run, error):
         self._reconnect(error)
-        if self.info["step"] == 0:
-            self._retry("plan", count, 0, 0)
-            self.info["total"] = count
-        if self.info["total"] != count:
-            raise BoardError(
-                f"the board came back with another run's state (step {self.info['step']} of "
-                f"{self.info['total']}): start the training anew"
-            )
+        if self._fresh():
+            self._begin(count, run)
+        self._same_run(count, run)
 
     def _query(self, kind, sample, count):
         done = 0
@@ -269,6 +309,8 @@ class Client:
                 raise LinkError("the board was reset")
             if event[0] == "error":
                 raise BoardError(event[3])
+            if event[0] == "denied":
+                raise BoardError(event[1])
             if event[0] == "result" and event[1] & PURPOSE == TRAIN:
                 self.info["step"] = event[2]
             elif event[0] == "result":

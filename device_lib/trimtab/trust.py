@@ -1,0 +1,110 @@
+# Who may speak to a board, and whose packages it runs: one key of 32 bytes, on the board and with its owner.
+# HMAC-SHA256 signs packages, opens sessions and seals their frames. Without a key none of this is loaded.
+
+import hashlib
+import os
+import struct
+
+from .format import HEADER, PHASES, SECTIONS
+from .package import PackageError
+
+NONCE_BYTES = 16
+PROOF_BYTES = 16
+TAG_BYTES = 8
+SEAL_BYTES = 4 + TAG_BYTES  # what a sealed frame is longer: its count, and the tag over all before
+SIGNATURE_BYTES = 32
+CHUNK = 1024
+
+HEADER_BYTES = 8 + 4 * (len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)) + 4  # of a package, with its CRC
+ENTRY = 8 + 4 * (len(HEADER) + 3 * SECTIONS.index("signature"))  # where it names the signature
+ENTRY_BYTES = 12
+CRC_BYTES = 4
+
+
+def pads(key):
+    """A key as hmac() takes it."""
+    key = key + bytes(64 - len(key))
+    return bytes([x ^ 0x36 for x in key]), bytes([x ^ 0x5C for x in key])
+
+
+def hmac(padded, *parts):
+    inner = hashlib.sha256(padded[0])
+    for part in parts:
+        inner.update(part)
+    outer = hashlib.sha256(padded[1])
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+def same(a, b):
+    """Are they equal? Takes as long wherever they differ."""
+    differ = len(a) ^ len(b)
+    for x, y in zip(a, b):
+        differ |= x ^ y
+    return differ == 0
+
+
+# -- packages
+
+
+def signature(key, head, body):
+    """Over the header but for the signature's own entry and the CRC, then over all that follows (an iterable)."""
+    return hmac(pads(key), head[:ENTRY], head[ENTRY + ENTRY_BYTES : -CRC_BYTES], *body)
+
+
+def check(package, key):
+    """Refuse a package that does not carry the key's signature over every byte."""
+    offset, size, _ = package._sections["signature"]
+    if not size:
+        raise PackageError("this package is not signed and the board has a key: sign it with `trimtab key sign`")
+    good = size == SIGNATURE_BYTES and offset >= HEADER_BYTES and not len(package._read(offset + size, 1))
+    if good:
+        head = bytes(package._read(0, HEADER_BYTES))
+        mac = signature(key, head, _chunks(package, HEADER_BYTES, offset))
+        good = same(mac, bytes(package._read(offset, size)))
+    if not good:
+        raise PackageError("this package's signature is not of the board's key: sign it with `trimtab key sign`")
+
+
+def _chunks(package, start, stop):
+    buffer = memoryview(bytearray(CHUNK))
+    for at in range(start, stop, CHUNK):
+        yield package._read(at, min(CHUNK, stop - at), buffer[: min(CHUNK, stop - at)])
+
+
+# -- sessions
+
+
+def nonce():
+    return os.urandom(NONCE_BYTES)
+
+
+def proof(key, said):
+    """That whoever makes it has the key; `said` is all that both ends contributed to this session."""
+    return hmac(pads(key), b"prove", said)[:PROOF_BYTES]
+
+
+class Seal:
+    """Frames that only the other end of this session can have made: each passes once, and none after a later one."""
+
+    def __init__(self, key, said, mine, theirs):
+        key = pads(key)
+        self.mine = pads(hmac(key, mine, said))
+        self.theirs = pads(hmac(key, theirs, said))
+        self.sent = self.heard = 0
+
+    def close(self, payload):
+        self.sent += 1
+        payload += struct.pack("<I", self.sent)
+        return payload + hmac(self.mine, payload)[:TAG_BYTES]
+
+    def open(self, payload):
+        """What was sealed, or None."""
+        size = len(payload) - SEAL_BYTES
+        if size < 0 or not same(hmac(self.theirs, payload[: size + 4])[:TAG_BYTES], payload[size + 4 :]):
+            return None
+        count = struct.unpack_from("<I", payload, size)[0]
+        if count <= self.heard:
+            return None
+        self.heard = count
+        return payload[:size]
