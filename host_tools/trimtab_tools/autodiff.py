@@ -64,7 +64,6 @@ class Lowering:
         self._scratch = None
         p, graph = self.program, self.graph
         self.lr = Buffer("rate", 8)
-        self._exponents = Buffer("exponents", 0)
         self.head_exp = self._slot()
         self._trackers = []
         self.learned = self._below()
@@ -95,7 +94,7 @@ class Lowering:
     def activation(self, name):
         name = self.alias.get(name, name)
         if name not in self._buffers:
-            self._buffers[name] = Buffer(name, self.graph[name].size)
+            self._buffers[name] = Buffer(name, self.graph[name].size, shape=image(self.graph[name].shape))
         return self._buffers[name]
 
     def mask(self, name):
@@ -235,8 +234,7 @@ class Lowering:
 
     def _slot(self):
         """An int32 in the arena for an exponent of this sample."""
-        self._exponents.size += 4
-        return self._exponents.at(self._exponents.size - 4)
+        return Buffer("exponent", 4)
 
     def _tracker(self, name):
         self._trackers.append(name)
@@ -319,13 +317,14 @@ class Lowering:
                 if name in self.learned:
                     self._errors.setdefault(name, Error()).waiting += 1
         for op in reached:
-            out = self._key(op.outputs[0])
+            out, update = self._key(op.outputs[0]), self.plan.of(op.name)
+            if update and update.bias:
+                ROWS[op.kind].update_bias(self, op)
             for index, name in self._inputs(op):
                 if name in self.learned:
                     self._contribute(op, index, name, *self.error(out))
-            update = self.plan.of(op.name)
-            if update:
-                ROWS[op.kind].update(self, op, update)
+            if update and update.channels:  # after the weights were used for the error below
+                ROWS[op.kind].update(self, op)
 
     def _reached(self):
         """Operators that the loss depends on and that have something to learn at or below them, last first."""

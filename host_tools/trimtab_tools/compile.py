@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import emit, ir, plan, report, schedule, simulate
+from . import optimize as passes
 from .autodiff import lower
 from .data import synthetic
 
@@ -17,6 +18,7 @@ class Compiled:
     plan: object
     program: object
     placement: object
+    cuts: tuple = ()  # runs of layers that are executed in strips
 
     @property
     def program_state_bytes(self):
@@ -24,13 +26,15 @@ class Compiled:
 
 
 def compile_graph(graph, policy="last", name="model", labels=(), classes=0, loss="softmax", rate=None, accumulate=1,
-                  residual=8, pixels=None, samples=None, kernels=None, notes=None):
-    """Compile an int8 graph. samples: int8 inputs by which the first exponents are measured, else synthetic ones."""
+                  residual=8, pixels=None, samples=None, kernels=None, notes=None, optimize=True):
+    """Compile an int8 graph. samples: int8 inputs by which the first exponents are measured, else synthetic ones.
+
+    optimize=False leaves every buffer whole, in a place of its own: more memory, the same bits.
+    """
     ir.check(graph)
     trunk, chosen = plan.make(graph, policy, labels, classes, loss, rate, accumulate, residual)
     ir.check(trunk)
-    program = lower(trunk, chosen, pixels)
-    placement = schedule.assign(program)
+    program, placement, cuts = _arrange(lower(trunk, chosen, pixels), optimize)
     kernels = kernels or simulate.best_tier()
     notes = {"policy": chosen.policy, "loss": chosen.loss, "rate": chosen.rate, **_head_notes(chosen),
              "report": report.facts(trunk, chosen, program, placement), **(notes or {})}
@@ -41,17 +45,25 @@ def compile_graph(graph, policy="last", name="model", labels=(), classes=0, loss
     if chosen.loss != "none":
         _measure_exponents(program, package(), kernels, samples)
     data = package(_golden(package(), kernels))
-    return Compiled(data, trunk, chosen, program, placement)
+    return Compiled(data, trunk, chosen, program, placement, cuts)
 
 
 def compile_inference(graph, keep_all=False, name="model", kernels=None):
     """A package that only predicts. keep_all gives every activation its own place, so that all can be looked at."""
     ir.check(graph)
-    program = lower(graph, plan.TrainPlan())
-    placement = schedule.assign(program, keep_all)
+    program, placement, cuts = _arrange(lower(graph, plan.TrainPlan()), not keep_all)
     empty = emit.package(program, placement, graph, name)
     golden = _golden(empty, kernels or simulate.best_tier())
-    return Compiled(emit.package(program, placement, graph, name, golden=golden), graph, plan.TrainPlan(), program, placement)
+    data = emit.package(program, placement, graph, name, golden=golden)
+    return Compiled(data, graph, plan.TrainPlan(), program, placement, cuts)
+
+
+def _arrange(program, optimize):
+    """(program, placement, cuts); only activations that lie somewhere as a whole are named."""
+    program, placement, cuts = passes.optimize(program) if optimize else passes.leave(program)
+    placed = {life.buffer for life in placement.lives}
+    program.activations = {name: b for name, b in program.activations.items() if b in placed}
+    return program, placement, cuts
 
 
 def _head_notes(chosen):

@@ -28,7 +28,8 @@ class Contribution:
 class Row:
     forward: object  # (lowering, op) -> None
     gradient: object = None  # (lowering, op, input index) -> Contribution
-    update: object = None  # (lowering, op, Update) -> None
+    update: object = None  # (lowering, op) -> None: the trained weights
+    update_bias: object = None  # (lowering, op) -> None
     masks: bool = False  # forward can write the mask of its clamp
 
 
@@ -129,30 +130,38 @@ def _conv_gradient(lower, op, index):
     return Contribution("conv_dx", dict(values, row=lower.scratch(4 * g["ic"])))
 
 
-def _conv_update(lower, op, update):
+def _steps(lower, op, bias):
     """QAS: real steps of w are lr * dL/dw, so the int8 ones are dL/dw8 / s_w^2; of b, dL/db32 / (s_w s_x)^2."""
-    graph, g = lower.graph, geometry(lower.graph, op)
-    sx, sw, sy = scales(graph, op)
-    alive = sw >= np.median(sw) / 1000
-    e = sx * sw / sy
-    positions = g["oh"] * g["ow"]
-    if positions > 32768:
-        raise ModelError(f"layer {op.name} has {positions} output positions: train layers with at most 32768")
+    sx, sw, sy = scales(lower.graph, op)
+    unit = sw * sx if bias else sw
+    return lower.const(qas(np.where(sw >= np.median(sw) / 1000, sx * sw / sy / unit**2, 0)), np.uint16)
+
+
+def _positions(lower, op):
+    g = geometry(lower.graph, op)
+    n = g["oh"] * g["ow"]
+    if n > 32768:
+        raise ModelError(f"layer {op.name} has {n} output positions: train layers with at most 32768")
+    return g, n
+
+
+def _conv_update(lower, op):
+    g, positions = _positions(lower, op)
     gy, exp = lower.error(op.outputs[0])
-    if update.channels:
-        weights = lower.weights(op)
-        depthwise = op.kind == "depthwise"
-        lower.emit("depthwise_dw" if depthwise else "conv_dw",
-                   dict(gy=gy, x=lower.activation(op.inputs[0]), kept=weights.fields["kept"], gy_exp=exp,
-                        k=weights.fields["k"], r=weights.residual, acc=weights.acc,
-                        u=lower.const(qas(np.where(alive, e / sw**2, 0)), np.uint16), lr=lower.lr,
-                        rng=lower.program.rng if lower.plan.residual != 8 and weights.acc is None else None,
-                        residual=lower.plan.residual, pre=max(0, (positions - 1).bit_length() - 7), **g, nk=weights.nk,
-                        zx=graph[op.inputs[0]].zero_point), op.name, phase="backward")
-    if update.bias:
-        lower.emit("bias_dw", dict(gy=gy, gy_exp=exp, bias=lower.bias(op), acc=lower.bias_acc(op),
-                                   u=lower.const(qas(np.where(alive, e / (sw * sx) ** 2, 0)), np.uint16), lr=lower.lr,
-                                   n=positions, oc=g["oc"]), op.name, phase="backward")
+    weights = lower.weights(op)
+    lower.emit("depthwise_dw" if op.kind == "depthwise" else "conv_dw",
+               dict(gy=gy, x=lower.activation(op.inputs[0]), kept=weights.fields["kept"], gy_exp=exp,
+                    k=weights.fields["k"], r=weights.residual, acc=weights.acc, u=_steps(lower, op, bias=False), lr=lower.lr,
+                    rng=lower.program.rng if lower.plan.residual != 8 and weights.acc is None else None,
+                    residual=lower.plan.residual, pre=max(0, (positions - 1).bit_length() - 7), **g, nk=weights.nk,
+                    zx=lower.graph[op.inputs[0]].zero_point), op.name, phase="backward")
+
+
+def _bias_update(lower, op):
+    g, positions = _positions(lower, op)
+    gy, exp = lower.error(op.outputs[0])
+    lower.emit("bias_dw", dict(gy=gy, gy_exp=exp, bias=lower.bias(op), acc=lower.bias_acc(op),
+                               u=_steps(lower, op, bias=True), lr=lower.lr, n=positions, oc=g["oc"]), op.name, phase="backward")
 
 
 # -- the others -----------------------------------------------------------------------------------------------------
@@ -328,7 +337,7 @@ def _softmax_forward(lower, op):
                                    rows=y.size // y.shape[-1], n=y.shape[-1]), op.name)
 
 
-_WEIGHTED = Row(_conv_forward, _conv_gradient, _conv_update, masks=True)
+_WEIGHTED = Row(_conv_forward, _conv_gradient, _conv_update, _bias_update, masks=True)
 _LUT = Row(_lut_forward, _lut_gradient)
 ROWS = {
     "conv": _WEIGHTED,

@@ -36,6 +36,7 @@ class Buffer:
     space: int = ARENA
     data: bytes | None = None
     offset: int | None = None  # set by the memory planner
+    shape: tuple | None = None  # (height, width, channels) of an activation
 
     def at(self, byte):
         return Slot(self, byte)

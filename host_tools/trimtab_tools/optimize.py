@@ -1,0 +1,93 @@
+"""From a lowered program to one with addresses: pack, cut into strips where that lowers the peak, write in place, place.
+
+Each pass changes where and when things lie, never a bit of what is computed.
+"""
+
+from dataclasses import dataclass
+
+from . import memory, schedule
+from .cost import step_macs
+from .pack import pack
+from .patches import Patches, cut, runs
+
+RECORD = 32  # bytes of arena that one more step record is worth: it takes about 100 bytes of flash, and time
+GAIN = 40  # a cut must lower peak and records by one part in so many
+LONGEST = 20  # steps of a run
+ROWS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A run of layers that is executed in strips."""
+
+    layers: tuple
+    rows: int  # of the last layer's output, for each strip
+    keep: bool  # halos are kept; else they are computed again
+    extra_macs: int
+    copied_bytes: int
+
+
+def optimize(program):
+    """(program, placement, cuts)."""
+    program, cuts = _cut_where_it_helps(pack(program))
+    program, ties = schedule.in_place(program)
+    return program, schedule.assign(program, ties=ties), cuts
+
+
+def leave(program):
+    """The same without any pass: every buffer has its own place."""
+    return program, schedule.assign(program, keep_all=True), ()
+
+
+def _cut_where_it_helps(program):
+    cuts = []
+    while True:
+        now, peak = _price(program)
+        best = _best_cut(program, peak)
+        if best is None or best[0] > now - now // GAIN:
+            return program, tuple(cuts)
+        cuts.append(_about(program, best[2], best[1]))
+        program = best[2]
+
+
+def _price(program):
+    """(bytes of the peak and of what records are worth, index of the peak's step in the forward phase)."""
+    tied, ties = schedule.in_place(program)
+    usage = memory.usage(schedule.lives(tied), ties)
+    before = sum(len(program.phases[name]) for name in ("map", "begin"))
+    return int(usage.max()) + RECORD * len(program.timeline()), int(usage.argmax()) - before
+
+
+def _best_cut(program, peak):
+    """(price, Patches, program) of the best cut of a run that holds the peak, or None."""
+    found = []
+    for first, last in runs(program):
+        if first <= peak < last <= first + LONGEST:
+            found.append(_try(program, Patches(first, last, 4, True)))
+    best = None
+    for _, patches, _ in sorted(found, key=lambda f: f[0])[:4]:
+        for rows in ROWS:
+            for keep in (True, False):
+                made = _try(program, Patches(patches.first, patches.last, rows, keep))
+                if best is None or made[0] < best[0]:
+                    best = made
+    return best
+
+
+def _try(program, patches):
+    after = cut(program, patches)
+    return _price(after)[0], patches, after
+
+
+def _about(before, after, patches):
+    layers = tuple(step.layer for step in before.phases["forward"][patches.first : patches.last])
+    return Cut(layers, patches.rows, patches.keep, _macs(after) - _macs(before), _copied(after) - _copied(before))
+
+
+def _macs(program):
+    return sum(map(step_macs, program.phases["forward"]))
+
+
+def _copied(program):
+    copies = [s.values for s in program.phases["forward"] if s.kernel == "copy_fwd"]
+    return sum(v["ih"] * v["iw"] * v["ic"] for v in copies)

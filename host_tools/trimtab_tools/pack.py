@@ -1,0 +1,70 @@
+"""Sub-tensor saving: where only some channels of a layer move, only those of its input are kept for the update.
+
+A `gather` packs them when the input is last read in the forward pass, so that the whole input dies there.
+"""
+
+import numpy as np
+
+from .steps import Buffer, Step
+
+UPDATES = ("conv_dw", "depthwise_dw")
+
+
+def pack(program):
+    """The program in which partial updates read packed inputs."""
+    forward, backward = list(program.phases["forward"]), list(program.phases["backward"])
+    for x in {step.values["x"]: None for step in backward if step.kernel in UPDATES}:
+        users = [step for step in backward if any(buffer is x for _, buffer, *_ in step.spans)]
+        if not all(_partial(step) for step in users) or x is program.output:
+            continue
+        if sum(step.values["nk"] for step in users) >= x.shape[2]:
+            continue
+        for step in users:
+            packed = _packed(step, x)
+            forward.insert(_last_reader(forward, x), _gather(packed, x, _inputs(program, step), step.layer))
+            at = backward.index(step)
+            backward[at : at + 1] = _update(program, step, packed)
+    return program.but(forward=forward, backward=backward)
+
+
+def _partial(step):
+    return step.kernel in UPDATES and step.values.get("kept") is not None
+
+
+def _packed(step, x):
+    h, w, _ = x.shape
+    nk = step.values["nk"]
+    return Buffer(f"{nk} channels of {x.name}", h * w * nk, shape=(h, w, nk))
+
+
+def _last_reader(forward, x):
+    return max(i for i, step in enumerate(forward) if any(b is x and not written for _, b, _, _, written in step.spans))
+
+
+def _inputs(program, step):
+    """The channels of x that a step's kept channels read."""
+    v = step.values
+    if step.kernel == "conv_dw" or v["ic"] == v["oc"]:
+        return v["kept"]
+    many = v["oc"] // v["ic"]
+    return program.const(_channels(v["kept"]) // many, np.uint16)
+
+
+def _channels(const):
+    return np.frombuffer(const.data, "<u2")
+
+
+def _gather(y, x, kept, layer):
+    h, w, nk = y.shape
+    return Step("gather", dict(y=y, x=x, kept=kept, n=h * w, ic=x.size // (h * w), nk=nk), layer)
+
+
+def _update(program, step, x):
+    """The update that reads packed channels; a depthwise one packs its error, too."""
+    v = step.values
+    if step.kernel == "conv_dw":
+        return [step.but(x=x, kept=None, ic=v["nk"])]
+    gy = Buffer(f"{v['nk']} channels of {v['gy'].name}", v["oh"] * v["ow"] * v["nk"], shape=(v["oh"], v["ow"], v["nk"]))
+    u = program.const(_channels(v["u"])[_channels(v["kept"])], np.uint16)
+    return [_gather(gy, v["gy"], v["kept"], step.layer),
+            step.but(gy=gy, x=x, kept=None, u=u, ic=v["nk"], oc=v["nk"])]
