@@ -211,10 +211,11 @@ HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, co
 static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w,
     const struct trimtab_conv_dx *r, const int8_t *gy, const int16_t *m) {
     int32_t apart = r->geometry.kh * r->geometry.kw * f->n, oc = r->geometry.oc;
+    int32_t half = r->m_shift ? 1 << (r->m_shift - 1) : 0; // |gy * m| < 2^22: no overflow
     for (int32_t o = 0; o < oc; o += 2, w += 2 * apart) {
         int32_t pair = o + 1 < oc;
-        int32_t d0 = rsh(gy[o] * m[o], r->m_shift);
-        int32_t d1 = pair ? rsh(gy[o + 1] * m[o + 1], r->m_shift) : 0;
+        int32_t d0 = (gy[o] * m[o] + half) >> r->m_shift;
+        int32_t d1 = pair ? (gy[o + 1] * m[o + 1] + half) >> r->m_shift : 0;
         if (d0 | d1) {
             spread(row, f, w, w + pair * apart, d0, d1);
         }

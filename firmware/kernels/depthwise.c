@@ -31,37 +31,34 @@ static void take_channel(int8_t *plane, const int8_t *x, int32_t n, int32_t step
     }
 }
 
-// -- forward: acc = bias + sum x * w - zx * sum w
+// The taps of one channel at one position: a block of inputs and one of weights.
+struct window {
+    const int8_t *x, *w; // at the first tap
+    int32_t x_step, w_step; // from tap to tap
+    int32_t x_pitch, w_pitch; // from row to row
+    int32_t rows, cols;
+};
 
-// acc (2) += one channel at two positions, the second `next` bytes on: they share the weights.
-HOT static void dot_column(int32_t *acc, const int8_t *x, int32_t next, struct taps rows, struct taps cols,
-    const struct trimtab_geometry *geo, struct column f, int32_t x_step) {
-    int32_t a = 0, b = 0, w_step = f.step;
-    x += ((rows.origin + rows.first) * geo->iw + cols.origin + cols.first) * x_step;
-    f.w += (rows.first * geo->kw + cols.first) * w_step;
-    for (int32_t y = tap_count(rows); y; y--) {
-        const int8_t *p = x, *q = f.w;
-        for (int32_t n = tap_count(cols); n; n--, p += x_step, q += w_step) {
-            int32_t w = *q;
-            a = mac(a, p[0], w);
-            b = mac(b, p[next], w);
-        }
-        x += geo->iw * x_step;
-        f.w += geo->kw * w_step;
-    }
-    acc[0] = add32(acc[0], a);
-    acc[1] = add32(acc[1], b);
-}
+// -- forward: acc = bias + sum (x - zx) * w
 
-HOT static int32_t sum_column(struct taps rows, struct taps cols, const struct trimtab_geometry *geo,
-    struct column f) {
-    int32_t sum = 0;
-    for (int32_t ky = rows.first; ky < rows.end; ky++) {
-        for (int32_t kx = cols.first; kx < cols.end; kx++) {
-            sum += f.w[(ky * geo->kw + kx) * f.step];
+// acc (2) += one position and the one `next` bytes on: they share the weights.
+HOT static void dot(int32_t *acc, const struct window *v, int32_t next, int32_t zx) {
+    int32_t a = acc[0], b = acc[1], x_step = v->x_step, w_step = v->w_step;
+    const int8_t *x = v->x, *w = v->w;
+    for (int32_t y = v->rows; y > 0; y--) {
+        const int8_t *p = x, *q = w;
+        for (int32_t n = v->cols; n > 0; n--) {
+            int32_t k = *q;
+            a = mac(a, p[0] - zx, k);
+            b = mac(b, p[next] - zx, k);
+            p += x_step;
+            q += w_step;
         }
+        x += v->x_pitch;
+        w += v->w_pitch;
     }
-    return sum;
+    acc[0] = a;
+    acc[1] = b;
 }
 
 // One output channel; x: its input channel.
@@ -71,20 +68,21 @@ static void forward_channel(const struct trimtab_depthwise_fwd *r, uint8_t *cons
     const struct column f = column(mem, &r->weights, r->nk, geo->oc, o);
     int32_t bias = ((const int32_t *)at(mem, r->bias))[o], mult = ((const int32_t *)at(mem, r->mult))[o];
     int32_t shift = ((const int8_t *)at(mem, r->shift))[o];
-    const struct taps all_rows = { 0, geo->kh, 0 }, all_cols = { 0, geo->kw, 0 };
-    int32_t whole = f.w ? sum_column(all_rows, all_cols, geo, f) : 0;
+    struct window v;
+    v.x_step = x_step;
+    v.w_step = f.step;
+    v.x_pitch = geo->iw * x_step;
+    v.w_pitch = geo->kw * f.step;
     for (int32_t oy = 0, i = o; oy < geo->oh; oy++) {
         struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+        v.rows = f.w ? tap_count(rows) : 0;
         for (int32_t ox = 0; ox < geo->ow;) {
             struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-            int32_t pair = next_is_alike(geo, ox, cols);
-            int32_t acc[2] = { bias, bias };
-            if (f.w) {
-                int32_t is_part = tap_count(rows) * tap_count(cols) < geo->kh * geo->kw;
-                int32_t zero = mul32(r->zx, is_part ? sum_column(rows, cols, geo, f) : whole);
-                acc[0] = acc[1] = sub32(bias, zero);
-                dot_column(acc, x, pair * geo->sw * x_step, rows, cols, geo, f, x_step);
-            }
+            int32_t pair = next_is_alike(geo, ox, cols), acc[2] = { bias, bias };
+            v.cols = tap_count(cols);
+            v.x = x + (rows.origin + rows.first) * v.x_pitch + (cols.origin + cols.first) * x_step;
+            v.w = f.w + rows.first * v.w_pitch + cols.first * f.step;
+            dot(acc, &v, pair * geo->sw * x_step, r->zx);
             for (int32_t p = 0; p <= pair; p++, ox++, i += geo->oc) {
                 trimtab_put_requant(out, i, acc[p], mult, shift);
             }
@@ -109,40 +107,58 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
 
 // -- error of the input
 
-// The error at one input position of one channel, through one output channel.
-HOT static int32_t spread(const int8_t *gy, int32_t step, int32_t m, int32_t m_shift,
-    const struct back_taps *rows, const struct back_taps *cols, const struct trimtab_geometry *geo,
-    const struct column *f) {
-    int32_t acc = 0;
-    for (int32_t ky = rows->first, oy = rows->o; ky < geo->kh && oy >= 0; ky += geo->sh, oy--) {
-        for (int32_t kx = cols->first, ox = cols->o; kx < geo->kw && ox >= 0; kx += geo->sw, ox--) {
-            int32_t g = gy[(oy * geo->ow + ox) * step];
-            if (g) {
-                acc = mac(acc, rsh(g * m, m_shift), f->w[(ky * geo->kw + kx) * f->step]);
-            }
+// The sum over one window of gy: d = rsh(gy * m, m_shift) with |gy * m| < 2^22, half = 2^(m_shift - 1) or 0.
+HOT static int32_t spread(const struct window *v, int32_t m, int32_t m_shift, int32_t half) {
+    int32_t acc = 0, x_step = v->x_step, w_step = v->w_step;
+    const int8_t *x = v->x, *w = v->w;
+    for (int32_t y = v->rows; y > 0; y--) {
+        const int8_t *p = x, *q = w;
+        for (int32_t n = v->cols; n > 0; n--) {
+            acc = mac(acc, (*p * m + half) >> m_shift, *q);
+            p += x_step;
+            q += w_step;
         }
+        x += v->x_pitch;
+        w += v->w_pitch;
     }
     return acc;
 }
 
-// One input channel, all positions.
+static int32_t back_count(struct back_taps t, int32_t stride, int32_t k) {
+    int32_t n = 0;
+    for (; t.first < k && t.o >= 0; t.first += stride, t.o--) {
+        n++;
+    }
+    return n;
+}
+
+// One input channel, all positions; gy: its first output channel.
 static void error_channel(struct error *e, const struct trimtab_depthwise_dx *r, uint8_t *const *mem,
     int32_t i, const int8_t *gy, int32_t step) {
     const struct trimtab_geometry *geo = &r->geometry;
     const int16_t *m = at(mem, r->m);
-    int32_t many = geo->oc / geo->ic;
+    int32_t many = geo->oc / geo->ic, half = r->m_shift ? 1 << (r->m_shift - 1) : 0;
     struct column f = column(mem, &r->weights, r->nk, geo->oc, i * many);
+    struct window v;
+    v.x_step = -step; // to later taps belong earlier outputs
+    v.x_pitch = -step * geo->ow;
     for (int32_t iy = 0, at_x = i; iy < geo->ih; iy++) {
         struct back_taps rows = back_taps(iy, geo->sh, geo->pt, geo->oh);
+        v.rows = back_count(rows, geo->sh, geo->kh);
         for (int32_t ix = 0; ix < geo->iw; ix++, at_x += geo->ic) {
             struct back_taps cols = back_taps(ix, geo->sw, geo->pl, geo->ow);
             int32_t acc = 0;
-            for (int32_t j = 0, o = i * many; j < many; j++, o++) {
+            v.cols = back_count(cols, geo->sw, geo->kw);
+            for (int32_t j = 0; j < many; j++) {
                 if (many > 1) {
-                    f = column(mem, &r->weights, r->nk, geo->oc, o);
+                    f = column(mem, &r->weights, r->nk, geo->oc, i * many + j);
                 }
-                if (f.w) {
-                    acc = add32(acc, spread(gy + j, step, m[o], r->m_shift, &rows, &cols, geo, &f));
+                if (f.w && v.rows && v.cols) {
+                    v.w_step = geo->sw * f.step;
+                    v.w_pitch = geo->sh * geo->kw * f.step;
+                    v.x = gy + j + (rows.o * geo->ow + cols.o) * step;
+                    v.w = f.w + (rows.first * geo->kw + cols.first) * f.step;
+                    acc = add32(acc, spread(&v, m[i * many + j], r->m_shift, half));
                 }
             }
             trimtab_error_row(e, at_x, &acc, 1);

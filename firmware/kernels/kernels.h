@@ -59,10 +59,9 @@ static inline int32_t tap_count(struct taps t) {
     return max32(t.end - t.first, 0);
 }
 
-// Whether the output after ox sees the same columns of the kernel as ox does.
+// Whether the output after ox sees the same columns of the kernel as ox does: all of them.
 static inline int32_t next_is_alike(const struct trimtab_geometry *geo, int32_t ox, struct taps cols) {
-    struct taps next = taps(ox + 1, geo->sw, geo->pl, geo->iw, geo->kw);
-    return ox + 1 < geo->ow && next.first == cols.first && next.end == cols.end;
+    return cols.origin >= 0 && cols.origin + geo->sw + geo->kw <= geo->iw && ox + 1 < geo->ow;
 }
 
 // Seen from kernel position t: the outputs first, first + 1, ... (count of them) whose input is in range.
@@ -83,7 +82,8 @@ struct back_taps {
 };
 
 static inline struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad, int32_t size) {
-    int32_t o = (i + pad) / stride, first = i + pad - o * stride, beyond = max32(o - size + 1, 0);
+    int32_t o = stride == 1 ? i + pad : (i + pad) / stride; // a division costs more than the rest
+    int32_t first = i + pad - o * stride, beyond = max32(o - size + 1, 0);
     return (struct back_taps) { first + beyond * stride, o - beyond };
 }
 
