@@ -12,13 +12,19 @@ from trimtab.package import Package
 from trimtab_tools import cli, demo, import_tflite, running, toolchain
 
 EXAMPLES = demo.EXAMPLE.parent
-LAST = re.compile(r"demo: board=(\w+) before=(\d\.\d\d) after=(\d\.\d\d) rebooted=(\d\.\d\d) ram=(\d+) ms_per_step=[\d.]+")
+LAST = re.compile(r"demo: board=(\w+) before=(\d\.\d\d) after=(\d\.\d\d) rebooted=(\d\.\d\d) ram=(\d+) "
+                  r"ms_per_step=[\d.]+")
 
 
 def python(folder, *words):
-    result = subprocess.run([sys.executable, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, *map(str, words)], cwd=folder, capture_output=True, text=True,
+                            timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def trimtab(*words):
+    assert cli.main([str(word) for word in words]) == 0
 
 
 @pytest.mark.parametrize("board", ["sim", "unix"])
@@ -32,7 +38,7 @@ def test_demo_learns_saves_and_comes_back(board, capsys):
 
 
 def test_demo_on_the_emulated_pico(monkeypatch, capsys):
-    """Deploy, train, save and reboot with few samples: the demo itself compares weights with the simulation's."""
+    """Deploy, train, save and reboot with few samples: the demo compares weights with the simulation's."""
     load = running.load
     monkeypatch.setattr(running, "load", lambda contents, file: load(contents, file)[:8])
     assert demo.main(["--board", "pico"]) == 0
@@ -79,11 +85,10 @@ def test_digits_by_hand_equal_the_demo(tmp_path, monkeypatch, capsys):
     """The README's commands give the demo's numbers."""
     monkeypatch.chdir(EXAMPLES / "02_adapt_digits")
     data, package = demo.pretrained(), str(tmp_path / "digits.ttp")
-    assert cli.main(["compile", str(data / "digits.tflite"), "--policy", "plan:plan.json", "--lr", str(demo.RATE),
-                     "-o", package]) == 0
+    trimtab("compile", data / "digits.tflite", "--policy", "plan:plan.json", "--lr", demo.RATE, "-o", package)
     capsys.readouterr()
-    assert cli.main(["train", package, "--data", str(data / "train.npz"), "--val", str(data / "test.npz"),
-                     "--board", "sim", "--json"]) == 0
+    trimtab("train", package, "--board", "sim", "--data", data / "train.npz", "--val", data / "test.npz",
+            "--json")
     byhand = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert demo.main(["--board", "sim"]) == 0
     shown = capsys.readouterr().out
@@ -105,10 +110,11 @@ def test_first_step(tmp_path):
 def test_stream_from_folders_and_from_a_file(tmp_path, source, capsys):
     python(tmp_path, EXAMPLES / "01_first_step" / "stripes.py", "data")
     package = str(tmp_path / "stripes.ttp")
-    assert cli.main(["compile", str(EXAMPLES / "01_first_step" / "stripes.tflite"), "--policy", "bias", "--labels",
-                     "flat,steep,cross", "--lr", "0.02", "-o", package]) == 0
+    trimtab("compile", EXAMPLES / "01_first_step" / "stripes.tflite", "--policy", "bias",
+            "--labels", "flat,steep,cross", "--lr", 0.02, "-o", package)
     capsys.readouterr()
-    assert cli.main(["train", package, "--board", "sim", "--data", str(tmp_path / "data" / source), "--val",
-                     str(tmp_path / "data" / "test.npz"), "--epochs", "2", "--json"]) == 0
+    data = tmp_path / "data"
+    trimtab("train", package, "--board", "sim", "--data", data / source, "--val", data / "test.npz",
+            "--epochs", 2, "--json")
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["before"] < 0.5 and result["after"] > 0.9

@@ -45,8 +45,9 @@ def network():
 
     def block(name, x, wide, out, stride=1):
         y = conv(f"{name}_expand", x, wide)
-        depthwise = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=f"{name}_depthwise")
-        y = conv(f"{name}_project", normed(f"{name}_depthwise", depthwise, y), out, relu=False)
+        middle = f"{name}_depthwise"
+        y = normed(middle, layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=middle), y)
+        y = conv(f"{name}_project", y, out, relu=False)
         return layers.Add(name=f"{name}_add")([x, y]) if x.shape == y.shape else y
 
     image = Input((8, 8, 1))

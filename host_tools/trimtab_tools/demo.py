@@ -1,7 +1,7 @@
 """make demo: a network trained for clear pictures learns, on a board, to read those of a hazy camera.
 
-It does what examples/02_adapt_digits/README.md does by hand, and checks what it shows: the board's trained weights
-equal the simulation's, and what was saved is there after a reboot.
+It does what examples/02_adapt_digits/README.md does by hand, and checks what it shows: the board's trained
+weights equal the simulation's, and what was saved is there after a reboot.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from .transport import LinkError, Process
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "02_adapt_digits"
 RATE = 0.01
+ERRORS = (boards.BoardError, client.BoardError, LinkError, ModelError, toolchain.ToolchainError)
 HEAP = "192k"  # of board unix, about what a Pico has
 SEED = 0  # of the order of samples
 
@@ -84,7 +85,8 @@ class Pico(Sim):
 
     def deploy(self):
         done = deploy(self.board.url, self.package)
-        return f"{done['bytes']} bytes of library, kernels ({done['architecture']}) and package copied in {done['seconds']} s"
+        return (f"{done['bytes']} bytes of library, kernels ({done['architecture']}) and package "
+                f"copied in {done['seconds']} s")
 
     def connect(self):
         return attach(self.board.url, self.package)
@@ -105,25 +107,28 @@ BOARDS = {"sim": Sim, "unix": Unix, "pico": Pico}
 def pretrained():
     """The folder with the network and the pictures; trained where the cache has none."""
     if not EXAMPLE.is_dir():
-        raise ModelError("the demo lives in the project's folder: clone the repository and run make demo there")
-    return toolchain._built("digits", [EXAMPLE / "model.py", Path(__file__).with_name("import_keras.py")], _train)
+        raise ModelError("the demo lives in the project's repository: clone it and run make demo there")
+    sources = [EXAMPLE / "model.py", Path(__file__).with_name("import_keras.py")]
+    return toolchain._built("digits", sources, _train)
 
 
 def _train(folder):
     absent = [name for name in ("tensorflow", "sklearn") if not importlib.util.find_spec(name)]
     if absent:
-        raise ModelError(f"the demo's network is trained with {' and '.join(absent)}: pip install -e '.[keras,test]'")
+        raise ModelError(f"the demo trains its network with {' and '.join(absent)}: "
+                         "run pip install -e '.[keras,test]'")
     toolchain._run(sys.executable, EXAMPLE / "model.py", folder, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
 def build(folder, work):
     """Compile the network with the plan by hand; returns the package's path."""
-    made = compile.compile_graph(import_tflite.read(folder / "digits.tflite"), f"plan:{EXAMPLE / 'plan.json'}",
-                                 name="digits", rate=RATE)
+    model = import_tflite.read(folder / "digits.tflite")
+    made = compile.compile_graph(model, f"plan:{EXAMPLE / 'plan.json'}", name="digits", rate=RATE)
     package = work / "digits.ttp"
     package.write_bytes(made.data)
-    print(f"package  {len(made.data)} bytes; {len(made.plan.updates)} layers train their biases, "
-          f"{sum(bool(u.channels) for u in made.plan.updates)} of them half of their weight channels")
+    partly = sum(bool(u.channels) for u in made.plan.updates)
+    say("package", f"{len(made.data)} bytes; {len(made.plan.updates)} layers train their biases, "
+                   f"{partly} of them also half of their weight channels")
     return package
 
 
@@ -134,17 +139,19 @@ def known(package, file):
         return net.evaluate([(x.tobytes(), y) for x, y in zip(pictures["x"], pictures["y"])])
 
 
-def adapt(board, samples, lines):
+def adapt(link, samples, lines):
     """One pass over the samples; returns the mean board time of a step in ms."""
     order = data.order(len(samples), SEED, 0)
-    results = board.train(lambda i: samples[order[i]], len(samples))
-    micros, losses = [], []
+    began, micros, losses = time.monotonic(), [], []
+    results = link.train(lambda i: samples[order[i]], len(samples))
     for r in lines.progress("train", results, len(samples)):
         losses.append(r.value / 1024)
         micros.append(r.us)
         if r.seq % 100 == 0:
-            print(f"         step {r.seq}: loss {np.mean(losses[-100:]):.2f}", flush=True)
-    return float(np.mean(micros)) / 1000
+            say("", f"step {r.seq}: loss {np.mean(losses[-100:]):.2f}")
+    ms, seconds = float(np.mean(micros)) / 1000, time.monotonic() - began
+    say("train", f"{len(samples)} samples in {seconds:.0f} s, {ms:.1f} ms of board time each")
+    return ms
 
 
 def expected_crc(package, samples):
@@ -161,38 +168,49 @@ def tell(name, stack, folder, work):
     package = build(folder, work)
     contents, lines = Contents(package), running.Lines()
     train, test = (running.load(contents, folder / f"{part}.npz") for part in ("train", "test"))
-    print(f"model    reads {known(package, folder / 'clear.npz'):.2f} of the clear pictures that it was made for")
-    start = time.monotonic()
-    board = BOARDS[name](stack, package)
-    print(f"board    {board.about}; ready in {time.monotonic() - start:.1f} s")
-    print(f"deploy   {board.deploy()}")
+    clear = known(package, folder / "clear.npz")
+    say("model", f"reads {clear:.2f} of the clear pictures that it was made for")
+    board = start(name, stack, package)
     ram = board.ram()
 
+    def score(when):
+        share = running.evaluate(link, contents, test, lines, when)
+        say(when, f"{share:.2f} of {len(test)} hazy pictures")
+        return share
+
     with board.connect() as link:
-        if not link.self_test():
-            raise boards.BoardError("the board's kernels do not give what the compiler saw: build and deploy them again")
-        print(f"link     kernels {link.info['kernels']}, self-test passed, {ram} bytes of RAM in use", flush=True)
-        before = running.evaluate(link, contents, test, lines, "before")
-        print(f"before   {before:.2f} of {len(test)} hazy pictures", flush=True)
-        start = time.monotonic()
-        ms = adapt(link, train, lines)
-        print(f"train    {len(train)} samples in {time.monotonic() - start:.0f} s, {ms:.1f} ms of board time each")
-        after = running.evaluate(link, contents, test, lines, "after")
-        print(f"after    {after:.2f} of {len(test)} hazy pictures", flush=True)
+        require(link.self_test(), "the board's kernels do not give what the compiler saw")
+        say("link", f"kernels {link.info['kernels']}, self-test passed, {ram} bytes of RAM in use")
+        before, ms, after = score("before"), adapt(link, train, lines), score("after")
         link.save()
         crc = link.state_crc()
-    if crc != expected_crc(package, train):
-        raise boards.BoardError("the board's trained weights are not the simulation's: build and deploy the kernels again")
-    print(f"saved    weights {crc:08x}, bit for bit those of the simulation")
+    require(crc == expected_crc(package, train), "the board's trained weights are not the simulation's")
+    say("saved", f"weights {crc:08x}, bit for bit those of the simulation")
 
     board.reboot()
     with board.connect() as link:
-        rebooted = running.evaluate(link, contents, test, lines, "rebooted")
-        if link.state_crc() != crc:
-            raise boards.BoardError("the board came back with other weights: its flash may be full")
-    print(f"rebooted {rebooted:.2f} of {len(test)} hazy pictures, same weights")
+        require(link.state_crc() == crc, "the board came back with other weights")
+        rebooted = score("rebooted")
     return {"board": name, "before": f"{before:.2f}", "after": f"{after:.2f}", "rebooted": f"{rebooted:.2f}",
             "ram": ram, "ms_per_step": round(ms, 1) if ms < 10 else round(ms)}
+
+
+def start(name, stack, package):
+    """The board with the package on it."""
+    began = time.monotonic()
+    board = BOARDS[name](stack, package)
+    say("board", f"{board.about}; ready in {time.monotonic() - began:.1f} s")
+    say("deploy", board.deploy())
+    return board
+
+
+def require(good, fault):
+    if not good:
+        raise boards.BoardError(f"{fault}: empty the cache ({toolchain.cache()}), so that all is built again")
+
+
+def say(what, text):
+    print(f"{what:8} {text}", flush=True)
 
 
 def available(name):
@@ -224,7 +242,7 @@ def main(argv=None):
     parser.add_argument("--board", choices=BOARDS, default="pico")
     try:
         run(parser.parse_args(argv).board)
-    except (boards.BoardError, client.BoardError, LinkError, ModelError, toolchain.ToolchainError) as error:
+    except ERRORS as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0
