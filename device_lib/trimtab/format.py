@@ -75,9 +75,9 @@ _WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
 RECORDS = (
     # forward
     ("conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _WEIGHTS
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once", "nk<=ic"),
     ("depthwise_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _DEPTHWISE
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc plane:?!b:ih*iw" + _GEOMETRY + " nk zx zy lo hi", "ic|oc"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc plane:?!b:ih*iw" + _GEOMETRY + " nk zx zy lo hi", "ic|oc nk<=oc"),
     ("add_fwd", "y:!b:n x:b:n x2:b:n mask:?!m:n n zx zx2 zy mult shift mult2 shift2 mult_y shift_y lo hi"),
     ("avg_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
     ("max_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
@@ -97,9 +97,9 @@ RECORDS = (
     ("mse_dx", "g:!b:n y:b:n target:b:n mask:?m:n exp:!i:1 head_exp:!i:1 n scale_exp"),
     # errors of inputs
     ("conv_dx", "gy:b:oh*ow*oc" + _WEIGHTS + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY + " nk m_shift m_exp"
-     + _ERROR_OUT),
+     + _ERROR_OUT, "nk<=ic"),
     ("depthwise_dx", "gy:b:oh*ow*oc" + _DEPTHWISE + " m:h:oc plane:?!b:oh*ow gy_exp:i:1" + _GEOMETRY
-     + " nk m_shift m_exp" + _ERROR_OUT, "ic|oc"),
+     + " nk m_shift m_exp" + _ERROR_OUT, "ic|oc nk<=oc"),
     ("scale_dx", "gy:b:yh*yw*yc gy_exp:i:1 row:!i:ic ih iw ic yh yw yc top left first m m_exp" + _ERROR_OUT,
      _WINDOW),
     ("avg_dx", "gy:b:oh*ow*ic m:h:kh*kw row:!i:ic gy_exp:i:1" + _GEOMETRY + " m_exp" + _ERROR_OUT),
@@ -107,11 +107,11 @@ RECORDS = (
     ("lut_dx", "gy:b:ih*iw*ic x:b:ih*iw*ic slope:h:256 row:!i:ic gy_exp:i:1 ih iw ic m_exp" + _ERROR_OUT),
     # updates
     ("conv_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:ic gy_exp:i:1"
-     + _UPDATE.replace("NK", "oc*kh*kw*nk") + _GEOMETRY + " nk zx"),
+     + _UPDATE.replace("NK", "oc*kh*kw*nk") + _GEOMETRY + " nk zx", "nk<=ic 4|residual"),
     ("depthwise_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:oc gy_exp:i:1"
-     + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx", "ic|oc"),
+     + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx", "ic|oc nk<=oc 4|residual"),
     ("bias_dw", "gy:b:n*oc gy_exp:i:1 bias:!i:oc acc:?!i:oc u:h:oc lr:i:2 n oc"),
-    ("fold_weights", "k:!b:n r:?!r:n acc:!h:n n residual"),
+    ("fold_weights", "k:!b:n r:?!r:n acc:!h:n n residual", "4|residual"),
     ("fold_bias", "bias:!i:n acc:!i:n n"),
     ("fold_head", "w:!h:n*f bias:!i:n acc:!h:n*f acc_bias:!i:n n f limit"),
     # the clock

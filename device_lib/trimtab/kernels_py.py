@@ -60,15 +60,15 @@ def rsh_away(v, s):
 def requant(a, m, shift):
     """TensorFlow Lite's double rounding: a * m * 2^(shift - 31), m in [2^30, 2^31)."""
     if shift > 0:
-        a = wrap32(a << shift)
+        a = wrap32(a << (shift & 31))
         shift = 0
     return rsh_away(high31(a, m), -shift)
 
 
 def requant_once(a, m, shift):
     """TensorFlow Lite's single rounding, of its fully connected kernel."""
-    total = 31 - shift
-    return (a * m + (1 << (total - 1))) >> total
+    total = (31 - shift) & 63
+    return wrap32((a * m + (1 << total >> 1)) >> total)
 
 
 def shifted(v, s, limit):
@@ -360,7 +360,7 @@ def copy_fwd(mem, off):
     xb, xo = _at(mem, x)
     if fill != 256:
         for i in range(yh * yw * yc):
-            yb[yo + i] = fill
+            yb[yo + i] = fill - 256 if fill > 127 else fill
     for iy in range(ih):
         for ix in range(iw):
             p = yo + ((iy + top) * yw + ix + left) * yc + first
@@ -543,6 +543,8 @@ class _ErrorOut:
         (self.g, self.mask, self.add, add_exp, self.mul, add_shift, exp_out, self.track,
          head_exp) = _record(mem, off)[-9:]
         self.down = self.up = 0
+        if add_exp == NULL:
+            self.add = NULL
         if self.add != NULL:
             gap = _get(mem, add_exp) + add_shift + 7 - exp
             self.down = max(0, gap - 14)  # |rsh(addend)| <= 2^15, so << 14 stays below 2^29; |acc| below 2^30
@@ -596,7 +598,7 @@ class _Update:
         self.mem, self.rng, self.bits, self.pre, self.exp = mem, rng, residual, pre, exp
         self.rate, self.rate_shift = _ints(mem, lr, 2, "i")
         self.k, self.r, self.acc = k, r, acc
-        self.stochastic = residual != 8 and acc == NULL
+        self.stochastic = residual != 8 and acc == NULL and rng != NULL
 
     def __call__(self, j, dw, u):
         t, s = _scaled(dw, self.pre, u, self.rate, self.rate_shift)
@@ -621,12 +623,12 @@ def move_weight(mem, k, r, j, bits, delta):
     kb, ko = _at(mem, k)
     limit = 127 << bits
     w = kb[ko + j] << bits
-    if bits:
+    if bits and r != NULL:
         w += _residual(mem, r, j, bits)
     w = clamp(w - delta, -limit, limit)
     top = rsh(w, bits)
     kb[ko + j] = top
-    if bits:
+    if bits and r != NULL:
         _put_residual(mem, r, j, bits, w - (top << bits))
 
 

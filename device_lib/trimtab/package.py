@@ -3,7 +3,8 @@
 import struct
 
 from .format import (
-    ABI, CONST, HEADER, LIMITS, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT, STEPS, VERSION, crc32, fields,
+    ABI, CONST, HEADER, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT, STEPS,
+    VERSION, crc32, fields,
 )
 
 _WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
@@ -25,7 +26,7 @@ class Package:
         head = self._read(0, _BYTES)
         if bytes(head[:4]) != MAGIC:
             raise PackageError("this is not a trimtab package: compile one with `trimtab compile`")
-        version, abi = struct.unpack_from("<HH", head, 4)
+        version, abi = struct.unpack("<HH", head[4:8]) if len(head) >= 8 else (VERSION, ABI)
         if (version, abi) != (VERSION, ABI):
             raise PackageError(
                 "package has format %d and ABI %d, this library has %d and %d: compile it again or deploy the library"
@@ -40,6 +41,9 @@ class Package:
         self._sections = {name: words[n + 3 * i : n + 3 * i + 3] for i, name in enumerate(SECTIONS)}
         n += 3 * len(SECTIONS)
         self._phases = [words[n + 2 * i : n + 2 * i + 2] for i in range(len(PHASES))]
+        if (max(self.arena_bytes, self.state_bytes) > OFFSET_MASK or self.bytes_of("state") != self.state_bytes
+                or self.loss_kind >= len(LOSSES) or self.classes != self.output_count):
+            raise PackageError("the package's header contradicts itself: compile it again")
 
     def float(self, name):
         return struct.unpack("<f", struct.pack("<I", getattr(self, name)))[0]
@@ -56,10 +60,23 @@ class Package:
         return data
 
     def labels(self):
-        return bytes(self.section("labels")).decode().split("\0")
+        try:
+            return bytes(self.section("labels")).decode().split("\0")
+        except UnicodeError:
+            raise PackageError("the package's labels are not text: compile it again")
+
+    def golden(self):
+        """(output CRC, state CRC after one step, class, the sample, the target of mse)"""
+        data = self.section("golden")
+        end = 12 + self.input_bytes
+        if len(data) != end + (self.output_count if self.loss_kind == 2 else 0):
+            raise PackageError("the package has no sample to test itself with: compile it again")
+        return struct.unpack("<III", data[:12]) + (data[12:end], data[end:])
 
     def segments(self):
         data = self.section("segments")
+        if len(data) % 8:
+            raise PackageError("the package's list of its state is cut short: compile it again")
         pairs = [struct.unpack_from("<II", data, i) for i in range(0, len(data), 8)]
         for offset, size in pairs:
             if offset + size > self.state_bytes:
@@ -85,8 +102,9 @@ class Package:
     def records(self, steps, const):
         """[(opcodes, offsets)] of each phase, every record checked against the memory it names."""
         sizes = (self.arena_bytes, self.state_bytes, len(const), 0)
-        for name, size in (("input", self.input_bytes), ("output", self.output_count), ("clock", 8), ("rng", 4)):
-            _check_ref(name, getattr(self, name), size, sizes, False)
+        output = self.output_count * (4 if self.loss_kind == 1 else 1)
+        for name, size in (("input", self.input_bytes), ("output", output), ("clock", 8), ("rng", 4)):
+            _check_ref(name, getattr(self, name), size, sizes, True)
         if self.loss_kind:
             _check_ref("target", self.target, 4 if self.loss_kind == 1 else self.output_count, sizes, True)
         checks = {}
@@ -159,6 +177,6 @@ def _holds(rule, value):
     """a|b: a divides b. a+b<=c, a<=b: sizes that fit."""
     if "|" in rule:
         a, b = rule.split("|")
-        return value[b] % value[a] == 0
+        return value[b] % (int(a) if a[0].isdigit() else value[a]) == 0
     terms, limit = rule.split("<=")
     return sum([value[term] for term in terms.split("+")]) <= value[limit]
