@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from helpers import TIERS, Bench, calibrated, check_forward, compiled, fastest, head, inputs, keep_all, load, step, tier
+from helpers import TIERS, Bench, all_apart, calibrated, check_forward, compiled, fastest, head, inputs, load, step, tier
 from models import Builder
 from trimtab_tools import ir, reference, simulate
 from trimtab_tools.plan import TRAINABLE, weight_limit
@@ -91,7 +91,8 @@ def random_case(seed, tmp_path):
 @pytest.mark.parametrize("seed", range(40))
 def test_random_networks_agree_everywhere(seed, tmp_path):
     c = random_case(seed, tmp_path)
-    nets = [load(c, "plain"), load(c, tier("c")), simulate.load(keep_all(c), fastest())]
+    with all_apart(c) as data:
+        nets = [load(c, "plain"), load(c, tier("c")), simulate.load(data, fastest())]
     assert all(net.self_test() for net in nets[:2])
     xs = inputs(c.trunk, 4, seed)
     check_forward(c, fastest(), xs)
