@@ -100,7 +100,7 @@ class Pico:
         """Start the board; with wait, return when the REPL answers (a main.py that serves never lets it)."""
         self._process = subprocess.Popen(
             ["node", str(toolchain.emulator()), "--flash", str(self.flash), "--boot-volume", str(self.volume)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)  # Ctrl-C is not for the board
         line = self._process.stdout.readline()
         if not line:
             raise BoardError("the emulated Pico did not start: its message stands above")
@@ -162,16 +162,6 @@ def mpremote(url, *words, timeout=120):
 
 
 # --- the unix port ---
-
-def unix_command(*words, paths=(), heap=None, kernels=True):
-    """(command, environment) that run MicroPython's unix port with the library and, unless kernels=False, the module."""
-    path = [".frozen", *map(str, paths), str(toolchain.library().parent)]
-    if kernels:
-        path.insert(1, str(toolchain.natmod("x64").parent))
-    options = ["-X", f"heapsize={heap}"] if heap else []
-    command = [str(toolchain.unix()), *options, *map(str, words)]
-    return command, {**os.environ, "MICROPYPATH": ":".join(path)}
-
 
 def unix_command(*words, paths=(), heap=None, kernels=True):
     """How to start MicroPython's unix port: (command, environment).
