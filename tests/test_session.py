@@ -356,6 +356,24 @@ def test_client_goes_on_after_cuts_and_resets(how):
     assert seen == list(range(1, 61))
 
 
+def test_a_live_source_survives_resets():
+    bench = Bench()
+    given = []
+
+    def source():
+        for i in range(300):
+            given.append(i)
+            yield sample(200)(i)
+
+    with Client(bench.open) as client:
+        for result in client.train(source(), 300):
+            if result.seq in (60, 130, 190, 290):
+                bench.reset()
+        assert client.resets == 4
+        assert client.state_crc() == trained(200, 300)
+    assert given == list(range(300))
+
+
 def test_a_second_host_goes_on_where_the_first_died():
     bench = Bench()
     first = Client(bench.open)

@@ -1,7 +1,7 @@
 """A board by name or port, ready to be talked to: `with attach("pico", "x.ttp") as client: ...`.
 
-sim is the device library in this process, unix and pico are emulated and live as long as the `with`; anything else
-is a port (COM3, /dev/ttyACM0, socket://host:port) with a board on which the package has been deployed.
+sim is the device library in this process, unix is MicroPython on this machine; both save beside the package, as a board
+does. pico is emulated and lives as long as the `with`. Anything else is a port (COM3, /dev/ttyACM0, socket://host:port) with a board on which the package has been deployed.
 """
 
 import contextlib
@@ -12,42 +12,43 @@ from pathlib import Path
 
 from . import boards, simulate, toolchain
 from .client import Client
-from .transport import Process, Serial, Thread
+from .transport import Cable, Process, Serial, Thread
 
 NAMES = ("sim", "unix", "pico")
 
 
 @contextlib.contextmanager
-def attach(board, package, kernels="c", heap=None):
-    """A connected Client whose board runs the package (a path)."""
+def attach(board, package, kernels="c", heap=None, key=None, fresh=False):
+    """A connected Client whose board runs the package (a path); `fresh`: without what it saved before."""
     package = Path(package)
     with contextlib.ExitStack() as stack:
+        if fresh and board in ("sim", "unix"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-fresh."))
+            package = Path(shutil.copy(package, folder))
         if board == "sim":
-            client = _sim(package, kernels)
+            client = _sim(package, kernels, key)
         elif board == "unix":
-            client = _unix(stack, package, kernels, heap)
+            client = _unix(package, kernels, heap)
         elif board == "pico":
             client = _pico(stack, package, kernels)
         else:
-            client = Client(lambda: Serial(board), package.name)
+            client = Client(Cable(board), package.name, key=key)
         yield stack.enter_context(client)
 
 
-def _sim(package, kernels):
+def _sim(package, kernels, key):
     import trimtab
     from trimtab.serve import serve
 
     tier = simulate.tier(kernels)
-    return Client(lambda: Thread(lambda port: serve(trimtab.load(str(package), tier), port)))
+    return Client(lambda: Thread(lambda port: serve(trimtab.load(str(package), tier), port, key)), key=key)
 
 
-def _unix(stack, package, kernels, heap):
+def _unix(package, kernels, heap):
     toolchain.provide("unix")
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-unix.")))
-    shutil.copy(package, folder)
     code = "import trimtab.serve as s; s.main(%r, %r)" % (package.name, kernels)
     command, env = boards.unix_command("-c", code, heap=heap, kernels=kernels == "c")
-    return Client(lambda: Process(command, cwd=folder, env=env))
+    return Client(lambda: Process(command, cwd=package.parent, env=env, start_new_session=True))  # Ctrl-C is for us
 
 
 def _pico(stack, package, kernels):

@@ -1,4 +1,5 @@
 """Boards that need no hardware: an emulated Raspberry Pi Pico and MicroPython's unix port."""
+import contextlib
 import json
 import os
 import shutil
@@ -138,17 +139,22 @@ def wait_for_prompt(url, seconds=BOOT_SECONDS):
     """Return when the REPL at a socket:// address shows its prompt."""
     host, port = url.removeprefix("socket://").split(":")
     deadline = time.monotonic() + seconds
-    with socket.create_connection((host, int(port))) as link:
-        link.settimeout(1)
-        seen = b""
-        while not seen.endswith(b">>> "):
-            if time.monotonic() > deadline:
-                raise BoardError(f"the board at {url} shows no prompt after {seconds} s: does its main.py return?")
-            link.sendall(b"\r")
-            try:
-                seen += link.recv(4096)
-            except TimeoutError:
-                continue
+    seen = b""
+    try:
+        with socket.create_connection((host, int(port))) as link:
+            link.settimeout(1)
+            while not seen.endswith(b">>> "):
+                if time.monotonic() > deadline:
+                    raise BoardError(f"the board at {url} shows no prompt after {seconds} s: does its main.py return?")
+                link.sendall(b"\r")
+                with contextlib.suppress(TimeoutError):
+                    seen += link.recv(4096) or _gone(url)
+    except ConnectionError:
+        _gone(url)
+
+
+def _gone(url):
+    raise BoardError(f"the board at {url} stopped: its last message stands above")
 
 
 def mpremote(url, *words, timeout=120):

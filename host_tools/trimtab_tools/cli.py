@@ -112,13 +112,13 @@ def do_simulate(args):
 def do_train(args):
     lines = running.Lines(args.json)
     return running.train(args.package, args.data, val=args.val, board=args.port or args.board, kernels=args.kernels,
-                         epochs=args.epochs, seed=args.seed, resume=args.resume, save_every=args.save_every,
-                         logdir=args.logdir, out=lines)
+                         epochs=args.epochs, seed=args.seed, resume=args.resume, restart=args.restart,
+                         save_every=args.save_every, logdir=args.logdir, key=_key(args), out=lines)
 
 
 def do_pull(args):
     with _progress(args, "pull") as step:
-        size = running.pull(args.package, args.port or args.board, args.output, step)
+        size = running.pull(args.package, args.port or args.board, args.output, step, _key(args))
     _say(args, {"model": args.output, "bytes": size}, f"{args.output}: the tuned network, {size} bytes")
 
 
@@ -128,6 +128,23 @@ def do_deploy(args):
     with _progress(args, "deploy") as step:
         result = deploy.deploy(_port(args), args.package, step)
     _say(args, result or {}, f"{args.package} is on the board: import trimtab; net = trimtab.load({Path(args.package).name!r})")
+
+
+def do_key(args):
+    from . import key
+
+    if args.action == "make":
+        key.make(args.key)
+        _say(args, {"key": args.key}, f"{args.key} is a new key: put it on the board with trimtab key put")
+    elif args.action == "put":
+        key.put(_port(args), key.read(args.key))
+        _say(args, {"key": args.key}, "the board obeys only this key from now on: sign its packages with trimtab key sign")
+    else:
+        if not args.packages:
+            raise UsageError("there is nothing to sign: name a package")
+        for package in args.packages:
+            key.sign_file(package, key.read(args.key))
+        _say(args, {"signed": args.packages}, f"signed: {', '.join(args.packages)}")
 
 
 def do_flash(args):
@@ -192,6 +209,10 @@ def _boards(p, default="sim"):
     p.add_argument("--kernels", choices=("c", "plain"), default="c")
 
 
+def _key_option(p):
+    p.add_argument("--key", metavar="FILE", help="the board's key (trimtab key)")
+
+
 def argparse_simulate(p):
     p.add_argument("package")
     _boards(p)
@@ -208,7 +229,9 @@ def argparse_train(p):
     p.add_argument("--port", help="serial port of a board")
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--seed", type=int, default=0, help="of the order of samples")
-    p.add_argument("--resume", action="store_true", help="go on with a run that was cut")
+    p.add_argument("--resume", action="store_true", help="refuse anything but going on with the run that was cut")
+    p.add_argument("--restart", action="store_true", help="begin anew, from what the board knows, where a run was cut")
+    _key_option(p)
     p.add_argument("--save-every", type=int, default=0, metavar="N", help="save on the board every N steps")
     p.add_argument("--logdir", help="write TensorBoard logs there")
 
@@ -218,6 +241,15 @@ def argparse_pull(p):
     _boards(p)
     p.add_argument("--port", help="serial port of a board")
     p.add_argument("-o", "--output", required=True, help="the tuned model, .tflite")
+    _key_option(p)
+
+
+def argparse_key(p):
+    p.add_argument("action", choices=("make", "put", "sign"),
+                   help="make a new key; put it on a board, once; sign packages with it")
+    p.add_argument("packages", nargs="*", help="what to sign")
+    p.add_argument("--key", metavar="FILE", required=True, help="the file of the key; keep it to yourself")
+    p.add_argument("--port", help="serial port of the board (default: the only one)")
 
 
 def argparse_deploy(p):
@@ -240,6 +272,7 @@ VERBS = {
     "info": (do_info, argparse_info, "what a package holds"),
     "export": (do_export, argparse_export, "every tensor of a package as .npz, or the model as .tflite"),
     "simulate": (do_simulate, argparse_simulate, "train some steps on an emulated board"),
+    "key": (do_key, argparse_key, "make a key, put it on a board, sign packages"),
     "flash": (do_flash, argparse_flash, "put trimtab's firmware on a board"),
     "deploy": (do_deploy, argparse_deploy, "copy library, kernels and package to a board"),
     "train": (do_train, argparse_train, "stream samples to a board that trains on them"),
@@ -307,6 +340,12 @@ def _size(word, text):
         raise UsageError(f"--ram {text} is not a size: write for instance --ram 96k, or 100k,70k for two blocks")
 
 
+def _key(args):
+    from . import key
+
+    return key.read(args.key) if args.key else None
+
+
 def _port(args):
     if args.port:
         return args.port
@@ -352,8 +391,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         return VERBS[args.verb][0](args) or 0
-    except KeyboardInterrupt:
-        print("trimtab: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"trimtab: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""

@@ -1,5 +1,6 @@
 """What `simulate`, `train` and `pull` do with a board: order the samples, stream them, count, write logs."""
 
+import contextlib
 import json
 import time
 
@@ -7,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import data
+from . import data, runs
 from .attach import attach, note
 from .ir import UsageError
 from .client import BoardError
@@ -27,7 +28,7 @@ def simulate(package, board="sim", kernels="c", steps=50, seed=0, source=None, p
     note(board)
     sample = _from_file(contents, source, seed) if source else _noise(contents, seed)
     losses, micros = [], []
-    with attach(board, package, kernels) as client:
+    with attach(board, package, kernels, fresh=True) as client:
         if not contents.trained:
             raise UsageError("this package was compiled without a training plan: compile it with --policy")
         for result in client.train(sample, steps):
@@ -127,9 +128,11 @@ def bar(wanted=True):
                     TimeRemainingColumn(), transient=True, console=console, disable=not (wanted and console.is_terminal))
 
 
-def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0, resume=False, save_every=0, logdir=None,
-          out=None):
-    """Stream samples epoch by epoch, each epoch in an order of its own; evaluate before and after, save at the end."""
+def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0, resume=False, restart=False, save_every=0,
+          logdir=None, key=None, out=None):
+    """Stream samples epoch by epoch, each epoch in an order of its own; evaluate before and after, save at the end.
+
+    A run that was cut goes on where the board stands, unless `restart`."""
     contents, out = Contents(package), out or Lines()
     if not contents.trained:
         raise UsageError("this package was compiled without a training plan: compile it with --policy")
@@ -147,16 +150,24 @@ def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0,
             orders[epoch] = data.order(n, seed, epoch)
         return samples[orders[epoch][at]]
 
+    run = runs.Run.open(package, runs.describe(contents.package.crc, samples, seed, epochs), resume, restart)
     note(board)
     log = _Log(logdir)
-    with attach(board, package, kernels) as client:
+    with attach(board, package, kernels, key=key) as client, _stoppable(client, run, total):
         _same_package(client, contents, package)
         result = {"board": board, "steps": total, "samples": n}
-        if checks and not resume:
-            result["before"] = evaluate(client, contents, checks, out, "before")
+        if checks and not run.cut:
+            run.before = evaluate(client, contents, checks, out, "before")
+        if checks and run.before is not None:
+            result["before"] = run.before
+        begins = run.begins(client.info)
+        if not begins:
+            step = client.info["step"]
+            out.say({"resumed": step}, f"going on with the run that was cut, at step {step} of {total} (--restart begins anew)")
         losses, micros = [], []
         unit = 1024 if contents.loss == "softmax" else 1
-        for r in out.progress("train", client.train(sample, total, resume, save_every), total):
+        results = client.train(sample, total, not begins, save_every, run.number)
+        for r in out.progress("train", results, total):
             if r.value is not None:
                 losses.append(r.value / unit)
                 micros.append(r.us)
@@ -168,6 +179,7 @@ def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0,
             result["after"] = evaluate(client, contents, checks, out, "after")
             log.scalar("accuracy", result["after"], total)
         result["saved_step"] = client.save()
+        run.end()
         result["state_crc"] = client.state_crc()
         result["ms_per_step"] = round(float(np.mean(micros)) / 1000, 3) if micros else 0
     log.close()
@@ -175,6 +187,18 @@ def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0,
     out.say(result, f"trained {total} steps on {board}, saved at step {result['saved_step']}" +
             (": accuracy " + ", ".join(words) if words else ""))
     return 0
+
+
+@contextlib.contextmanager
+def _stoppable(client, run, total):
+    """Ctrl-C leaves the board saved and says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not run.cut or client.info["run"] != run.number:
+            raise
+        step = client.save()
+        raise KeyboardInterrupt(f"stopped and saved at step {step} of {total}: the same command goes on") from None
 
 
 def evaluate(client, contents, samples, out, what):
@@ -214,9 +238,9 @@ class _Log:
 # -- pull
 
 
-def pull(package, board, output, progress=lambda done, total: None):
+def pull(package, board, output, progress=lambda done, total: None, key=None):
     """Read the trained state from a board and write the tuned network as .tflite; returns its bytes."""
-    with attach(board, package) as client:
+    with attach(board, package, key=key) as client:
         contents = Contents(package)
         _same_package(client, contents, package)
         state = client.pull_state(progress)

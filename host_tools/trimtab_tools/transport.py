@@ -10,6 +10,7 @@ import threading
 import time
 
 import serial
+from serial.tools.list_ports import comports
 
 
 class LinkError(Exception):
@@ -54,6 +55,28 @@ class Serial:
 
     def close(self):
         self.port.close()
+
+
+class Cable:
+    """Opens a port by name; a board that was plugged in again is found by its USB serial number."""
+
+    def __init__(self, url, ports=None):
+        self.url = url
+        self.ports = ports or usb_ports
+        self.board = None
+
+    def __call__(self):
+        ports = self.ports()
+        if self.board and ports.get(self.url) != self.board:
+            self.url = next((name for name, board in ports.items() if board == self.board), self.url)
+        line = Serial(self.url)
+        self.board = ports.get(self.url) or self.board
+        return line
+
+
+def usb_ports():
+    """{name of a port: what tells its board from all others}"""
+    return {p.device: (p.vid, p.pid, p.serial_number) for p in comports() if p.serial_number}
 
 
 class Process:
