@@ -122,6 +122,15 @@ def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
     assert "unaligned access to 0x20000001" in capfd.readouterr().err
 
 
+def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
+    need("pico")
+    flash = tmp_path / "flash.bin"
+    flash.write_bytes(b"\xff" * boards.FLASH_BYTES)  # no firmware
+    with pytest.raises(boards.BoardError, match="stopped: its last message stands above"):
+        boards.Pico(flash=flash)
+    assert "pico: " in capfd.readouterr().err
+
+
 def test_romfs_is_read_in_place(tmp_path):
     need("pico")
     (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 1000)
