@@ -12,8 +12,9 @@ ABI = 1  # grows when a record or the meaning of a field changes
 # The file: magic, version and ABI as uint16, HEADER words, (offset, bytes, CRC32) of each section,
 # (offset of the first record, records) of each phase, CRC32 of all before.
 
-# Memory is four spaces. A reference is space << 28 | byte offset; NULL where an optional one is absent.
-ARENA, STATE, CONST, STEPS = range(4)
+# Memory is five spaces. A reference is space << 28 | byte offset; NULL where an optional one is absent.
+# CONST holds what is wider than a byte and lies aligned, WEIGHTS the bytes, which are read wherever they lie.
+ARENA, STATE, CONST, STEPS, WEIGHTS = range(5)
 SPACE_SHIFT = 28
 OFFSET_MASK = (1 << SPACE_SHIFT) - 1
 NULL = -1
@@ -40,11 +41,14 @@ HEADER = (
     "flags",
 )
 LOSSES = ("none", "softmax", "mse")
-SECTIONS = ("const", "steps", "state", "segments", "labels", "golden", "plan", "signature")
+SECTIONS = ("const", "weights", "steps", "state", "segments", "labels", "golden", "plan", "signature")
 # segments: pairs of words (state offset, bytes) in the order in which a save writes them, no padding
 # labels: UTF-8, NUL between; first the package's name
-# golden: output CRC, state CRC after one step, class (uint32 each), the int8 sample, the int8 target of mse
+# golden: output CRC, state CRC after one step, class (uint32 each), GOLDEN_BYTES of the int8 sample, which then repeat
+#     (all of a shorter one), the int8 target of mse
 # plan: zlib JSON for the host; a board never reads it
+
+GOLDEN_BYTES = 1021
 
 # The time line, cut where Python has a say. A phase is a run of records in the steps section.
 PHASES = (

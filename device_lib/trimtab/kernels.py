@@ -12,7 +12,7 @@ class Tier:
         self.name = name
         self.functions = functions
         self.alloc = alloc  # bytes -> writable buffer of zeros
-        self.bind = bind  # (arena, state, const, steps) -> first argument of every kernel
+        self.bind = bind  # (arena, state, const, steps, weights) -> first argument of every kernel
 
 
 def plain():
@@ -24,8 +24,8 @@ def plain():
     except OverflowError:
         raise ImportError("plain kernels need long integers, which this interpreter lacks: install native kernels")
 
-    def bind(arena, state, const, steps):
-        return (arena, state, array("b", bytes(const)), array("i", bytes(steps)))
+    def bind(arena, state, const, steps, weights=b""):
+        return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), array("b", bytes(weights)))
 
     return Tier("plain", {row[0]: getattr(kernels_py, row[0]) for row in RECORDS}, lambda n: array("b", bytes(n)), bind)
 
@@ -37,8 +37,8 @@ def native():
     if _kernels.ABI != ABI:
         raise ImportError("the board's kernels have ABI %d, the library needs %d: deploy again" % (_kernels.ABI, ABI))
 
-    def bind(*spaces):
-        return spaces
+    def bind(arena, state, const, steps, weights=b""):
+        return (arena, state, const, steps, weights)
 
     return Tier("c", {row[0]: getattr(_kernels, row[0]) for row in RECORDS}, bytearray, bind)
 

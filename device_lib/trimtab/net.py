@@ -28,10 +28,9 @@ class Net:
         self.kernels = tier.name
         self._arena = _allocate(tier, package.arena_bytes, "arena")
         self._state = _allocate(tier, package.state_bytes, "state")
-        const = package.section("const")
-        steps = package.section("steps")
+        const, steps, weights = package.place("const"), package.place("steps"), package.place("weights", wide=False)
         phases = package.records(steps, const)
-        self._mem = tier.bind(self._arena, self._state, const, steps)
+        self._mem = tier.bind(self._arena, self._state, const, steps, weights)
         self._functions = []  # kernel of each record, in the order of the time line
         self._offsets = array("i")  # and where its record is
         functions = [tier.functions[row[0]] for row in RECORDS]
@@ -41,7 +40,7 @@ class Net:
             self._functions.extend([functions[code] for code in codes])
             self._offsets.extend(array("i", offsets))
             self._phases[name] = (start, len(self._functions))
-        self._views = [_view(self._arena), _view(self._state), None if tier.name == "plain" else memoryview(const)]
+        self._views = (_view(self._arena), _view(self._state))
         names = package.labels()
         self.name = names[0]
         self.labels = tuple(names[1:])
@@ -263,7 +262,7 @@ class Net:
             raise MemoryError("too little RAM to keep the state during the test: save, reboot and test before training")
         try:
             self.reset()
-            self.input_view[:] = sample
+            self._repeat_input(sample)
             self.classify_input()
             good = self._output_crc() == output
             if self.loss != "none":
@@ -271,12 +270,18 @@ class Net:
                     struct.pack_into("<i", self.target_view, 0, label)
                 else:
                     self.target_view[:] = target
-                self.input_view[:] = sample
+                self._repeat_input(sample)
                 self.train_input()
                 good = good and self.state_crc() == after
         finally:
             self._views[1][:] = kept
         return good
+
+    def _repeat_input(self, sample):
+        n = len(sample)
+        for at in range(0, self.input_bytes, n):
+            view = self.input_view[at : at + n]
+            view[:] = sample[: len(view)]
 
     def _output_crc(self):
         size = 4 if self.loss == "softmax" else 1

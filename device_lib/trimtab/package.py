@@ -3,8 +3,8 @@
 import struct
 
 from .format import (
-    ABI, CONST, HEADER, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT, STEPS,
-    VERSION, crc32, fields,
+    ABI, CONST, GOLDEN_BYTES, HEADER, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT,
+    VERSION, WEIGHTS, crc32, fields,
 )
 
 _WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
@@ -18,11 +18,14 @@ class PackageError(ValueError):
 
 
 class Package:
-    """A package in a file or in memory. Sections are read when asked for, and their CRC is checked then."""
+    """A package in a file or in memory. Sections are read when asked for, and their CRC is checked then.
+
+    A file that the firmware maps (ROMFS) is memory: its sections are used where they lie.
+    """
 
     def __init__(self, source):
         self.path = source if isinstance(source, str) else None
-        self._data = None if self.path else memoryview(source)
+        self._data = _mapped(source) if self.path else memoryview(source)
         head = self._read(0, _BYTES)
         if bytes(head[:4]) != MAGIC:
             raise PackageError("this is not a trimtab package: compile one with `trimtab compile`")
@@ -59,6 +62,16 @@ class Package:
             raise PackageError("section %s of the package is damaged or cut short: copy the package again" % name)
         return data
 
+    def place(self, name, wide=True):
+        """A section to be used in place: where it lies, if it is memory (and aligned, if it is wide), else in RAM."""
+        offset, size, _ = self._sections[name]
+        try:
+            data = self.section(name)
+            return bytearray(data) if wide and self._data is not None and _address(data) % 4 else data
+        except MemoryError:
+            raise MemoryError("section %s of the package has %d bytes, more than fit in RAM: put the package into the flash of a "
+                              "trimtab firmware with `trimtab deploy --romfs`" % (name, size))
+
     def labels(self):
         try:
             return bytes(self.section("labels")).decode().split("\0")
@@ -66,9 +79,9 @@ class Package:
             raise PackageError("the package's labels are not text: compile it again")
 
     def golden(self):
-        """(output CRC, state CRC after one step, class, the sample, the target of mse)"""
+        """(output CRC, state CRC after one step, class, the sample as far as it does not repeat, the target of mse)"""
         data = self.section("golden")
-        end = 12 + self.input_bytes
+        end = 12 + min(self.input_bytes, GOLDEN_BYTES)
         if len(data) != end + (self.output_count if self.loss_kind == 2 else 0):
             raise PackageError("the package has no sample to test itself with: compile it again")
         return struct.unpack("<III", data[:12]) + (data[12:end], data[end:])
@@ -101,39 +114,66 @@ class Package:
 
     def records(self, steps, const):
         """[(opcodes, offsets)] of each phase, every record checked against the memory it names."""
-        sizes = (self.arena_bytes, self.state_bytes, len(const), 0)
+        sizes = (self.arena_bytes, self.state_bytes, len(const), 0, self.bytes_of("weights"))
         output = self.output_count * (4 if self.loss_kind == 1 else 1)
         for name, size in (("input", self.input_bytes), ("output", output), ("clock", 8), ("rng", 4)):
             _check_ref(name, getattr(self, name), size, sizes, True)
         if self.loss_kind:
             _check_ref("target", self.target, 4 if self.loss_kind == 1 else self.output_count, sizes, True)
-        checks = {}
-        phases = []
-        for start, count in self._phases:
-            codes, offsets = [], []
-            for _ in range(count):
-                if start < 0 or start % 4 or start + 4 > len(steps):
-                    raise PackageError("a step lies outside the package: compile it again")
-                code = struct.unpack_from("<i", steps, start)[0]
-                if not 0 <= code < len(RECORDS):
-                    raise PackageError("step %d is unknown to this library: deploy the library again" % code)
-                if code not in checks:
-                    row = RECORDS[code]
-                    checks[code] = (row[0], fields(row[1]), row[2].split() if len(row) > 2 else ())
-                name, specs, rules = checks[code]
-                if start + 4 + 4 * len(specs) > len(steps):
-                    raise PackageError("step %s is cut short: copy the package again" % name)
-                _check_record(name, specs, rules, struct.unpack_from("<%di" % len(specs), steps, start + 4), sizes, const)
-                codes.append(code)
-                offsets.append(start)
-                start += 4 + 4 * len(specs)
-            phases.append((codes, offsets))
+        phases = [_walk(steps, start, count) for start, count in self._phases]
+        for code, row in enumerate(RECORDS):  # one kind after the other: what describes a kind takes RAM
+            specs = rules = None
+            for codes, offsets in phases:
+                for other, start in zip(codes, offsets):
+                    if other == code:
+                        specs = specs or fields(row[1])
+                        rules = rules or (row[2].split() if len(row) > 2 else ())
+                        values = struct.unpack_from("<%di" % len(specs), steps, start + 4)
+                        _check_record(row[0], specs, rules, values, sizes, const)
         return phases
+
+
+def _mapped(path):
+    """A file as memory, where the firmware maps it; else None."""
+    try:
+        file = open(path, "rb")
+    except OSError:
+        return None  # reading says it
+    try:
+        return memoryview(file)
+    except TypeError:
+        file.close()
+        return None
+
+
+def _address(data):
+    try:
+        from uctypes import addressof
+    except ImportError:  # CPython, whose kernels look themselves
+        return 0
+    return addressof(data)
+
+
+def _walk(steps, start, count):
+    """(opcodes, offsets) of a phase."""
+    codes, offsets = [], []
+    for _ in range(count):
+        if start < 0 or start % 4 or start + 4 > len(steps):
+            raise PackageError("a step lies outside the package: compile it again")
+        code = struct.unpack_from("<i", steps, start)[0]
+        if not 0 <= code < len(RECORDS):
+            raise PackageError("step %d is unknown to this library: deploy the library again" % code)
+        codes.append(code)
+        offsets.append(start)
+        start += 4 + 4 * len(RECORDS[code][1].split())
+        if start > len(steps):
+            raise PackageError("step %s is cut short: copy the package again" % RECORDS[code][0])
+    return codes, offsets
 
 
 def _check_ref(name, ref, size, sizes, written):
     space, offset = ref >> SPACE_SHIFT, ref & OFFSET_MASK
-    if not 0 <= space < STEPS or offset + size > sizes[space] or (written and space == CONST):
+    if not 0 <= space < len(sizes) or offset + size > sizes[space] or (written and space in (CONST, WEIGHTS)):
         raise PackageError("%s points outside the package's memory: compile it again" % name)
 
 
@@ -159,7 +199,7 @@ def _check_record(name, specs, rules, values, sizes, const):
         letter = kind[-1]
         size = (n + 7) // 8 if letter == "m" else (n * value["residual"] + 7) // 8 if letter == "r" else n * _SIZE[letter]
         _check_ref("step " + name, ref, size, sizes, "!" in kind)
-        if letter in _SIZE and (ref & OFFSET_MASK) % _SIZE[letter]:
+        if _SIZE.get(letter, 1) > 1 and ((ref & OFFSET_MASK) % _SIZE[letter] or ref >> SPACE_SHIFT == WEIGHTS):
             raise PackageError("step %s reads unaligned data: compile the package again" % name)
         if bound:
             _check_indices(name, ref, n, value[bound], const)

@@ -47,18 +47,20 @@ typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
 // The loader has checked what the record points at; here only that it is a record of this kernel.
 static mp_obj_t call(mp_obj_t mem_in, mp_obj_t off_in, int32_t opcode, kernel_t kernel) {
     const mp_obj_tuple_t *spaces = MP_OBJ_TO_PTR(mem_in);
-    if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple) || spaces->len != 4) {
-        mp_raise_ValueError(MP_ERROR_TEXT("memory is a tuple of arena, state, const and steps"));
+    if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple) || spaces->len != 5) {
+        mp_raise_ValueError(MP_ERROR_TEXT("memory is a tuple of arena, state, const, steps and weights"));
     }
-    uint8_t *mem[4];
+    uint8_t *mem[5];
+    size_t length[5];
     mp_buffer_info_t buffer;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         mp_get_buffer_raise(spaces->items[i], &buffer, MP_BUFFER_READ);
         mem[i] = buffer.buf;
+        length[i] = buffer.len;
     }
-    size_t off = (size_t)mp_obj_get_int(off_in); // buffer: the steps
+    size_t off = (size_t)mp_obj_get_int(off_in), end = length[TRIMTAB_STEPS];
     const int32_t *record = (const int32_t *)(mem[TRIMTAB_STEPS] + off);
-    if ((uintptr_t)record % 4 || buffer.len < 4 || off > buffer.len - 4 || *record != opcode) {
+    if ((uintptr_t)record % 4 || end < 4 || off > end - 4 || *record != opcode) {
         mp_raise_ValueError(MP_ERROR_TEXT("no record of this kernel there: load the package again"));
     }
     return MP_OBJ_NEW_SMALL_INT(kernel(mem, off));

@@ -7,7 +7,7 @@
 #define TRIMTAB_ABI 1
 #define TRIMTAB_SPACE_SHIFT 28
 
-enum trimtab_space { TRIMTAB_ARENA, TRIMTAB_STATE, TRIMTAB_CONST, TRIMTAB_STEPS };
+enum trimtab_space { TRIMTAB_ARENA, TRIMTAB_STATE, TRIMTAB_CONST, TRIMTAB_STEPS, TRIMTAB_WEIGHTS };
 
 enum trimtab_opcode {
     TRIMTAB_OP_conv_fwd,

@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+from trimtab.format import GOLDEN_BYTES
 
 from . import emit, ir, plan, report, schedule, simulate
 from . import optimize as passes
@@ -111,14 +112,14 @@ def _set_target(net, label, rng):
 
 
 def _golden(data, kernels):
-    """Output CRC, state CRC after one step, class; then the sample and, for mse, its target."""
+    """Output CRC, state CRC after one step, class; then what the sample repeats and, for mse, its target."""
     net = simulate.load(data, kernels)
-    x, label, _ = synthetic(0, 0, net.input_bytes, net.classes)
-    net.input_view[:] = x
+    x, label, _ = synthetic(0, 0, min(net.input_bytes, GOLDEN_BYTES), net.classes)
+    net._repeat_input(x)
     net.classify_input()
     output, after, target = net._output_crc(), 0, b""
     if net.loss != "none":
-        net.input_view[:] = x
+        net._repeat_input(x)
         _set_target(net, label, np.random.RandomState(2))
         if net.loss == "mse":
             target = bytes(net.target_view)

@@ -3,9 +3,10 @@
 import base64
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
-from trimtab.format import LOSSES, OFFSET_MASK
+from trimtab.format import CONST, LOSSES, OFFSET_MASK, SPACE_SHIFT, WEIGHTS
 from trimtab.package import Package, PackageError
 
 from . import export_tflite
@@ -18,7 +19,7 @@ class Contents:
     def __init__(self, source, state=None):
         self.package = Package(str(source) if not isinstance(source, (bytes, bytearray, memoryview)) else source)
         self.notes = _notes(self.package)
-        self.const = bytes(self.package.section("const"))
+        self.constants = {space: bytes(self.package.section(name)) for space, name in ((CONST, "const"), (WEIGHTS, "weights"))}
         self.state = self._pieces(self._initial() if state is None else state)
         self.labels = self.package.labels()[1:]
         self.name = self.package.labels()[0]
@@ -50,6 +51,10 @@ class Contents:
             scale = np.frombuffer(base64.b64decode(row["scale"]), "<f8") if "scale" in row else None
             data = self._constant(row, tuned.get(row["name"])) if "const" in row else None
             tensors[row["name"]] = Tensor(row["name"], tuple(row["shape"]), row["dtype"], scale, row["zero"], data)
+        for row in self.notes["graph"]["tensors"]:
+            if "scale_of" in row:
+                x, w = (tensors[name].scale for name in row["scale_of"])
+                tensors[row["name"]] = replace(tensors[row["name"]], scale=x * w)
         ops = [Op(o["kind"], o["name"], tuple(o["inputs"]), tuple(o["outputs"]), _attrs(o["attrs"]))
                for o in self.notes["graph"]["ops"]]
         return Graph(tensors, tuple(ops), tuple(self.notes["graph"]["inputs"]), tuple(self.notes["graph"]["outputs"]))
@@ -60,7 +65,8 @@ class Contents:
         if row["const"] is None:
             data = np.zeros(shape, dtype)
         else:
-            data = np.frombuffer(self.const, dtype, count, row["const"] & OFFSET_MASK).reshape(shape).copy()
+            constants = self.constants[row["const"] >> SPACE_SHIFT]
+            data = np.frombuffer(constants, dtype, count, row["const"] & OFFSET_MASK).reshape(shape).copy()
         if about and about["role"] == "weights":
             data[..., about["channels"]] = self.state[about["name"]].reshape(*shape[:-1], -1)
         elif about:

@@ -6,8 +6,9 @@ import struct
 import zlib
 
 import numpy as np
-from trimtab.format import ABI, HEADER, MAGIC, OPCODES, PHASES, SECTIONS, VERSION, crc32
+from trimtab.format import ABI, CONST, HEADER, MAGIC, OPCODES, PHASES, SECTIONS, SPACE_SHIFT, VERSION, WEIGHTS, crc32
 
+from .plan import TRAINABLE
 from .schedule import end
 from .steps import FIELDS, reference
 
@@ -20,6 +21,7 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
     const, shape_at = const + shape, len(const)
     sections = {
         "const": const,
+        "weights": _image(program.constants(WEIGHTS)),
         "steps": steps,
         "state": _image(program.state),
         "segments": b"".join(struct.pack("<II", b.offset, b.size) for b in program.state if b.size),
@@ -31,7 +33,7 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
     x = graph[graph.inputs[0]]
     header = dict(
         arena_bytes=placement.size, state_bytes=end(program.state), input=reference(program.input), input_bytes=x.size,
-        input_shape=(2 << 28) | shape_at, input_scale=_float(x.scale[0]), input_zero=x.zero_point,
+        input_shape=(CONST << SPACE_SHIFT) | shape_at, input_scale=_float(x.scale[0]), input_zero=x.zero_point,
         output=reference(program.output), target=reference(program.target) if program.target else 0,
         clock=reference(program.clock), rng=reference(program.rng), flags=0, **program.header)
     header["output_scale"] = _float(header["output_scale"])
@@ -73,16 +75,27 @@ def _float(value):
     return struct.unpack("<I", struct.pack("<f", value))[0]
 
 
+def _products(graph):
+    """{bias: names of input and weights} where a bias has, as it should, the scale of their products."""
+    found = {}
+    for x, w, b in (op.inputs for op in graph.ops if op.kind in TRAINABLE):
+        if b and graph[b].scale is not None and np.array_equal(graph[b].scale, graph[x].scale * graph[w].scale):
+            found[b] = x, w
+    return found
+
+
 def _notes(program, placement, graph, notes):
     """What the host needs to know again: the graph, where its tensors lie, what is trained."""
-    tensors = []
+    tensors, products = [], _products(graph)
     for t in graph.tensors.values():
         row = {"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "zero": t.zero_point}
-        if t.scale is not None:
+        if t.name in products:
+            row["scale_of"] = products[t.name]
+        elif t.scale is not None:
             row["scale"] = base64.b64encode(np.asarray(t.scale, "<f8").tobytes()).decode()
         if t.constant:
             buffer = program.where.get(t.name)
-            row["const"] = buffer.offset if buffer else None
+            row["const"] = reference(buffer) if buffer else None
         tensors.append(row)
     ops = [{"kind": o.kind, "name": o.name, "inputs": o.inputs, "outputs": o.outputs, "attrs": o.attrs} for o in graph.ops]
     return {

@@ -10,8 +10,8 @@ from trimtab.kernels import Tier
 from .toolchain import host_library
 
 
-class Memory(ctypes.c_void_p * 4):
-    """Addresses of arena, state, const and steps, and the buffers themselves, so that they live as long."""
+class Memory(ctypes.c_void_p * 5):
+    """Addresses of arena, state, const, steps and weights, and the buffers themselves, so that they live as long."""
 
 
 def bind(*spaces):

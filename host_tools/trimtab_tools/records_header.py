@@ -31,7 +31,7 @@ _FRAME = """\
 #define TRIMTAB_ABI %d
 #define TRIMTAB_SPACE_SHIFT %d
 
-enum trimtab_space { TRIMTAB_ARENA, TRIMTAB_STATE, TRIMTAB_CONST, TRIMTAB_STEPS };
+enum trimtab_space { TRIMTAB_ARENA, TRIMTAB_STATE, TRIMTAB_CONST, TRIMTAB_STEPS, TRIMTAB_WEIGHTS };
 
 enum trimtab_opcode {
 %s

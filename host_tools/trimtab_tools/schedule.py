@@ -1,6 +1,6 @@
 """Lifetimes: from a program's time line to what the memory planner needs."""
 
-from trimtab.format import ARENA, PHASES
+from trimtab.format import ARENA, PHASES, WEIGHTS
 
 from .memory import Life, Piece, place
 from .steps import IN_PLACE, Buffer
@@ -41,6 +41,7 @@ def assign(program, keep_all=False, ties=()):
     placement = place(lives(program, keep_all), () if keep_all else ties)
     _line_up(program.state)
     _line_up(program.constants())
+    _line_up(program.constants(WEIGHTS))
     return placement
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, fields
+from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, WEIGHTS, fields
 
 FIELDS = {row[0]: fields(row[1]) for row in RECORDS}
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
@@ -110,12 +110,13 @@ class Program:
     _const: dict = field(default_factory=dict)
 
     def const(self, array, dtype):
-        """A constant, stored once however often it is used."""
+        """A constant, stored once however often it is used; bytes apart from what must be aligned."""
         data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
-        return self._const.setdefault((data, np.dtype(dtype).itemsize), Buffer("const", len(data), CONST, data))
+        space = WEIGHTS if np.dtype(dtype).itemsize == 1 else CONST
+        return self._const.setdefault((data, space), Buffer("const", len(data), space, data))
 
-    def constants(self):
-        return list(self._const.values())
+    def constants(self, space=CONST):
+        return [buffer for buffer in self._const.values() if buffer.space == space]
 
     def keep(self, name, array, dtype, **about):
         """A piece of trained state, with what it starts as."""
