@@ -1,16 +1,21 @@
 """A float64 model of a trunk, its head and its loss: what the gradients of the integer step should be.
 
-Values lie on the int8 grid; rounding counts as the identity, a clamp passes where the rounded value was inside.
+Values lie on the int8 grid; rounding counts as the identity, a clamp passes where the rounded value fits.
 Written with index arrays, apart from every other implementation of the operators. One sample at a time.
 
-`Exact` backpropagates real numbers. `Same` rounds where the integer step rounds: multipliers of 15 bits, errors of
-int8 with the exponents that the step chose. Only with `Same` can equality be asked for.
+`Exact` backpropagates real numbers. `Same` rounds where the integer step does: multipliers of 15 bits, errors
+of int8 with the exponents that the step chose. Only with `Same` can equality be asked for.
 """
 
 import numpy as np
-
 from trimtab_tools import reference
-from trimtab_tools.quantize import act_range, multiply_once_rounded, multiply_twice_rounded, params, round_away
+from trimtab_tools.quantize import (
+    act_range,
+    multiply_once_rounded,
+    multiply_twice_rounded,
+    params,
+    round_away,
+)
 
 
 def half_up(v):
@@ -36,7 +41,9 @@ class Window:
 
     def gather(self, x, fill=0.0):
         """(outputs, taps, channels)"""
-        return np.concatenate([x.reshape(self.cells, self.channels), np.full((1, self.channels), fill)])[self.taps]
+        return np.concatenate([x.reshape(self.cells, self.channels), np.full((1, self.channels), fill)])[
+            self.taps
+        ]
 
     def scatter(self, d):
         """The transpose of gather."""
@@ -63,7 +70,7 @@ class Exact:
         return gy, None
 
     def join(self, name, parts, mask):
-        """The error of a tensor from (value, unit, whether only a multiple) of each consumer, last consumer first."""
+        """A tensor's error from (value, unit, whether only a multiple) of each consumer, the last first."""
         return mask * sum(value for value, _, _ in parts)
 
     def first(self, name, acc, scale, mask):
@@ -72,7 +79,7 @@ class Exact:
 
 
 class Same(Exact):
-    """The arithmetic of the step. exponents: {tensor: exponents of its error and its parts, in order of writing}."""
+    """The arithmetic of the step. exponents: {tensor: those of its parts and its error, as written}."""
 
     def __init__(self, exponents):
         self.left = {name: list(e) for name, e in exponents.items()}
@@ -116,8 +123,8 @@ class Same(Exact):
         return self.store(name, half_up(acc / 2.0**pre) * m * 2.0 ** (pre + e))[0]
 
 
-# -- operators: forward gives y before rounding and clamping; backward gives (dx, unit, whether only a multiple) of each
-#    input, and what the weights' gradients need
+# -- operators: forward gives y before rounding and clamping; backward gives (dx, unit, whether dx is only a
+#    multiple of gy) for each input, and what the gradients of weights need
 
 
 def _scales(graph, op):
@@ -129,7 +136,10 @@ def _weighted(columns, forward, backward):
     """A layer with weights from its columns (positions, taps, channels) and two contractions."""
 
     def fwd(graph, op, xs):
-        acc = forward(graph[op.inputs[1]].data.astype(float), columns(graph, op, xs[0])[0]) + graph[op.inputs[2]].data
+        acc = (
+            forward(graph[op.inputs[1]].data.astype(float), columns(graph, op, xs[0])[0])
+            + graph[op.inputs[2]].data
+        )
         return acc * _scales(graph, op) + graph[op.outputs[0]].zero_point
 
     def bwd(graph, op, xs, gy, rounding):
@@ -178,7 +188,10 @@ def _dense_columns(graph, op, x):
 
 def _add_forward(graph, op, xs):
     y = graph[op.outputs[0]]
-    return sum((x - graph[n].zero_point) * graph[n].scale[0] for x, n in zip(xs, op.inputs)) / y.scale[0] + y.zero_point
+    return (
+        sum((x - graph[n].zero_point) * graph[n].scale[0] for x, n in zip(xs, op.inputs)) / y.scale[0]
+        + y.zero_point
+    )
 
 
 def _add_backward(graph, op, xs, gy, rounding):
@@ -229,7 +242,10 @@ def sigmoid(v):
 CURVES = {  # the function, and its slope
     "relu": (lambda v: np.maximum(v, 0), lambda v: (v > 0) * 1.0),
     "relu6": (lambda v: np.minimum(np.maximum(v, 0), 6), lambda v: ((v > 0) & (v < 6)) * 1.0),
-    "hard_swish": (lambda v: v * np.clip(v + 3, 0, 6) / 6, lambda v: np.where(v < 3, (v > -3) * (2 * v + 3) / 6, 1.0)),
+    "hard_swish": (
+        lambda v: v * np.clip(v + 3, 0, 6) / 6,
+        lambda v: np.where(v < 3, (v > -3) * (2 * v + 3) / 6, 1.0),
+    ),
     "logistic": (sigmoid, lambda v: sigmoid(v) * sigmoid(-v)),
 }
 
@@ -291,14 +307,21 @@ OPERATORS = {
     "pad": _moved(lambda graph, op, xs, fill: np.pad(xs[0], op.attrs["pad"], constant_values=fill)),
     "concat": _moved(lambda graph, op, xs, fill: np.concatenate(xs, op.attrs["axis"])),
 }
-CLAMPED = ("conv", "depthwise", "dense", "add", "mean", "requantize")  # the others end within int8 by themselves
+CLAMPED = (
+    "conv",
+    "depthwise",
+    "dense",
+    "add",
+    "mean",
+    "requantize",
+)  # the others end within int8 by themselves
 
 
 class Trace:
-    """One sample through the trunk: `values` of every tensor and, where it was clamped, which elements passed."""
+    """One sample through the trunk: `values` of every tensor and, where it was clamped, what passed."""
 
     def __init__(self, graph, x, before=None, rounded=True):
-        """before(graph, op, xs): the step's integers before clamping, for equality with it; else this model's own."""
+        """before(graph, op, xs): the step's integers before clamping, to equal it; else this model's own."""
         self.graph, self.masks, self.alias = graph, {}, {}
         self.values = {graph.inputs[0]: np.asarray(x, np.float64).reshape(graph[graph.inputs[0]].shape)}
         for op in graph.ops:
@@ -357,15 +380,19 @@ class Trace:
 
 def accumulators(graph, op, x):
     """Sums of a layer with weights, without its bias: (positions, channels)."""
-    columns, contract = (_dense_columns if op.kind == "dense" else _columns,
-                         _depthwise_forward if op.kind == "depthwise" else _conv_forward)
+    columns, contract = (
+        _dense_columns if op.kind == "dense" else _columns,
+        _depthwise_forward if op.kind == "depthwise" else _conv_forward,
+    )
     return contract(graph[op.inputs[1]].data.astype(float), columns(graph, op, x.astype(float))[0])
 
 
 def weight_sums(graph, op, x, gy):
     """Sums of gy * (x - zero point) for each weight."""
-    columns, contract = (_dense_columns if op.kind == "dense" else _columns,
-                         _depthwise_backward if op.kind == "depthwise" else _conv_backward)
+    columns, contract = (
+        _dense_columns if op.kind == "dense" else _columns,
+        _depthwise_backward if op.kind == "depthwise" else _conv_backward,
+    )
     cols = columns(graph, op, x.astype(float))[0]
     gy = gy.reshape(len(cols), -1)
     return contract(graph[op.inputs[1]].data.astype(float), cols, gy, gy)[1]
@@ -379,7 +406,9 @@ def integers_before_clamp(graph, op, xs):
     xs = [x.astype(np.int64) for x in xs]
     if op.kind == "add":
         m, s, zeros = p["multiplier"], p["shift"], (p["a_zero"], p["b_zero"])
-        acc = sum(multiply_twice_rounded((x - z) << 20, m[i], s[i]) for i, (x, z) in enumerate(zip(xs, zeros)))
+        acc = sum(
+            multiply_twice_rounded((x - z) << 20, m[i], s[i]) for i, (x, z) in enumerate(zip(xs, zeros))
+        )
         m, s = m[2], s[2]
     else:
         m, s = p["multiplier"], p["shift"]
@@ -409,11 +438,15 @@ def softmax_error(trace, head, weights, bias, label):
     p = probabilities(trace.graph, head, weights, bias, x)
     err = p - (np.arange(len(p)) == label)
     error = (weights / 4096 * trace.graph[head.features].scale[0]).T @ err
-    return -np.log(p[label]), err, error.reshape(x.shape) * trace.mask(trace.root(head.features)).reshape(x.shape)
+    return (
+        -np.log(p[label]),
+        err,
+        error.reshape(x.shape) * trace.mask(trace.root(head.features)).reshape(x.shape),
+    )
 
 
 def squared_error(trace, target):
-    """Half the squared steps times 2^round(2 log2 scale), the error saturated to +-127 steps: (loss, dL/doutput)."""
+    """Half the squared steps times 2^round(2 log2 scale), error within +-127 steps: (loss, dL/doutput)."""
     name = trace.graph.outputs[0]
     y = trace.values[name]
     unit = 2.0 ** round(2 * np.log2(trace.graph[name].scale[0]))

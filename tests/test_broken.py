@@ -1,4 +1,4 @@
-"""Arithmetic broken on purpose, one fault at a time: the checks that pass on the right kernels must fail on these."""
+"""Arithmetic broken on purpose, one fault at a time: checks that pass on the right kernels must fail here."""
 
 import functools
 import shutil
@@ -7,9 +7,8 @@ import types
 
 import pytest
 import trimtab.kernels_py
-from helpers import (
-    check_forward, check_gradients, check_same_rounding, check_updates, compiled, inputs, tier,
-)
+from checks import check_forward, check_gradients, check_same_rounding, check_updates
+from helpers import tier
 from test_gradients import case
 from trimtab.format import RECORDS
 from trimtab.kernels import Tier, plain
@@ -30,14 +29,25 @@ WRAPPED = "clamp(", "wrapped("
 
 # fault: (network, check, the part of the kernels that is broken, what it says, what it says when broken)
 PLAIN = {
-    "skip gradient dropped": ("two_skips_and_a_branch", "gradients", "class _ErrorOut", "self.add != NULL", "False"),
+    "skip gradient dropped": (
+        "two_skips_and_a_branch",
+        "gradients",
+        "class _ErrorOut",
+        "self.add != NULL",
+        "False",
+    ),
     "zero point not subtracted in conv": ("conv3x3", "forward", "def conv_fwd", *NO_ZERO),
     "zero point not subtracted in depthwise": ("depthwise", "forward", "def depthwise_fwd", *NO_ZERO),
     "zero point not subtracted in add": ("add", "forward", "def add_fwd", *NO_ZERO),
     "zero point not subtracted in mean": ("mean", "forward", "def mean_fwd", *NO_ZERO),
     "zero point not subtracted in head": ("depthwise", "gradients", "def head_fwd", *NO_ZERO),
     "zero point not subtracted in conv's update": ("conv3x3", "same rounding", "def conv_dw", *NO_ZERO),
-    "zero point not subtracted in depthwise's update": ("depthwise", "gradients", "def depthwise_dw", *NO_ZERO),
+    "zero point not subtracted in depthwise's update": (
+        "depthwise",
+        "gradients",
+        "def depthwise_dw",
+        *NO_ZERO,
+    ),
     "zero point not subtracted in head's update": ("conv3x3", "updates", "def head_dw", *NO_ZERO),
     "mask ignored": ("conv3x3", "gradients", "class _ErrorOut", "self.mask != NULL", "False"),
     "mask exclusive": ("conv3x3", "forward", "def _store", "lo <= v <= hi", "lo < v < hi"),
@@ -60,12 +70,32 @@ def wrapped(v, lo, hi):
 
 # the same of a C file; the part that is broken starts there
 C = {
-    "skip gradient dropped": ("two_skips_and_a_branch", "gradients", "error.c", "trimtab_error_open(", "at(mem, r->add)", "nowhere()"),
+    "skip gradient dropped": (
+        "two_skips_and_a_branch",
+        "gradients",
+        "error.c",
+        "trimtab_error_open(",
+        "at(mem, r->add)",
+        "nowhere()",
+    ),
     "zero point not subtracted in conv": ("conv3x3", "forward", "conv.c", "", "r->zx", "r->zx == 256"),
     "zero point not subtracted in conv's update": (
-        "conv3x3", "same rounding", "conv.c", "trimtab_conv_dw(", "r->zx", "r->zx == 256"),
+        "conv3x3",
+        "same rounding",
+        "conv.c",
+        "trimtab_conv_dw(",
+        "r->zx",
+        "r->zx == 256",
+    ),
     "update truncated": ("conv3x3", "updates", "update.c", "", "trimtab_shifted(", "truncated("),
-    "update wraps at 127": ("conv3x3", "large updates", "update.c", "void move_weight(", "clamp(", "wrapped("),
+    "update wraps at 127": (
+        "conv3x3",
+        "large updates",
+        "update.c",
+        "void move_weight(",
+        "clamp(",
+        "wrapped(",
+    ),
 }
 C_HELPERS = """
 #include "fixed.h"
@@ -142,6 +172,8 @@ def test_c_kernels_with(fault, tmp_path, monkeypatch):
 def test_autodiff_that_drops_a_skip_gradient(network, monkeypatch):
     """Only the last consumer's contribution is kept."""
     _, xs, ys = right(network, "gradients")
-    broken = broken_module(autodiff, "class Lowering", "error.partial or (None, None, 0, 0)", "(None, None, 0, 0)")
+    broken = broken_module(
+        autodiff, "class Lowering", "error.partial or (None, None, 0, 0)", "(None, None, 0, 0)"
+    )
     monkeypatch.setattr(compiler, "lower", broken.lower)
     fails("gradients", case(network, accumulate=2)[0], tier("plain"), xs, ys)

@@ -1,18 +1,23 @@
-"""Every operator's gradients against a float64 model: by direction and size, and exactly where it rounds alike."""
+"""Every operator's gradients against a float64 model: direction, size, and equality where it rounds alike."""
 
 import dataclasses
 import json
 
 import numpy as np
 import pytest
-from float_reference import CURVES, Exact, Trace, softmax_error, squared_error
-from helpers import (
-    TIERS, Observation, calibrated, check_forward, check_gradients, check_same_rounding, check_updates, compiled, fastest,
-    head, inputs, settled, tier,
+from checks import (
+    Observation,
+    check_forward,
+    check_gradients,
+    check_same_rounding,
+    check_updates,
+    head,
+    settled,
 )
+from float_reference import CURVES, Exact, Trace, softmax_error, squared_error
+from helpers import TIERS, calibrated, compiled, fastest, inputs, tier
 from models import Builder
 from trimtab_tools.plan import TRAINABLE
-
 
 SAMPLES = 4
 
@@ -165,7 +170,10 @@ def test_gradients_of_some_channels(name, kernels, tmp_path):
     """Frozen and trained weights of one layer lie in two places; errors need both."""
     graph = around(OPERATORS[name])
     layers = [op for op in graph.ops if op.kind in TRAINABLE]
-    rows = [{"layer": op.name, "bias": i % 2 == 0, "weight_channels": [0, 2] if i % 3 else 0.5} for i, op in enumerate(layers)]
+    rows = [
+        {"layer": op.name, "bias": i % 2 == 0, "weight_channels": [0, 2] if i % 3 else 0.5}
+        for i, op in enumerate(layers)
+    ]
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({"updates": rows}))
     c, xs, ys = case(name, policy=f"plan:{path}", accumulate=2)
@@ -198,7 +206,11 @@ def test_a_wide_layer_keeps_its_sums_in_32_bits():
     b.conv(1200, (1, 1), scale=0.1, zero=0)
     b.conv(8, (1, 1), scale=0.1, zero=0)
     graph = b.graph()
-    xs = np.random.default_rng(3).choice(np.array([-128, 127], np.int8), (SAMPLES, 1, 1, 1, 4)).reshape(-1, 1, 1, 4)
+    xs = (
+        np.random.default_rng(3)
+        .choice(np.array([-128, 127], np.int8), (SAMPLES, 1, 1, 1, 4))
+        .reshape(-1, 1, 1, 4)
+    )
     graph = calibrated(graph, xs)
     c = compiled(graph, accumulate=2)
     wide = next(s for s in c.program.phases["backward"] if s.kernel == "conv_dx" and s.values["oc"] == 1200)
@@ -221,17 +233,30 @@ def test_a_gradient_that_is_zero_stays_zero():
     seen = Observation(bench, inputs(graph, 1)[0], 3)
     assert seen.reached
     for tensor in ("conv_0", "conv_1"):
-        assert not seen.errors[tensor].any() and not any(seen.sums[tensor, role].any() for role in ("weights", "bias"))
+        assert not seen.errors[tensor].any() and not any(
+            seen.sums[tensor, role].any() for role in ("weights", "bias")
+        )
     assert seen.sums["conv_2", "bias"].any()
 
 
-# -- the reference itself --------------------------------------------------------------------------------------------
+# -- the reference itself ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ("conv_stride2", "depthwise_multiplier", "avg_pool_same", "max_pool_overlapping", "concat",
-                                  "requantize", "dense_on_reshaped", "two_skips_and_a_branch"))
+@pytest.mark.parametrize(
+    "name",
+    (
+        "conv_stride2",
+        "depthwise_multiplier",
+        "avg_pool_same",
+        "max_pool_overlapping",
+        "concat",
+        "requantize",
+        "dense_on_reshaped",
+        "two_skips_and_a_branch",
+    ),
+)
 def test_the_reference_agrees_with_finite_differences(name):
-    """Without rounding, the slope of the loss along random directions of all weights is what backward says."""
+    """Without rounding, the loss slopes along random directions of all weights as backward says."""
     c, xs, ys = case(name)
     bench = settled(c, fastest(), xs, ys)
     rng = np.random.default_rng(0)
@@ -239,8 +264,10 @@ def test_the_reference_agrees_with_finite_differences(name):
     ops = [op for op in c.trunk.ops if op.kind in TRAINABLE]
 
     def loss(shifts):
-        moved = {op.inputs[i]: dataclasses.replace(c.trunk[op.inputs[i]], data=c.trunk[op.inputs[i]].data + d)
-                 for (op, i), d in shifts.items()}
+        moved = {
+            op.inputs[i]: dataclasses.replace(c.trunk[op.inputs[i]], data=c.trunk[op.inputs[i]].data + d)
+            for (op, i), d in shifts.items()
+        }
         graph = dataclasses.replace(c.trunk, tensors={**c.trunk.tensors, **moved})
         return softmax_error(Trace(graph, xs[0], rounded=False), c.plan.head, w, b, ys[0])[0]
 
@@ -253,13 +280,17 @@ def test_the_reference_agrees_with_finite_differences(name):
             d = rng.standard_normal(grad.shape)
             step = 1e-5 / np.abs(grad * d).sum()
             slope = (loss({(op, i): step * d}) - loss({(op, i): -step * d})) / (2 * step)
-            assert slope == pytest.approx((grad * d).sum(), rel=1e-3, abs=1e-4 * np.abs(grad * d).sum()), op.name
+            assert slope == pytest.approx((grad * d).sum(), rel=1e-3, abs=1e-4 * np.abs(grad * d).sum()), (
+                op.name
+            )
 
 
 def real_gradient(op, about):
     """dL/dw from the sums of errors times inputs."""
     dw = about["weights"]
-    return dw * (about["scale"] if op.kind == "depthwise" else about["scale"].reshape(-1, *[1] * (dw.ndim - 1)))
+    return dw * (
+        about["scale"] if op.kind == "depthwise" else about["scale"].reshape(-1, *[1] * (dw.ndim - 1))
+    )
 
 
 @pytest.mark.parametrize("kind", CURVES)
@@ -285,4 +316,6 @@ def test_the_squared_error_is_what_its_gradient_says():
     about = trace.backward("conv_0", squared_error(trace, target)[1], Exact())[1]["conv_0"]
     for k in range(5):
         d = np.eye(5)[k] * 1e-4
-        assert (loss(d) - loss(-d)) / 2e-4 == pytest.approx((about["bias"] * about["scale"])[k], rel=1e-4, abs=1e-12)
+        assert (loss(d) - loss(-d)) / 2e-4 == pytest.approx(
+            (about["bias"] * about["scale"])[k], rel=1e-4, abs=1e-12
+        )

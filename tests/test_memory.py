@@ -22,11 +22,13 @@ def random_life(draw):
         start = draw(st.integers(0, 20))
         pieces.append(Piece(start, start + draw(st.integers(0, 12)), low, high))
     start, stop = min(p.start for p in pieces), max(p.stop for p in pieces)
-    return life(cuts[-1], start, stop, draw(st.integers(0, 400)), tuple(pieces) if draw(st.booleans()) else ())
+    return life(
+        cuts[-1], start, stop, draw(st.integers(0, 400)), tuple(pieces) if draw(st.booleans()) else ()
+    )
 
 
 def bytes_in_use(rows, ties=()):
-    """The oracle: at each step every byte has one owner, but for pairs that one kernel reads and writes in place."""
+    """The oracle: at each step a byte has one owner, or two that a kernel reads and writes in place."""
     tied = {frozenset(map(id, pair)) for pair in ties}
     owned = {}
     for r in rows:
@@ -100,5 +102,7 @@ def test_a_network_is_packed():
     written = {id(c.program.input), id(c.program.target)}
     for _, step in c.program.timeline():
         for b in step.buffers(False):
-            assert b.space or id(b) in written, f"{step.kernel} of {step.layer} reads {b.name} before it is written"
+            assert b.space or id(b) in written, (
+                f"{step.kernel} of {step.layer} reads {b.name} before it is written"
+            )
         written |= {id(b) for b in step.buffers(True)}

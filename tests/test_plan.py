@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 from models import Builder
-from trimtab_tools import plan
 from trimtab_tools.ir import ModelError
 from trimtab_tools.plan import Update, channel_strength, make, weight_limit
 
@@ -30,19 +29,27 @@ def by_hand(tmp_path, *rows):
 def test_policies():
     assert make(graph(), "none")[1].updates == () and make(graph(), "none")[1].loss == "none"
     assert make(graph(), "last")[1].updates == ()
-    assert make(graph(), "bias")[1].updates == (Update("conv_0", True, (), "in"), Update("depthwise_1", True, (), "out"))
+    assert make(graph(), "bias")[1].updates == (
+        Update("conv_0", True, (), "in"),
+        Update("depthwise_1", True, (), "out"),
+    )
     full = make(graph(), "full")[1]
     assert full.of("conv_0") == Update("conv_0", True, (0, 1, 2), "in")
     assert full.of("depthwise_1") == Update("depthwise_1", True, tuple(range(8)), "out")
 
 
 def test_a_ratio_takes_the_strongest_channels(tmp_path):
-    policy = by_hand(tmp_path, {"layer": "depthwise_1", "weight_channels": 0.4, "bias": False}, {"layer": "conv_0"})
+    policy = by_hand(
+        tmp_path, {"layer": "depthwise_1", "weight_channels": 0.4, "bias": False}, {"layer": "conv_0"}
+    )
     g = graph()
     chosen = make(g, policy)[1]
     strength = channel_strength(g[g.ops[1].inputs[1]].data, "out")
     assert [u.layer for u in chosen.updates] == ["conv_0", "depthwise_1"]  # the model's order
-    assert set(chosen.of("depthwise_1").channels) == set(np.argsort(-strength)[:3]) and not chosen.of("depthwise_1").bias
+    assert (
+        set(chosen.of("depthwise_1").channels) == set(np.argsort(-strength)[:3])
+        and not chosen.of("depthwise_1").bias
+    )
     assert chosen.of("conv_0") == Update("conv_0", True, (), "in")
 
 
@@ -79,9 +86,7 @@ def test_a_head_may_be_a_convolution_on_one_position():
 
 @pytest.mark.parametrize("features", (1, 16, 256, 257, 300, 512, 513, 700, 1024, 5000, 65536))
 def test_the_widest_sum_of_a_head_stays_in_32_bits(features):
-    bias = 1 << 29  # brought to the logits' unit the bias is clamped apart
     assert weight_limit(features) * 255 * features < 2**31 and weight_limit(features) >= 64
-    assert bias < 2**31
 
 
 def test_regression_trains_its_last_layer():
@@ -97,12 +102,11 @@ REFUSED = {
     "policy nowhere is unknown": dict(policy="nowhere"),
     "learning rate of 2": dict(rate=2),
     "use 1 to 256": dict(accumulate=0),
-    "3 labels for": dict(labels=("a", "b", "c"), classes=2),
     "same name": dict(labels=("a", "a")),
 }
 
 
-@pytest.mark.parametrize("message", [m for m in REFUSED if "labels for" not in m])
+@pytest.mark.parametrize("message", REFUSED)
 def test_refused(message):
     with pytest.raises(ModelError, match=message):
         make(graph(), **{"policy": "last", **REFUSED[message]})
@@ -124,7 +128,16 @@ def test_plans_by_hand_that_are_refused(message, tmp_path):
         make(graph(), by_hand(tmp_path, *ROWS[message]))
 
 
-@pytest.mark.parametrize("text", ("", "[]", '{"updates": 3}', '{"updates": [3]}', '{"updates": [{"layer": "conv_0", "weight_channels": "all"}]}'))
+NO_PLANS = (
+    "",
+    "[]",
+    '{"updates": 3}',
+    '{"updates": [3]}',
+    '{"updates": [{"layer": "conv_0", "weight_channels": "all"}]}',
+)
+
+
+@pytest.mark.parametrize("text", NO_PLANS)
 def test_files_that_are_no_plans_are_refused(text, tmp_path):
     path = tmp_path / "plan.json"
     path.write_text(text)
