@@ -29,7 +29,7 @@ def stock():
         yield board
 
 
-# -- deploy ------------------------------------------------------------------------------------------------------
+# -- deploy --------------------------------------------------------------------------------------------------
 
 
 def test_deploy_copies_what_is_missing_and_the_board_trains(stock, package):
@@ -45,8 +45,11 @@ def test_deploy_copies_what_is_missing_and_the_board_trains(stock, package):
 def test_deploy_again_copies_only_what_changed(stock, package):
     deploy.deploy(stock.url, package)
     assert deploy.deploy(stock.url, package)["copied"] == []
-    tell(stock, "f = open('/lib/trimtab/net.mpy', 'r+b'); f.seek(100); f.write(b'?'); f.close(); "
-                "open('/lib/trimtab/net.py', 'w').close()")
+    tell(
+        stock,
+        "f = open('/lib/trimtab/net.mpy', 'r+b'); f.seek(100); f.write(b'?'); f.close(); "
+        "open('/lib/trimtab/net.py', 'w').close()",
+    )
     assert deploy.deploy(stock.url, package)["copied"] == ["/lib/trimtab/net.mpy"]
     assert "net.py" not in tell(stock, "import os; print(os.listdir('/lib/trimtab'))")
 
@@ -57,8 +60,17 @@ def test_deploy_without_native_modules_uses_plain_kernels(monkeypatch):
     assert not any("_kernels" in path for path in boards.library_files(None))
 
 
-@pytest.mark.parametrize("mpy, arch", [(0x1306, "armv6m"), (0x0b06, "x64"), (0x1b06, "armv7m"), (0x2e06, "rv32imc"),
-                                       (0x0006, None), (0x2606, None)])
+@pytest.mark.parametrize(
+    "mpy, arch",
+    [
+        (0x1306, "armv6m"),
+        (0x0B06, "x64"),
+        (0x1B06, "armv7m"),
+        (0x2E06, "rv32imc"),
+        (0x0006, None),
+        (0x2606, None),
+    ],
+)
 def test_architecture_of_a_board(mpy, arch):
     assert deploy.architecture(mpy) == arch
 
@@ -92,7 +104,7 @@ def test_board_that_does_not_answer(package, monkeypatch):
             deploy.deploy(f"socket://127.0.0.1:{silent.getsockname()[1]}", package)
 
 
-# -- flash -------------------------------------------------------------------------------------------------------
+# -- flash ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +119,11 @@ def flashed():
 
 
 def test_flashed_board_has_the_library_frozen_and_c_kernels(flashed):
-    said = tell(flashed, "import sys, trimtab, _kernels; from trimtab import kernels; "
-                         "print(sys.implementation._build, trimtab.__file__, kernels.choose().name)")
+    said = tell(
+        flashed,
+        "import sys, trimtab, _kernels; from trimtab import kernels; "
+        "print(sys.implementation._build, trimtab.__file__, kernels.choose().name)",
+    )
     assert said == "TRIMTAB_PICO trimtab/__init__.py c"
 
 
@@ -153,6 +168,6 @@ def test_uf2_holds_the_firmware():
     need("firmware")
     folder = toolchain.pico_firmware("trimtab")
     blocks = (folder / "firmware.uf2").read_bytes()
-    data = b"".join(blocks[i + 32:i + 32 + 256] for i in range(0, len(blocks), 512))
+    data = b"".join(blocks[i + 32 : i + 32 + 256] for i in range(0, len(blocks), 512))
     firmware = (folder / "firmware.bin").read_bytes()
-    assert data[:len(firmware)] == firmware and len(firmware) <= boards.LAYOUTS["trimtab"].romfs_start
+    assert data[: len(firmware)] == firmware and len(firmware) <= boards.LAYOUTS["trimtab"].romfs_start

@@ -111,7 +111,8 @@ function softFloat(core) {
   ];
 }
 
-// Functions by their two-letter code. `board` serves what leaves the chip: flashChanged(start, length), usbBoot().
+// Functions by their two-letter code. `board` serves what leaves the chip: flashChanged(start, length) and
+// usbBoot().
 function functions(mcu, board) {
   const memory = (address, length) => {
     const [bytes, start] = address >= 0x20000000
@@ -214,7 +215,9 @@ export function installBootrom(mcu, board) {
   const dataTable = pairs([['SF', floatTable], ['SD', doubleTable]]);
 
   [0x4d, 0x75, 1, ROM_VERSION].forEach((byte, i) => view.setUint8(MAGIC + i, byte));
-  [functionTable, dataTable, lookupStub].forEach((pointer, i) => view.setUint16(MAGIC + 4 + 2 * i, pointer, true));
+  [functionTable, dataTable, lookupStub].forEach((pointer, i) => {
+    view.setUint16(MAGIC + 4 + 2 * i, pointer, true);
+  });
   mcu.bootrom.set(rom);
 
   mcu.onBreak = number => {

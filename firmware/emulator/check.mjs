@@ -82,8 +82,10 @@ function main(rounds) {
   for (let round = 0; round < rounds; round++) {
     for (let opcode = 0; opcode < 65536; opcode++) {
       if (skipped(opcode)) { continue; }
-      const addressed = opcode >> 12 >= 5 && opcode >> 12 <= 13 && opcode >> 12 !== 10 && opcode >> 8 !== 0xb2;
-      const registers = Array.from({ length: 16 }, () => (random() & 3 ? random() : edges[random() % edges.length]));
+      const group = opcode >> 12;
+      const addressed = group >= 5 && group <= 13 && group !== 10 && opcode >> 8 !== 0xb2;
+      const any = () => (random() & 3 ? random() : edges[random() % edges.length]);
+      const registers = Array.from({ length: 16 }, any);
       if (addressed || opcode >> 11 === 0b01001) { // pointers into the data, and small offsets
         for (let i = 0; i < 8; i++) { registers[i] = i & 1 ? MIDDLE + (random() & 0xfc) : random() & 0x3c; }
         registers[(opcode >> 8) & 7] = registers[(opcode >> 3) & 7] = MIDDLE + (random() & 0xfc);

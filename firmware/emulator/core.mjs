@@ -25,8 +25,8 @@ export class Core {
     this.handlers = handlers(mcu, flags, fault);
   }
 
-  // Runs up to `count` instructions; returns how many nanoseconds the core slept. A sleeping core's clock jumps
-  // to the next alarm, each jump counted as 100 instructions.
+  // Runs up to `count` instructions; returns how many nanoseconds the core slept. A sleeping core's clock
+  // jumps to the next alarm, each jump counted as 100 instructions.
   run(count) {
     const { mcu, handlers, flash16, sram16 } = this;
     const { core, clock } = mcu;
@@ -183,7 +183,8 @@ function instructions(mcu, flags, fault, system) {
     if (check(address, 0, true)) { core.writeUint8(address >>> 0, value & 0xff); }
   }
 
-  const access = address => (address >>> 30 === 0 ? 2 : 1 + core.cyclesIO(address)); // cycles of one load or store
+  // cycles of one load or store
+  const access = address => (address >>> 30 === 0 ? 2 : 1 + core.cyclesIO(address));
 
   // --- arithmetic: operands are int32, results too ---
 

@@ -4,8 +4,8 @@
 //
 // image.bin is the whole 2 MB flash; what the board erases and programs is written to it at once, so ending
 // this process is a power cut. One JSON line on stdout tells port and pid. A line `reset` on stdin cycles the
-// power and is answered by a line; the end of stdin ends the process. DIR appears while the board is in USB boot mode, as the RPI-RP2
-// volume does: a .uf2 copied there is programmed and started.
+// power and is answered by a line; the end of stdin ends the process. DIR appears while the board is in USB
+// boot mode, as the RPI-RP2 volume does: a .uf2 copied there is programmed and started.
 //
 // Board time counts cycles at the firmware's own clock and never runs ahead of wall time while the core
 // sleeps. There is one core and no model of flash cache misses.

@@ -21,6 +21,7 @@ export function uf2Complete(bytes) {
 
 export function* readUf2(bytes) { // -> { address, data }
   for (const block of blocks(bytes)) {
-    yield { address: block.readUInt32LE(ADDRESS), data: block.subarray(DATA, DATA + block.readUInt32LE(LENGTH)) };
+    const data = block.subarray(DATA, DATA + block.readUInt32LE(LENGTH));
+    yield { address: block.readUInt32LE(ADDRESS), data };
   }
 }

