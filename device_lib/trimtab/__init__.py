@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+ROM = "/rom/"  # where packages can be used in place but nothing be written: their state is saved in /
 KEY_FILE = "/trimtab.key"
 KEY_BYTES = 32
 
@@ -18,7 +19,7 @@ def load(path, kernels=None):
         from . import trust
 
         trust.check(package, key)
-    return Net(package, kernels, Store(path))
+    return Net(package, kernels, Store(path[len(ROM) - 1 :] if path.startswith(ROM) else path))
 
 
 def board_key():
