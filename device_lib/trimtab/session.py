@@ -206,7 +206,8 @@ class Board(Session):
             if newer(number, self.number):
                 self.number = number
             if name not in self.states[self.state]:
-                self.send("error", ERRORS.index("unknown"), 0, tail=b"this board does not know that message")
+                if not self.seal:
+                    self.send("error", ERRORS.index("unknown"), 0, tail=b"this board does not know that message")
             elif fields is None:
                 self.send("error", ERRORS.index("layout"), 0, tail=b"a message is shorter than its layout")
             elif name in REQUESTS:

@@ -4,6 +4,7 @@
 import hashlib
 import os
 import struct
+import time
 
 from .format import HEADER, PHASES, SECTIONS
 from .package import PackageError
@@ -27,7 +28,7 @@ def pads(key):
     return bytes([x ^ 0x36 for x in key]), bytes([x ^ 0x5C for x in key])
 
 
-def hmac(padded, *parts):
+def hmac(padded, parts):
     inner = hashlib.sha256(padded[0])
     for part in parts:
         inner.update(part)
@@ -47,9 +48,9 @@ def same(a, b):
 # -- packages
 
 
-def signature(key, head, body):
-    """Over the header but for the signature's own entry and the CRC, then over all that follows (an iterable)."""
-    return hmac(pads(key), head[:ENTRY], head[ENTRY + ENTRY_BYTES : -CRC_BYTES], *body)
+def signed(head):
+    """What a signature covers of the header: all but its own entry and the CRC."""
+    return head[:ENTRY] + head[ENTRY + ENTRY_BYTES : -CRC_BYTES]
 
 
 def check(package, key):
@@ -59,29 +60,37 @@ def check(package, key):
         raise PackageError("this package is not signed and the board has a key: sign it with `trimtab key sign`")
     good = size == SIGNATURE_BYTES and offset >= HEADER_BYTES and not len(package._read(offset + size, 1))
     if good:
-        head = bytes(package._read(0, HEADER_BYTES))
-        mac = signature(key, head, _chunks(package, HEADER_BYTES, offset))
-        good = same(mac, bytes(package._read(offset, size)))
+        mac = hmac(pads(key), _parts(package, offset))
+        good = same(mac, bytes(package.section("signature")))
     if not good:
         raise PackageError("this package's signature is not of the board's key: sign it with `trimtab key sign`")
 
 
-def _chunks(package, start, stop):
+def _parts(package, stop):
+    yield signed(bytes(package._read(0, HEADER_BYTES)))
     buffer = memoryview(bytearray(CHUNK))
-    for at in range(start, stop, CHUNK):
+    for at in range(HEADER_BYTES, stop, CHUNK):
         yield package._read(at, min(CHUNK, stop - at), buffer[: min(CHUNK, stop - at)])
 
 
 # -- sessions
 
 
+_last = b""
+
+
 def nonce():
-    return os.urandom(NONCE_BYTES)
+    """Fresh bytes: from the generator, and where that repeats itself, from the clock and from all before."""
+    global _last
+    now = time.ticks_us() if hasattr(time, "ticks_us") else time.monotonic_ns()
+    digest = hashlib.sha256(_last + os.urandom(NONCE_BYTES) + str(now).encode())
+    _last = digest.digest()
+    return _last[:NONCE_BYTES]
 
 
 def proof(key, said):
     """That whoever makes it has the key; `said` is all that both ends contributed to this session."""
-    return hmac(pads(key), b"prove", said)[:PROOF_BYTES]
+    return hmac(pads(key), (b"prove", said))[:PROOF_BYTES]
 
 
 class Seal:
@@ -89,19 +98,19 @@ class Seal:
 
     def __init__(self, key, said, mine, theirs):
         key = pads(key)
-        self.mine = pads(hmac(key, mine, said))
-        self.theirs = pads(hmac(key, theirs, said))
+        self.mine = pads(hmac(key, (mine, said)))
+        self.theirs = pads(hmac(key, (theirs, said)))
         self.sent = self.heard = 0
 
     def close(self, payload):
         self.sent += 1
         payload += struct.pack("<I", self.sent)
-        return payload + hmac(self.mine, payload)[:TAG_BYTES]
+        return payload + hmac(self.mine, (payload,))[:TAG_BYTES]
 
     def open(self, payload):
         """What was sealed, or None."""
         size = len(payload) - SEAL_BYTES
-        if size < 0 or not same(hmac(self.theirs, payload[: size + 4])[:TAG_BYTES], payload[size + 4 :]):
+        if size < 0 or not same(hmac(self.theirs, (payload[: size + 4],))[:TAG_BYTES], payload[size + 4 :]):
             return None
         count = struct.unpack_from("<I", payload, size)[0]
         if count <= self.heard:

@@ -93,11 +93,15 @@ class Client:
         if info is None:
             self._drop()
             raise LinkError("the board does not answer: is trimtab.serve running on it?")
-        if self.info and self.info["boot"] != info["boot"]:
-            self.resets += 1
-        self.info = dict(info, kernels=TIERS[info["tier"]], loss=LOSSES[info["loss"]])
-        self.queries = 0
-        return self.info
+        return self._met(info)
+
+    def refresh(self):
+        """The board's info as it is now, between samples."""
+        self._settle()
+        info = self._greet(self.patience_ms)
+        if info is None:
+            raise LinkError("the board does not answer: reset it and try again")
+        return self._met(info)
 
     def close(self):
         """End the session; a board that was at its REPL is there again."""
@@ -189,6 +193,13 @@ class Client:
         return bytes(state)
 
     # -- inside
+
+    def _met(self, info):
+        if self.info and self.info["boot"] != info["boot"]:
+            self.resets += 1
+        self.info = dict(info, kernels=TIERS[info["tier"]], loss=LOSSES[info["loss"]])
+        self.queries = 0
+        return self.info
 
     def _fresh(self):
         """Has the board never been trained?"""

@@ -60,7 +60,7 @@ def sign(data, key):
     body = data[trust.HEADER_BYTES : offset if size else len(data)]
     body += bytes(-len(body) % 4)
     head = bytearray(data[: trust.HEADER_BYTES])
-    mac = trust.signature(key, bytes(head), [body])
+    mac = trust.hmac(trust.pads(key), (trust.signed(bytes(head)), body))
     struct.pack_into("<III", head, trust.ENTRY, len(head) + len(body), len(mac), crc32(mac))
     struct.pack_into("<I", head, len(head) - trust.CRC_BYTES, crc32(head[: -trust.CRC_BYTES]))
     return bytes(head) + body + mac

@@ -1,0 +1,60 @@
+"""Train, evaluate and save for long: no growth of the board's heap, no message lost.
+
+python benchmarks/link_endurance.py --board unix --steps 100000
+python benchmarks/link_endurance.py --board pico --steps 5000
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from lines import noise, tiny  # noqa: E402
+from trimtab_tools.attach import attach  # noqa: E402
+
+CHUNK = 250  # steps of one run; after it the board evaluates, saves and tells its heap
+
+
+def endure(board, steps, save_every=50, kernels="c"):
+    """Returns the heap in use after each run, and how much was done."""
+    heaps, done, asked, saves = [], 0, 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "net.ttp"
+        package.write_bytes(tiny())
+        with attach(board, package, kernels) as client:
+            source = noise(client.info["input_bytes"])
+            while done < steps:
+                count = min(CHUNK, steps - done)
+                results = list(client.train(lambda i: source(done + i), count, save_every=save_every))
+                assert [r.seq for r in results] == list(range(1, count + 1))
+                assert all(r.value is not None for r in results)
+                client.summary(clear=True)
+                asked += len(list(client.evaluate(source, 20)))
+                assert client.summary()[0] == 20
+                assert client.save() == count
+                done, saves = done + count, saves + 1 + -(-count // save_every)
+                heaps.append(client.refresh()["heap_used"])
+            losses = client.host.losses
+    return {"steps": done, "evaluated": asked, "saves": saves, "resent": losses, "heaps": heaps}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--board", default="unix")
+    parser.add_argument("--steps", type=int, default=100000)
+    args = parser.parse_args()
+    start = time.monotonic()
+    result = endure(args.board, args.steps)
+    heaps = result.pop("heaps")
+    growth = max(heaps[1:], default=heaps[0]) - heaps[0]
+    seconds = time.monotonic() - start
+    print(json.dumps({"board": args.board, **result, "heap_used": heaps[-1], "heap_growth": growth,
+                      "steps_per_second": round(result["steps"] / seconds, 1), "seconds": round(seconds, 1)}))
+    return 0 if growth <= 256 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
