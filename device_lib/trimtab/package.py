@@ -69,8 +69,8 @@ class Package:
             data = self.section(name)
             return bytearray(data) if wide and self._data is not None and _address(data) % 4 else data
         except MemoryError:
-            raise MemoryError("section %s of the package has %d bytes, more than fit in RAM: put the package into the flash of a "
-                              "trimtab firmware with `trimtab deploy --romfs`" % (name, size))
+            raise MemoryError("section %s of the package has %d bytes, more than RAM has free: put the package into ROMFS, "
+                              "where it is used in place" % (name, size))
 
     def labels(self):
         try:

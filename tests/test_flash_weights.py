@@ -1,0 +1,109 @@
+"""Packages in a ROMFS are used where they lie: nothing of what is frozen costs a board RAM."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from helpers import assets, compiled
+from models import Builder
+from test_boards import need, tell
+from trimtab_tools import boards, import_checkpoint, romfs, simulate
+from trimtab_tools import compile as compiler
+
+PERIOD = 997
+STORY = f"""
+import gc, json, trimtab
+net = trimtab.load({{path!r}})
+places = [type(m).__name__ for m in net._mem]
+net.begin(9)
+losses = []
+for i in range({{steps}}):
+    net._repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range({PERIOD})]))
+    losses.append(net.train_input(i % net.classes))
+gc.collect()
+print(json.dumps([losses, net.state_crc(), len(net._arena), len(net._state), gc.mem_free(), places]))
+"""
+
+
+def on_board(board, path, steps):
+    return json.loads(tell(board, STORY.format(path=path, steps=steps)).splitlines()[-1])
+
+
+def in_sim(data, steps):
+    net = simulate.load(data)
+    net.begin(9)
+    losses = []
+    for i in range(steps):
+        net._repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range(PERIOD)]))
+        losses.append(net.train_input(i % net.classes))
+    return losses, net.state_crc()
+
+
+# -- images --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", range(8))
+def test_every_file_of_an_image_is_aligned(length):
+    files = {"a" * (length + 1): bytes([1]) * length, "net.ttp": b"package", "z": b"\xa5" * 300}
+    image = romfs.image(files)
+    for data in list(files.values())[1:]:
+        assert image.index(data) % romfs.ALIGN == 0
+
+
+def small_network():
+    b = Builder((8, 8, 2), seed=7)
+    b.conv(6, act="relu6")
+    b.depthwise(act="relu6")
+    b.conv(4, (1, 1), act="relu")
+    b.mean()
+    return b.graph()
+
+
+def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
+    """Our image is aligned. MicroPython's is not always: then tables and steps are copied, the weights are not."""
+    need("pico")
+    data = compiled(small_network(), "bias").data
+    want = in_sim(data, 4)
+    image = romfs.image({"readme.txt": b"hello", "net.ttp": data})
+    with boards.Pico("trimtab", romfs=image) as board:
+        assert tell(board, "print(open('/rom/readme.txt').read())") == "hello"
+        *seen, arena, state, _, places = on_board(board, "/rom/net.ttp", 4)
+        assert tuple(seen) == want
+        assert places == ["bytearray", "bytearray", "memoryview", "memoryview", "memoryview"]
+        tell(board, "import trimtab; net = trimtab.load('/rom/net.ttp'); net.train_input(1); net.save()")
+        assert tell(board, "import trimtab; print(trimtab.load('/rom/net.ttp').step)") == "1"
+    images = [mpremote_image(tmp_path / str(filler), filler, data) for filler in range(4)]
+    assert {image.index(data) % 4 for image in images} == {0, 2}
+    with boards.Pico("trimtab", romfs=next(i for i in images if i.index(data) % 4)) as board:
+        *seen, arena, state, _, places = on_board(board, "/rom/net.ttp", 4)
+    assert tuple(seen) == want
+    assert places == ["bytearray", "bytearray", "bytearray", "bytearray", "memoryview"]
+
+
+def mpremote_image(folder, filler, data):
+    """As `mpremote romfs build` makes it; the package moves by the filler's bytes."""
+    folder.mkdir()
+    (folder / "a").write_bytes(bytes(filler))
+    (folder / "net.ttp").write_bytes(data)
+    image = folder.with_suffix(".romfs")
+    subprocess.run([sys.executable, "-m", "mpremote", "romfs", "-o", image, "build", folder], check=True,
+                   stdout=subprocess.DEVNULL)
+    return image.read_bytes()
+
+
+# -- the published networks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, scheme", [
+    ("mcunet-5fps", "mcunet-49kb"), ("mbv2-w0.35", "mbv2-49kb"), ("proxyless-w0.3", "proxyless-49kb")])
+def test_published_networks_train_on_a_pico(name, scheme):
+    graph = import_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
+    made = compiler.compile_graph(graph, f"sparse:{scheme}", classes=10)
+    need("pico")
+    with boards.Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
+        *seen, arena, state, free, places = on_board(board, "/rom/net.ttp", 3)
+    assert tuple(seen) == in_sim(made.data, 3)
+    assert (arena, state) == (made.placement.size, made.program_state_bytes)
+    assert places[2:] == ["memoryview"] * 3
+    assert free > 16 * 1024
