@@ -9,30 +9,37 @@ from trimtab_tools import cost, import_checkpoint, schemes
 from trimtab_tools.cost import MOBILETL, MOBILETL_BASELINE, TINYTL, TINYTRAIN, Row
 from trimtab_tools.plan import make
 
-# -- networks as tables: first conv's channels, block 0's, then (expanded channels, kernel, stride, out), last 1x1 conv
+# Networks: channels of first conv and block 0, (expanded channels, kernel, stride, out), last 1x1 conv
 
+# fmt: off
 MCUNET = (16, 8, [
-    (32, 3, 2, 16), (48, 3, 1, 16), (48, 7, 2, 24), (120, 3, 1, 24), (120, 3, 2, 40), (160, 7, 1, 40), (160, 5, 1, 48),
-    (144, 3, 1, 48), (192, 3, 1, 48), (240, 7, 2, 96), (384, 5, 1, 96), (384, 5, 1, 96), (576, 3, 1, 160)], None)
+    (32, 3, 2, 16), (48, 3, 1, 16), (48, 7, 2, 24), (120, 3, 1, 24), (120, 3, 2, 40), (160, 7, 1, 40),
+    (160, 5, 1, 48), (144, 3, 1, 48), (192, 3, 1, 48), (240, 7, 2, 96), (384, 5, 1, 96), (384, 5, 1, 96),
+    (576, 3, 1, 160)], None)
 MBV2 = (16, 8, [
-    (48, 3, 2, 8), (48, 3, 1, 8), (48, 3, 2, 16), (96, 3, 1, 16), (96, 3, 1, 16), (96, 3, 2, 24), (144, 3, 1, 24),
-    (144, 3, 1, 24), (144, 3, 1, 24), (144, 3, 1, 32), (192, 3, 1, 32), (192, 3, 1, 32), (192, 3, 2, 56), (336, 3, 1, 56),
-    (336, 3, 1, 56), (336, 3, 1, 112)], 448)
+    (48, 3, 2, 8), (48, 3, 1, 8), (48, 3, 2, 16), (96, 3, 1, 16), (96, 3, 1, 16), (96, 3, 2, 24),
+    (144, 3, 1, 24), (144, 3, 1, 24), (144, 3, 1, 24), (144, 3, 1, 32), (192, 3, 1, 32), (192, 3, 1, 32),
+    (192, 3, 2, 56), (336, 3, 1, 56), (336, 3, 1, 56), (336, 3, 1, 112)], 448)
 PROXYLESS = (16, 8, [
-    (24, 5, 2, 16), (48, 3, 1, 16), (48, 7, 2, 16), (48, 3, 1, 16), (48, 5, 1, 16), (48, 5, 1, 16), (96, 7, 2, 24),
-    (72, 5, 1, 24), (72, 5, 1, 24), (72, 5, 1, 24), (144, 5, 1, 32), (96, 5, 1, 32), (96, 5, 1, 32), (96, 5, 1, 32),
-    (192, 7, 2, 64), (384, 7, 1, 64), (192, 7, 1, 64), (192, 7, 1, 64), (384, 7, 1, 96)], 384)
+    (24, 5, 2, 16), (48, 3, 1, 16), (48, 7, 2, 16), (48, 3, 1, 16), (48, 5, 1, 16), (48, 5, 1, 16),
+    (96, 7, 2, 24), (72, 5, 1, 24), (72, 5, 1, 24), (72, 5, 1, 24), (144, 5, 1, 32), (96, 5, 1, 32),
+    (96, 5, 1, 32), (96, 5, 1, 32), (192, 7, 2, 64), (384, 7, 1, 64), (192, 7, 1, 64), (192, 7, 1, 64),
+    (384, 7, 1, 96)], 384)
 PROXYLESS_MOBILE = (32, 16, [
-    (48, 5, 2, 32), (96, 3, 1, 32), (96, 7, 2, 40), (120, 3, 1, 40), (120, 5, 1, 40), (120, 5, 1, 40), (240, 7, 2, 80),
-    (240, 5, 1, 80), (240, 5, 1, 80), (240, 5, 1, 80), (480, 5, 1, 96), (288, 5, 1, 96), (288, 5, 1, 96), (288, 5, 1, 96),
-    (576, 7, 2, 192), (1152, 7, 1, 192), (576, 7, 1, 192), (576, 7, 1, 192), (1152, 7, 1, 320)], 1280)
+    (48, 5, 2, 32), (96, 3, 1, 32), (96, 7, 2, 40), (120, 3, 1, 40), (120, 5, 1, 40), (120, 5, 1, 40),
+    (240, 7, 2, 80), (240, 5, 1, 80), (240, 5, 1, 80), (240, 5, 1, 80), (480, 5, 1, 96), (288, 5, 1, 96),
+    (288, 5, 1, 96), (288, 5, 1, 96), (576, 7, 2, 192), (1152, 7, 1, 192), (576, 7, 1, 192), (576, 7, 1, 192),
+    (1152, 7, 1, 320)], 1280)
+# fmt: on
 NETWORKS = {"mcunet": MCUNET, "mbv2": MBV2, "proxyless": PROXYLESS}
 
 
 def conv(cin, cout, size, kernel=1, stride=1, groups=1, skip=0):
     out = -(-size // stride)
     weights = kernel * kernel * cin * cout // groups
-    return Row("conv", cin * size**2, cout * out**2, cout, weights, groups=groups, macs=weights * out**2, skip=skip)
+    return Row(
+        "conv", cin * size**2, cout * out**2, cout, weights, groups=groups, macs=weights * out**2, skip=skip
+    )
 
 
 def norm(c, size, skip=0):
@@ -47,26 +54,42 @@ def inverted_residual(cin, expanded, kernel, stride, cout, size):
     """Rows of conv, norm and activation; the input waits where an identity skip goes round them."""
     skip = cin * size**2 if stride == 1 and cin == cout else 0
     out = -(-size // stride)
-    expand = [conv(cin, expanded, size), norm(expanded, size, skip), relu(expanded, size, skip)] if expanded != cin else []
-    return [*expand,
-            conv(expanded, expanded, size, kernel, stride, expanded, skip), norm(expanded, out, skip), relu(expanded, out, skip),
-            conv(expanded, cout, out, skip=skip), norm(cout, out, skip)]
+    expand = (
+        [conv(cin, expanded, size), norm(expanded, size, skip), relu(expanded, size, skip)]
+        if expanded != cin
+        else []
+    )
+    return [
+        *expand,
+        conv(expanded, expanded, size, kernel, stride, expanded, skip),
+        norm(expanded, out, skip),
+        relu(expanded, out, skip),
+        conv(expanded, cout, out, skip=skip),
+        norm(cout, out, skip),
+    ]
 
 
 def lite(cin, cout, stride, size):
     """TinyTL's lite residual module: pooled 2x2, a grouped conv, norm, ReLU, 1x1 conv, norm."""
     pooled = size // 2
     out = -(-pooled // stride)
-    return [conv(cin, cin, pooled, 3 if cin == 192 else 5, stride, 2), norm(cin, out), relu(cin, out), conv(cin, cout, out),
-            norm(cout, out)]
+    return [
+        conv(cin, cin, pooled, 3 if cin == 192 else 5, stride, 2),
+        norm(cin, out),
+        relu(cin, out),
+        conv(cin, cout, out),
+        norm(cout, out),
+    ]
 
 
 def blocks(network, size, modules=False):
     """Lists of rows: first conv, each block, last conv."""
     first, zero, rest, last = network
     size //= 2
-    found = [[conv(3, first, 2 * size, 3, 2), norm(first, size), relu(first, size)],
-             inverted_residual(first, first, 3, 1, zero, size)]
+    found = [
+        [conv(3, first, 2 * size, 3, 2), norm(first, size), relu(first, size)],
+        inverted_residual(first, first, 3, 1, zero, size),
+    ]
     cin = zero
     for expanded, kernel, stride, cout in rest:
         found.append(inverted_residual(cin, expanded, kernel, stride, cout, size))
@@ -98,7 +121,7 @@ def classifier(features, classes=1000):
     return Row("conv", features, classes, classes, features * classes, classes, head=True, share=1, bias=True)
 
 
-# -- MCUNetV3 ------------------------------------------------------------------------------------------------------------
+# -- MCUNetV3 --------------------------------------------------------------------------------------
 
 PUBLISHED = {
     "mcunet": {"49": 49.8, "74": 74.8, "99": 99.8, "124": 125.0, "148": 148.4},
@@ -134,7 +157,9 @@ def test_mcunetv3_last_layers():
     assert round(cost.mcunetv3(trained(rows, dict.fromkeys(range(42), 1), range(42))) / 1024) == 1400
 
 
-@pytest.mark.parametrize("file, name", [("mcunet-5fps", "mcunet"), ("mbv2-w0.35", "mbv2"), ("proxyless-w0.3", "proxyless")])
+@pytest.mark.parametrize(
+    "file, name", [("mcunet-5fps", "mcunet"), ("mbv2-w0.35", "mbv2"), ("proxyless-w0.3", "proxyless")]
+)
 def test_schemes_on_the_published_files(file, name):
     graph = import_checkpoint.read(assets() / "tiny_training" / f"{file}.npz")
     for kb, value in PUBLISHED[name].items():
@@ -142,11 +167,16 @@ def test_schemes_on_the_published_files(file, name):
         assert round(cost.mcunetv3(cost.table(trunk, plan)) / 1024, 1) == value
 
 
-# -- TinyTL ---------------------------------------------------------------------------------------------------------------
+# -- TinyTL ----------------------------------------------------------------------------------------
 
-PARTS = {  # which rows train: trunk norms' gamma, all else of the trunk, lite modules, shifts of lite modules' norms
-    "last": set(), "bias": {"beta", "lite beta"}, "lite": {"lite"}, "lite and bias": {"beta", "lite", "last frozen"},
-    "norm": {"beta", "gamma", "lite beta", "lite gamma"}, "full": {"trunk", "lite"}}
+PARTS = {  # what trains: norms' shift and gain, lite modules and their norms', or all of the trunk
+    "last": set(),
+    "bias": {"beta", "lite beta"},
+    "lite": {"lite"},
+    "lite and bias": {"beta", "lite", "last frozen"},
+    "norm": {"beta", "gamma", "lite beta", "lite gamma"},
+    "full": {"trunk", "lite"},
+}
 
 
 def tinytl_network(parts):
@@ -173,21 +203,32 @@ def test_tinytl_network_has_the_published_parameters():
     assert sum(r.weights + r.biases for r in modules) == 1816416
 
 
-@pytest.mark.parametrize("what, megabytes", [
-    ("last", 30.8), ("bias", 31.7), ("lite", 37.1), ("lite and bias", 37.1), ("norm", 192.4), ("full", 390.8)])
+@pytest.mark.parametrize(
+    "what, megabytes",
+    [
+        ("last", 30.8),
+        ("bias", 31.7),
+        ("lite", 37.1),
+        ("lite and bias", 37.1),
+        ("norm", 192.4),
+        ("full", 390.8),
+    ],
+)
 def test_tinytl(what, megabytes):
     assert round(cost.tinytl(tinytl_network(PARTS[what]), batch=8) / 1e6, 1) == megabytes
 
 
-# -- MobileTL -------------------------------------------------------------------------------------------------------------
+# -- MobileTL --------------------------------------------------------------------------------------
 
 SQUEEZE = Row("gate", 950_000 // 4)  # bytes of the paper's bar for squeeze-and-excite, as float32
 
 
 def mobile_block(kind, extra=()):
     """One block of 48 channels at 28x28, expanded 6 times; kind is that of its activations."""
-    rows = [replace(r, kind=kind if r.kind == "relu" else r.kind, share=1.0, bias=True, learns=True, skip=0)
-            for r in inverted_residual(48, 288, 5, 1, 48, 28)]
+    rows = [
+        replace(r, kind=kind if r.kind == "relu" else r.kind, share=1.0, bias=True, learns=True, skip=0)
+        for r in inverted_residual(48, 288, 5, 1, 48, 28)
+    ]
     return [*rows, *extra]
 
 
@@ -210,7 +251,7 @@ def test_mobiletl_block_in_megabytes():
     assert round(MOBILETL.total_kept(shift_only(rows)) / 1e6, 4) == 2.1642
 
 
-# -- TinyTrain ------------------------------------------------------------------------------------------------------------
+# -- TinyTrain -------------------------------------------------------------------------------------
 
 
 def fp32(name):
@@ -222,8 +263,9 @@ def last_layer(name):
     return trained(rows, {len(convs(rows)) - 1: 1})
 
 
-@pytest.mark.parametrize("name, peak, total", [
-    ("mcunet", 0.625, 2.03125), ("mbv2", 0.875, 1.640625), ("proxyless", 0.5, 1.0625)])
+@pytest.mark.parametrize(
+    "name, peak, total", [("mcunet", 0.625, 2.03125), ("mbv2", 0.875, 1.640625), ("proxyless", 0.5, 1.0625)]
+)
 def test_tinytrain_last_layer(name, peak, total):  # G1
     assert TINYTRAIN.peak(fp32(name)) / 2**20 == peak
     assert cost.tinytrain(last_layer(name)) / 2**20 == total
@@ -237,10 +279,14 @@ def test_tinytrain_sparse_update():  # G2
     assert round(cost.backward_macs(rows) / 1e6, 2) == 11.88
 
 
-@pytest.mark.parametrize("name, macs, mebibytes", [("mcunet", 44.9, 902), ("mbv2", 34.9, 1045), ("proxyless", 38.4, 854)])
+@pytest.mark.parametrize(
+    "name, macs, mebibytes", [("mcunet", 44.9, 902), ("mbv2", 34.9, 1045), ("proxyless", 38.4, 854)]
+)
 def test_tinytrain_full(name, macs, mebibytes):  # G3: memory at batch 100, everything kept in float32
     rows = fp32(name)
-    assert round(cost.backward_macs(trained(rows, dict.fromkeys(range(len(convs(rows))), 1))) / 1e6, 1) == macs
+    assert (
+        round(cost.backward_macs(trained(rows, dict.fromkeys(range(len(convs(rows))), 1))) / 1e6, 1) == macs
+    )
     everything = replace(TINYTL, relu_bits=32)
     every = [replace(r, share=1.0, learns=True) for r in rows]
     total = 16 * sum(r.weights + r.biases for r in rows) + 100 * everything.total_kept(every)
@@ -256,14 +302,20 @@ def test_mcunetv3_parts():  # G5
     last, shares = schemes.SCHEMES["mcunet-99kb"]
     rows = trained(int8("mcunet"), shares, range(42 - last, 42))
     assert round(cost.mcunetv3(rows) / 1024, 2) == 99.84
-    weights = sum(r.weights * r.share for r in rows if not r.head) + sum(4 * r.channels for r in rows if r.bias and not r.head)
+    weights = sum(r.weights * r.share for r in rows if not r.head) + sum(
+        4 * r.channels for r in rows if r.bias and not r.head
+    )
     assert round(weights / 1024, 2) == 69.97
 
 
-@pytest.mark.parametrize("name, kibibytes", [  # G6: activations kept to reach the last 1 to 6 blocks
-    ("mcunet", (80.3, 135.9, 191.6, 281.0, 392.3, 479.0)),
-    ("mbv2", (54.7, 101.6, 148.5, 218.4, 325.7, 432.9)),
-    ("proxyless", (60.3, 89.1, 118.0, 171.6, 241.5, 299.3))])
+@pytest.mark.parametrize(
+    "name, kibibytes",
+    [  # G6: activations kept to reach the last 1 to 6 blocks
+        ("mcunet", (80.3, 135.9, 191.6, 281.0, 392.3, 479.0)),
+        ("mbv2", (54.7, 101.6, 148.5, 218.4, 325.7, 432.9)),
+        ("proxyless", (60.3, 89.1, 118.0, 171.6, 241.5, 299.3)),
+    ],
+)
 def test_tinytrain_saved_activations(name, kibibytes):
     *_, last = NETWORKS[name]
     lists = blocks(NETWORKS[name], 128)
@@ -273,7 +325,7 @@ def test_tinytrain_saved_activations(name, kibibytes):
         assert saved / 1024 == pytest.approx(value, rel=0.003)
 
 
-# -- our own count --------------------------------------------------------------------------------------------------------
+# -- our own count ---------------------------------------------------------------------------------
 
 
 def small():
@@ -293,7 +345,11 @@ def costs(c):
 def test_what_is_kept_follows_from_the_plan():
     sizes = {policy: costs(compiled(small(), policy)) for policy in ("last", "bias", "full")}
     assert sizes["last"]["kept_bytes"] < sizes["bias"]["kept_bytes"] < sizes["full"]["kept_bytes"]
-    assert sizes["last"]["macs"]["backward"] < sizes["bias"]["macs"]["backward"] < sizes["full"]["macs"]["backward"]
+    assert (
+        sizes["last"]["macs"]["backward"]
+        < sizes["bias"]["macs"]["backward"]
+        < sizes["full"]["macs"]["backward"]
+    )
 
 
 def test_papers_count_a_compiled_plan():

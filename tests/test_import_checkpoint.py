@@ -1,4 +1,4 @@
-"""The published checkpoints: the same graph from both files, exact where channels are dead, as good as they were."""
+"""The published checkpoints: the same graph from both files, dead channels exact, as good as they were."""
 
 import io
 import json
@@ -33,7 +33,8 @@ def photos(n):
 def test_both_files_give_one_graph(name):
     a, b = (import_checkpoint.read(path(name, suffix)) for suffix in (".npz", ".pkl"))
     assert a.ops and [(o.kind, o.name, o.inputs, o.outputs, o.attrs) for o in a.ops] == [
-        (o.kind, o.name, o.inputs, o.outputs, o.attrs) for o in b.ops]
+        (o.kind, o.name, o.inputs, o.outputs, o.attrs) for o in b.ops
+    ]
     for x, y in zip(a.tensors.values(), b.tensors.values(), strict=True):
         assert (x.name, x.shape, x.dtype, x.zero_point) == (y.name, y.shape, y.dtype, y.zero_point)
         assert np.array_equal(x.scale, y.scale) and np.array_equal(x.data, y.data)
@@ -96,8 +97,10 @@ def test_dead_channels_keep_their_output(name, dead):
 
 def outputs(w, bias, scale, p):
     """The set of outputs at both ends of what the sum of products can be, after the clamp."""
-    low, high = np.minimum(w * (-128.0 - p["x_zero"]), w * (127.0 - p["x_zero"])), np.maximum(
-        w * (-128.0 - p["x_zero"]), w * (127.0 - p["x_zero"]))
+    low, high = (
+        np.minimum(w * (-128.0 - p["x_zero"]), w * (127.0 - p["x_zero"])),
+        np.maximum(w * (-128.0 - p["x_zero"]), w * (127.0 - p["x_zero"])),
+    )
     ends = np.array([low.sum(), high.sum()]) + int(bias)
     y = np.rint(ends * float(p["x_scale"]) * float(scale) / float(p["y_scale"])) + int(p["y_zero"])
     return set(np.clip(y, -128, 127))
@@ -109,7 +112,10 @@ def test_compile_and_plan_read_checkpoints(tmp_path, capsys):
     row = json.loads(capsys.readouterr().out)
     assert row["analytic_kb"]["mcunetv3"] == pytest.approx(49.8, abs=0.05)
     assert {u["layer"]: len(u["weight_channels"]) for u in row["updates"] if u["weight_channels"]} == {
-        "blocks.8.pointwise1": 12, "blocks.9.pointwise1": 24, "blocks.10.pointwise1": 24}
+        "blocks.8.pointwise1": 12,
+        "blocks.9.pointwise1": 24,
+        "blocks.10.pointwise1": 24,
+    }
     assert len(row["updates"]) == 20
     assert cli.main(["compile", *words, "-o", str(tmp_path / "x.ttp")]) == 0
     net = simulate.load(str(tmp_path / "x.ttp"), tier("c"))
@@ -144,13 +150,25 @@ class Runs:
 
 def test_a_pickle_that_runs_something_is_refused(tmp_path):
     mark = tmp_path / "mark"
-    for call in (Runs(open, str(mark), "w"), Runs(eval, f"open({str(mark)!r}, 'w')"), Runs(getattr, 1, "real")):
-        assert "wants to run" in refused(tmp_path / "bad.pkl", torch_zip(pickle.dumps({"first_conv": call}, 2)))
+    for call in (
+        Runs(open, str(mark), "w"),
+        Runs(eval, f"open({str(mark)!r}, 'w')"),
+        Runs(getattr, 1, "real"),
+    ):
+        assert "wants to run" in refused(
+            tmp_path / "bad.pkl", torch_zip(pickle.dumps({"first_conv": call}, 2))
+        )
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("array, part", [
-    (np.array([None, {}], object), "type"), (np.zeros(3, "V4"), "type"), (np.zeros(3, ">i4"), "little-endian")])
+@pytest.mark.parametrize(
+    "array, part",
+    [
+        (np.array([None, {}], object), "type"),
+        (np.zeros(3, "V4"), "type"),
+        (np.zeros(3, ">i4"), "little-endian"),
+    ],
+)
 def test_a_pickle_of_other_arrays_is_refused(tmp_path, array, part):
     assert part in refused(tmp_path / "bad.pkl", torch_zip(pickle.dumps({"first_conv": array}, 2)))
 
@@ -167,15 +185,34 @@ def test_broken_files_are_refused(tmp_path):
     refused(tmp_path / "f.pkl", (tmp_path / "f.pkl").read_bytes())
 
 
-@pytest.mark.parametrize("change", [
-    lambda t: t["first_conv"].update(groups=2),
-    lambda t: t["first_conv"]["params"].update(weight=np.zeros((16, 3, 3), np.int8)),
-    lambda t: t["blocks"][2]["depthwise"]["params"].update(x_scale=0.5),
-    lambda t: t["blocks"][2].update(se={}),
-    lambda t: t.update(feature_mix=t["first_conv"]),
-    lambda t: t["blocks"].pop(3),
-    lambda t: t.pop("classifier"),
-])
+def test_damaged_pickles_are_read_or_refused(tmp_path):
+    with zipfile.ZipFile(path("mbv2-w0.35", ".pkl")) as z:
+        whole = z.read("archive/data.pkl")
+    rng, refusals = np.random.default_rng(1), 0
+    for _ in range(40):
+        data = bytearray(whole)
+        for at in rng.integers(0, 6000, 2):
+            data[at] = rng.integers(256)
+        (tmp_path / "x.pkl").write_bytes(torch_zip(bytes(data)))
+        try:
+            import_checkpoint.read(tmp_path / "x.pkl")
+        except ModelError:
+            refusals += 1
+    assert refusals > 20
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t["first_conv"].update(groups=2),
+        lambda t: t["first_conv"]["params"].update(weight=np.zeros((16, 3, 3), np.int8)),
+        lambda t: t["blocks"][2]["depthwise"]["params"].update(x_scale=0.5),
+        lambda t: t["blocks"][2].update(se={}),
+        lambda t: t.update(feature_mix=t["first_conv"]),
+        lambda t: t["blocks"].pop(3),
+        lambda t: t.pop("classifier"),
+    ],
+)
 def test_trees_of_another_shape_are_refused(tmp_path, monkeypatch, change):
     tree = import_checkpoint._read_npz(path("mcunet-5fps"))
     change(tree)
@@ -186,7 +223,11 @@ def test_trees_of_another_shape_are_refused(tmp_path, monkeypatch, change):
 
 def test_a_scheme_of_another_network_is_refused(capsys):
     words = [str(path("mbv2-w0.35")), "--policy", "sparse", "--classes", "10"]
-    for more, part in ((["--scheme", "mcunet-49kb"], "MCUNet-5fps"), (["--scheme", "mine"], "mcunet-49kb"), ([], "--scheme")):
+    for more, part in (
+        (["--scheme", "mcunet-49kb"], "MCUNet-5fps"),
+        (["--scheme", "mine"], "mcunet-49kb"),
+        ([], "--scheme"),
+    ):
         assert cli.main(["plan", *words, *more]) == 1
         said = capsys.readouterr().err.strip()
         assert part in said and "\n" not in said

@@ -14,7 +14,11 @@ from trimtab_tools import cli, export_tflite, report, report_page
 from trimtab_tools.contents import Contents
 from trimtab_tools.ir import UsageError
 
-LOG = [{"epoch": 1, "loss": 1.2}, {"epoch": 2, "loss": 0.7, "accuracy": 0.8}, {"before": 0.3, "after": 0.8, "steps": 20}]
+LOG = [
+    {"epoch": 1, "loss": 1.2},
+    {"epoch": 2, "loss": 0.7, "accuracy": 0.8},
+    {"before": 0.3, "after": 0.8, "steps": 20},
+]
 
 
 def network():
@@ -47,7 +51,11 @@ def test_rows_add_up(policy):
     assert sum(r["forward"] for r in layers) == found["macs"]["forward"]
     assert sum(r["backward"] for r in layers) == found["macs"]["backward"]
     assert abs(sum(r["cycles"] for r in layers) - found["estimated_cycles"]["pico"]) <= len(layers)
-    trained = sum(about["bytes"] for about in c.program.trained if about["role"] not in ("exponents", "clock", "generator"))
+    trained = sum(
+        about["bytes"]
+        for about in c.program.trained
+        if about["role"] not in ("exponents", "clock", "generator")
+    )
     assert sum(r["state"] for r in layers) == trained
     assert sum(r["kept"] for r in layers) <= found["kept_bytes"]
     if policy == "full":
@@ -92,7 +100,9 @@ def test_a_package_tells_the_same_as_its_model(model):
     assert cli.main(["report", "net.tflite", *words, "-o", "b.html", "--log", "log.jsonl"]) == 0
     assert (model / "a.html").read_text() == (model / "b.html").read_text()
     assert "loss by epoch" in (model / "a.html").read_text()
-    assert len(Contents("net.ttp").notes["report"]["buffers"]) == (model / "a.html").read_text().count('<rect class="tensor')
+    assert len(Contents("net.ttp").notes["report"]["buffers"]) == (model / "a.html").read_text().count(
+        '<rect class="tensor'
+    )
 
 
 def test_a_log_that_is_none_is_refused(model, capsys):
@@ -110,10 +120,12 @@ const shown = [...document.querySelectorAll(".tensor")].filter(r => r.getBoundin
   && r.getBoundingClientRect().width > 0);
 const frame = document.querySelector("svg").getBoundingClientRect();
 const outside = shown.filter(r => { const b = r.getBoundingClientRect();
-  return b.left < frame.left - 1 || b.right > frame.right + 1 || b.top < frame.top - 1 || b.bottom > frame.bottom + 1; });
+  return b.left < frame.left - 1 || b.right > frame.right + 1 || b.top < frame.top - 1
+    || b.bottom > frame.bottom + 1; });
 shown[0].dispatchEvent(new PointerEvent("pointerenter"));
-document.title = JSON.stringify({shown: shown.length, outside: outside.length, about: document.getElementById("about").textContent,
-  rows: document.querySelectorAll("tbody tr").length, wide: document.body.scrollWidth > document.body.clientWidth});
+document.title = JSON.stringify({shown: shown.length, outside: outside.length,
+  about: document.getElementById("about").textContent, rows: document.querySelectorAll("tbody tr").length,
+  wide: document.body.scrollWidth > document.body.clientWidth});
 </script></body>"""
 
 
@@ -122,8 +134,12 @@ def chromium():
     """The browser's command; installed where that is possible."""
     name = next((n for n in ("chromium", "chromium-browser", "google-chrome") if shutil.which(n)), None)
     if name is None and shutil.which("apt-get") and os.geteuid() == 0:
-        done = subprocess.run("apt-get update && apt-get install -y --no-install-recommends chromium", shell=True,
-                              capture_output=True, timeout=600)
+        done = subprocess.run(
+            "apt-get update && apt-get install -y --no-install-recommends chromium",
+            shell=True,
+            capture_output=True,
+            timeout=600,
+        )
         name = "chromium" if done.returncode == 0 and shutil.which("chromium") else None
     if name is None:
         pytest.skip("no Chromium here, and none could be installed: apt-get install chromium")
@@ -134,13 +150,28 @@ def show(browser, folder, text, width=1280):
     """(what the probe saw, console lines) of a page in a headless browser."""
     (folder / "page.html").write_text(text.replace("</body>", PROBE), encoding="utf-8")
     done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr",
-         f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--dump-dom", (folder / "page.html").as_uri()],
-        capture_output=True, text=True, timeout=120)
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--enable-logging=stderr",
+            f"--user-data-dir={folder / 'profile'}",
+            f"--window-size={width},900",
+            "--dump-dom",
+            (folder / "page.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
     assert title, done.stderr[-2000:]
     seen = html.unescape(title.group(1))
-    return json.loads(seen) if seen.startswith("{") else None, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(seen) if seen.startswith("{") else None, [
+        line for line in done.stderr.splitlines() if "CONSOLE" in line
+    ]
 
 
 @pytest.mark.parametrize("width", (1280, 500))
@@ -155,5 +186,7 @@ def test_a_browser_shows_the_page(chromium, tmp_path, width):
 
 
 def test_a_broken_page_would_be_noticed(chromium, tmp_path):
-    _, console = show(chromium, tmp_path, page(compiled(network(), "last")).replace("const about", "nothing(); const about"))
+    _, console = show(
+        chromium, tmp_path, page(compiled(network(), "last")).replace("const about", "nothing(); const about")
+    )
     assert any("nothing" in line for line in console)

@@ -1,7 +1,8 @@
-"""What a plan costs: our own count, from the program's records, and the counts of four papers, from a table of layers.
+"""What a plan costs: our own count, from a program's records, and four papers' counts, from a layer table.
 
-Our count is exact: bytes that the board allocates, multiplications that its kernels do. The papers' counts are models;
-each leaves something out (docs/costs.md says what), and they are here so that plans can be set beside published ones.
+Our count is exact: bytes that the board allocates, multiplications that its kernels do. The papers' counts
+are models; each leaves something out (docs/costs.md says what), and they are here so that plans can be set
+beside published ones.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +12,8 @@ from trimtab.format import ARENA, PHASES
 from .plan import TRAINABLE
 from .schedule import end
 
-# -- our count: records ------------------------------------------------------------------------------------------------
+# -- our count: records
+# ------------------------------------------------------------------------------------------------
 
 _OUTPUTS = "oh ow oc kh kw".split()
 MACS = {  # multiplications of a record, from its own numbers
@@ -27,10 +29,20 @@ MACS = {  # multiplications of a record, from its own numbers
 }
 FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd")
 
-# Cycles for each multiplication, requantization included. ESTIMATES: a Cortex-M0+ model without flash waits, plain C.
+# Cycles for each multiplication, requantization included. ESTIMATES: a Cortex-M0+ model without flash waits,
+# plain C.
 CYCLES = {
-    "pico": {"conv_fwd": 11.1, "depthwise_fwd": 47, "conv_dx": 24.5, "depthwise_dx": 47, "conv_dw": 17.2, "depthwise_dw": 47,
-             "head_fwd": 11.1, "head_dx": 11.1, "head_dw": 17.2},
+    "pico": {
+        "conv_fwd": 11.1,
+        "depthwise_fwd": 47,
+        "conv_dx": 24.5,
+        "depthwise_dx": 47,
+        "conv_dw": 17.2,
+        "depthwise_dw": 47,
+        "head_fwd": 11.1,
+        "head_dx": 11.1,
+        "head_dw": 17.2,
+    }
 }
 CLOCK_HZ = {"pico": 125_000_000}
 
@@ -44,7 +56,9 @@ def _product(values, names):
 
 def _columns(values):
     """Input channels that a conv walks: all of the frozen tensor, and those of the trained plane."""
-    return (values["ic"] if values.get("w") is not None else 0) + (values["nk"] if values.get("k") is not None else 0)
+    return (values["ic"] if values.get("w") is not None else 0) + (
+        values["nk"] if values.get("k") is not None else 0
+    )
 
 
 def step_macs(step):
@@ -93,14 +107,16 @@ def of(trunk, plan, program, placement):
     }
 
 
-# -- the papers' counts: a table of layers -----------------------------------------------------------------------------
+# -- the papers' counts: a table of layers
+# -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Row:
     """A layer as the papers count it. Numbers of elements, not bytes; what is trained stands at the end."""
 
-    kind: str  # conv (depthwise and dense too), norm, relu, smooth (hard-swish, logistic), gate (squeeze-and-excite), other
+    # conv (also depthwise and dense), norm, relu, smooth (hard-swish, logistic), gate (squeeze-and-excite)
+    kind: str
     x: int  # input
     y: int = 0  # output
     channels: int = 0  # of the output
@@ -121,20 +137,34 @@ class Row:
 
 def table(graph, plan):
     """Rows of a trunk under a plan; a fused activation is a row of its own."""
-    shares = {u.layer: len(u.channels) / graph[_layer(graph, u.layer).inputs[1]].shape[-1] for u in plan.updates}
+    shares = {
+        u.layer: len(u.channels) / graph[_layer(graph, u.layer).inputs[1]].shape[-1] for u in plan.updates
+    }
     rows, learned = [], set()
     for i, op in enumerate(graph.ops):
         update = plan.of(op.name)
         inputs = [n for n in op.inputs if n and not graph[n].constant]
         if update or learned.intersection(inputs):
             learned.update(op.outputs)
-        row = Row(_KINDS.get(op.kind, "other"), graph[inputs[0]].size, graph[op.outputs[0]].size,
-                  graph[op.outputs[0]].shape[-1], skip=_waiting(graph, i, inputs), learns=op.outputs[0] in learned)
+        row = Row(
+            _KINDS.get(op.kind, "other"),
+            graph[inputs[0]].size,
+            graph[op.outputs[0]].size,
+            graph[op.outputs[0]].shape[-1],
+            skip=_waiting(graph, i, inputs),
+            learns=op.outputs[0] in learned,
+        )
         if op.kind in TRAINABLE:
             w = graph[op.inputs[1]]
-            row = replace(row, weights=w.size, biases=row.channels, macs=row.y * w.size // row.channels,
-                          groups=row.channels if op.kind == "depthwise" else 1,
-                          share=shares.get(op.name, 0), bias=bool(update and update.bias))
+            row = replace(
+                row,
+                weights=w.size,
+                biases=row.channels,
+                macs=row.y * w.size // row.channels,
+                groups=row.channels if op.kind == "depthwise" else 1,
+                share=shares.get(op.name, 0),
+                bias=bool(update and update.bias),
+            )
         rows.append(row)
         if op.attrs.get("act", "none") != "none":
             rows.append(Row("relu", row.y, row.y, row.channels, skip=_waiting(graph, i), learns=row.learns))
@@ -144,8 +174,15 @@ def table(graph, plan):
     return rows
 
 
-_KINDS = {"conv": "conv", "depthwise": "conv", "dense": "conv", "relu": "relu", "relu6": "relu", "hard_swish": "smooth",
-          "logistic": "smooth"}
+_KINDS = {
+    "conv": "conv",
+    "depthwise": "conv",
+    "dense": "conv",
+    "relu": "relu",
+    "relu6": "relu",
+    "hard_swish": "smooth",
+    "logistic": "smooth",
+}
 
 
 def _layer(graph, name):
@@ -153,7 +190,7 @@ def _layer(graph, name):
 
 
 def _waiting(graph, i, reads=()):
-    """Elements that were there before operator i and are wanted after it, but for those that it reads itself."""
+    """Elements that were there before operator i and are wanted after it, without those that it reads."""
     before = {*graph.inputs, *(n for op in graph.ops[:i] for n in op.outputs)}
     after = {*graph.outputs, *(n for op in graph.ops[i + 1 :] for n in op.inputs)}
     return sum(graph[n].size for n in before & after - set(reads))
@@ -191,7 +228,7 @@ class Rule:
 
 
 def _working(row):
-    """Float32 input and output; norms and activations work in place, a depthwise output is written by channel."""
+    """Float32 input and output; norms and activations are in place, a depthwise output goes by channel."""
     if row.kind == "conv":
         return 4 * (row.x + row.y / row.groups)
     return 4 * row.x if row.kind in ("norm", "relu", "smooth") else 0
@@ -204,11 +241,13 @@ TINYTRAIN = Rule()
 
 
 def mcunetv3(rows):
-    """Bytes: a bit for each output of a layer whose bias trains, int32 biases, int8 weights and their inputs' channels."""
+    """Bytes: a bit for each output of layers whose bias trains, int32 biases, int8 weights, their inputs."""
     body = [r for r in rows if not r.head]
-    return (sum(r.y / 8 + 4 * r.channels for r in body if r.bias)
-            + sum((r.weights + r.x) * r.share for r in body)
-            + sum(r.x for r in rows if r.head))
+    return (
+        sum(r.y / 8 + 4 * r.channels for r in body if r.bias)
+        + sum((r.weights + r.x) * r.share for r in body)
+        + sum(r.x for r in rows if r.head)
+    )
 
 
 def tinytl(rows, batch=1):
@@ -221,12 +260,12 @@ def tinytl(rows, batch=1):
 
 
 def mobiletl(rows, batch=1):
-    """Bytes: as TinyTL, but a mask wherever an activation is smooth, and masks only where a gradient passes."""
+    """Bytes: as TinyTL, but smooth activations keep masks too, and masks are only where a gradient passes."""
     return batch * MOBILETL.peak(rows) + _parameters(rows)
 
 
 def tinytrain(rows, moments=2):
-    """Bytes at batch 1: updated weights with gradient and Adam's two moments (0 for SGD), float32, and the peak.
+    """Bytes at batch 1: updated weights, gradients and two moments of Adam (SGD: 0) in float32, and the peak.
 
     Its classifier is prototypes, so the head counts nothing; biases are ignored.
     """
@@ -239,7 +278,7 @@ def _parameters(rows):
 
 
 def backward_macs(rows):
-    """Multiplications of the backward pass as TinyTrain counts them: dW of what trains, dX of all behind the first.
+    """Multiplications of TinyTrain's backward pass: dW of what trains, dX of all behind the first.
 
     Training everything counts the first layer's dX too.
     """

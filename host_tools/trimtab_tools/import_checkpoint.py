@@ -1,8 +1,9 @@
 """Read the int8 checkpoints that MCUNetV3's authors published, as .npz or as their own .pkl, into a graph.
 
-Both hold one tree: first_conv, blocks of pointwise1, depthwise, pointwise2 and an optional residual, classifier. Layers
-keep the tree's names. A .pkl is a pickle inside a zip file; nothing in it is ever called: it may name four functions of
-NumPy, which here stand for reading arrays of numbers, and anything else is refused.
+Both hold one tree: first_conv, blocks of pointwise1, depthwise, pointwise2 and an optional residual,
+classifier. Layers keep the tree's names. A .pkl is a pickle inside a zip file; nothing in it is ever called:
+it may name four functions of NumPy, which here stand for reading arrays of numbers, and anything else is
+refused.
 """
 
 import io
@@ -18,8 +19,19 @@ from .ir import Graph, ModelError, Op, Tensor, check
 LARGEST = 1 << 26  # bytes of arrays that a checkpoint may unpack to
 BIAS_LIMIT = 1 << 29  # what leaves an int32 accumulator room for its sum of products
 DTYPES = {"i1": np.int8, "i4": np.int32, "i8": np.int64, "f4": np.float32, "f8": np.float64}
-BROKEN = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError,
-          ArithmeticError, AttributeError, RuntimeError)  # what reading damaged bytes may raise
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)  # what reading damaged bytes may raise
 BLOCK = ("pointwise1", "depthwise", "pointwise2")
 
 
@@ -29,7 +41,9 @@ def read(path):
         tree = (_read_pickle if str(path).endswith(".pkl") else _read_npz)(path)
         return check(_Builder().network(tree))
     except BROKEN as e:
-        raise ModelError(f"{path} is not a published int8 checkpoint ({e}): give a .tflite file, or one of MCUNetV3's models")
+        raise ModelError(
+            f"{path} is not an int8 checkpoint ({e}): give a .tflite file, or one of MCUNetV3's models"
+        )
 
 
 # -- files
@@ -38,6 +52,7 @@ def read(path):
 def _read_npz(path):
     """The tree is JSON in the array __meta__; "@name" stands for the array of that name."""
     with np.load(path, allow_pickle=False) as arrays:
+
         def resolve(node):
             if isinstance(node, dict):
                 return {key: resolve(value) for key, value in node.items()}
@@ -141,12 +156,23 @@ class _Builder:
         quant = block["residual"]["params"]
         if "kernel_size" in block["residual"] or not self.same_scale(x, quant["x_scale"], quant["x_zero"]):
             raise ValueError(f"{name} has a residual that is not its own input")
-        return self.layer("add", f"{name}.add", (x, y), self.tensors[x].shape, quant["y_scale"], quant["y_zero"], act="none")
+        return self.layer(
+            "add", f"{name}.add", (x, y), self.tensors[x].shape, quant["y_scale"], quant["y_zero"], act="none"
+        )
 
     def classifier(self, layer, x):
         _, h, w, c = self.tensors[x].shape
-        pool = self.layer("avg_pool", "pool", (x,), (1, 1, 1, c), *self.quant(x), kernel=(h, w), stride=(h, w),
-                          pad=(0, 0, 0, 0), act="none")
+        pool = self.layer(
+            "avg_pool",
+            "pool",
+            (x,),
+            (1, 1, 1, c),
+            *self.quant(x),
+            kernel=(h, w),
+            stride=(h, w),
+            pad=(0, 0, 0, 0),
+            act="none",
+        )
         y = self.conv("classifier", layer, pool)
         return self.layer("reshape", "scores", (y,), (1, self.tensors[y].size), *self.quant(y))
 
@@ -162,14 +188,37 @@ class _Builder:
         kernel, stride = w.shape[2:], _pair(layer["stride"])
         out = [(n + 2 * (k // 2) - k) // s + 1 for n, k, s in zip((h, width), kernel, stride)]
         top, left = (k // 2 for k in kernel)
-        pad = (top, left, *(max(0, (o - 1) * s + k - n - t)
-                            for o, s, k, n, t in zip(out, stride, kernel, (h, width), (top, left))))
+        pad = (
+            top,
+            left,
+            *(
+                max(0, (o - 1) * s + k - n - t)
+                for o, s, k, n, t in zip(out, stride, kernel, (h, width), (top, left))
+            ),
+        )
         inputs = (x, f"{name}.weight", f"{name}.bias")
-        self.tensors[inputs[1]] = Tensor(inputs[1], weights.transpose(axes).shape, "int8", scale, 0,
-                                         np.ascontiguousarray(weights.transpose(axes)))
-        self.tensors[inputs[2]] = Tensor(inputs[2], bias.shape, "int32", scale * float(p["x_scale"]), 0, bias.astype(np.int32))
-        return self.layer(kind, name, inputs, (1, *out, len(w)), p["y_scale"], p["y_zero"], stride=stride, pad=pad,
-                          act=_activation(p))
+        self.tensors[inputs[1]] = Tensor(
+            inputs[1],
+            weights.transpose(axes).shape,
+            "int8",
+            scale,
+            0,
+            np.ascontiguousarray(weights.transpose(axes)),
+        )
+        self.tensors[inputs[2]] = Tensor(
+            inputs[2], bias.shape, "int32", scale * float(p["x_scale"]), 0, bias.astype(np.int32)
+        )
+        return self.layer(
+            kind,
+            name,
+            inputs,
+            (1, *out, len(w)),
+            p["y_scale"],
+            p["y_zero"],
+            stride=stride,
+            pad=pad,
+            act=_activation(p),
+        )
 
     def kind(self, name, layer, w, channels):
         groups = int(layer["groups"])
@@ -180,7 +229,9 @@ class _Builder:
         raise ValueError(f"{name} has {groups} groups for {channels} channels")
 
     def layer(self, kind, name, inputs, shape, scale, zero, **attrs):
-        self.ops.append(Op(kind, name, tuple(inputs), (self.tensor(f"{name}.out", shape, scale, zero),), attrs))
+        self.ops.append(
+            Op(kind, name, tuple(inputs), (self.tensor(f"{name}.out", shape, scale, zero),), attrs)
+        )
         return f"{name}.out"
 
     def tensor(self, name, shape, scale, zero):
@@ -208,10 +259,13 @@ def _activation(p):
 def _fit(w, scale, bias):
     """Weights, scales and biases with every |bias| <= 2^29.
 
-    Dead channels carry biases up to 2^31 at scales near 1e-9, where their weights add nothing. A scale 2^k times as
-    coarse says the same real numbers.
+    Dead channels carry biases up to 2^31 at scales near 1e-9, where their weights add nothing. A scale
+    2^k times as coarse says the same real numbers.
     """
     coarser = np.maximum(0, np.ceil(np.log2(np.maximum(np.abs(bias), 1) / BIAS_LIMIT)))
     factor = 2.0**coarser
-    return (np.rint(w / factor[:, None, None, None]).astype(np.int8), scale * factor,
-            np.rint(bias / factor).astype(np.int64))
+    return (
+        np.rint(w / factor[:, None, None, None]).astype(np.int8),
+        scale * factor,
+        np.rint(bias / factor).astype(np.int64),
+    )

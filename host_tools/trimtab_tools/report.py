@@ -1,4 +1,4 @@
-"""What a plan trains, what it keeps and what it costs: facts for the package, rows for people and for machines."""
+"""What a plan trains, keeps and costs: facts for the package, rows for people and for machines."""
 
 import json
 
@@ -10,11 +10,11 @@ from .ir import UsageError
 WHY = {
     "none": "Nothing is trained: this package predicts.",
     "last": "Only the 16-bit head is trained; everything before it stays as the model brought it.",
-    "bias": "All biases and the head are trained: a bias needs no activation, only one bit for each output of its layer.",
+    "bias": "All biases and the head are trained: a bias needs one bit for each of its layer's outputs.",
     "full": "Every weight and bias is trained, and every layer's input is kept for it.",
-    "plan": "A plan by hand names the layers; where it gives a ratio, the channels of largest magnitude are trained.",
-    "sparse": "A published sparse update: biases of the last layers, and of some of them the weights of the input channels "
-              "of largest magnitude. The layers were chosen by how much each alone gains for its bytes.",
+    "plan": "A plan by hand names the layers; of a ratio, the channels of largest magnitude are trained.",
+    "sparse": "A published sparse update: biases of the last layers, and of some the weights of the "
+    "input channels of largest magnitude. The layers were chosen by how much each alone gains for its bytes.",
 }
 
 # What a buffer is, by the field and the phase that first write it.
@@ -34,8 +34,10 @@ def facts(trunk, plan, program, placement):
 def summary(made):
     """The plan as `trimtab plan --json` prints it."""
     return {
-        "updates": [{"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
-                    for u in made.plan.updates],
+        "updates": [
+            {"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
+            for u in made.plan.updates
+        ],
         **cost.of(made.trunk, made.plan, made.program, made.placement),
         "flash_bytes": len(made.data),
     }
@@ -45,14 +47,20 @@ def summary(made):
 
 
 def layers(trunk, plan, program):
-    """One row for each layer that computes, the head last: what moves, what is kept and held for it, multiplications."""
-    rows = {op.name: _row(op.name, op.kind, trunk[op.outputs[0]].shape[1:]) for op in trunk.ops if op.kind != "reshape"}
+    """A row for each layer, the head last: what moves, what is kept and held for it, multiplications."""
+    rows = {
+        op.name: _row(op.name, op.kind, trunk[op.outputs[0]].shape[1:])
+        for op in trunk.ops
+        if op.kind != "reshape"
+    }
     if plan.head:
         rows["head"] = _row("head", "16-bit head", (plan.head.classes,))
         rows["head"].update(bias=True, channels=plan.head.weights.shape[1], of=plan.head.weights.shape[1])
     for update in plan.updates:
         op = next(o for o in trunk.ops if o.name == update.layer)
-        rows[update.layer].update(bias=update.bias, channels=len(update.channels), of=trunk[op.inputs[1]].shape[-1])
+        rows[update.layer].update(
+            bias=update.bias, channels=len(update.channels), of=trunk[op.inputs[1]].shape[-1]
+        )
     for _, step in program.timeline():
         row = rows.get(step.layer)
         if row:
@@ -69,12 +77,23 @@ def layers(trunk, plan, program):
 
 
 def _row(layer, kind, shape):
-    return {"layer": layer, "kind": kind, "shape": list(shape), "bias": False, "channels": 0, "of": 0, "kept": 0, "state": 0,
-            "forward": 0, "backward": 0, "cycles": 0}
+    return {
+        "layer": layer,
+        "kind": kind,
+        "shape": list(shape),
+        "bias": False,
+        "channels": 0,
+        "of": 0,
+        "kept": 0,
+        "state": 0,
+        "forward": 0,
+        "backward": 0,
+        "cycles": 0,
+    }
 
 
 def _kept_for(program):
-    """(layer, buffer): a mask belongs to the layer that wrote it, an activation to the one that is updated with it."""
+    """(layer, buffer): a mask belongs to the layer that writes it, an activation to the one it updates."""
     kept = {id(b): b for b in cost.kept(program)}
     for phase, step in program.timeline():
         for field, buffer, *_ in step.spans:
@@ -87,7 +106,9 @@ def trained(row):
     """What moves in a layer, in words."""
     words = []
     if row["channels"]:
-        words.append("weights" if row["channels"] == row["of"] else f"{row['channels']} of {row['of']} channels")
+        words.append(
+            "weights" if row["channels"] == row["of"] else f"{row['channels']} of {row['of']} channels"
+        )
     if row["bias"]:
         words.append("bias")
     return ", ".join(words)
@@ -99,8 +120,16 @@ def trained(row):
 def buffers(program, placement):
     """[name, kind, offset, size, pieces] of each buffer in the arena; a piece is [start, stop, low, high]."""
     kinds = _kinds(program)
-    return [[v.buffer.name, kinds.get(id(v.buffer), "numbers"), v.offset, v.size,
-             [[p.start, p.stop, p.low, p.high] for p in v.pieces]] for v in placement.lives]
+    return [
+        [
+            v.buffer.name,
+            kinds.get(id(v.buffer), "numbers"),
+            v.offset,
+            v.size,
+            [[p.start, p.stop, p.low, p.high] for p in v.pieces],
+        ]
+        for v in placement.lives
+    ]
 
 
 def _kinds(program):
@@ -126,13 +155,18 @@ def table(made):
     """A table for the terminal."""
     rows = [r for r in layers(made.trunk, made.plan, made.program) if r["forward"] or trained(r)]
     width = max(len(r["layer"]) for r in rows)
-    lines = [f"{'layer':{width}} {'trained':24} {'kept B':>7} {'state B':>8} {'forward':>10} {'backward':>10}"]
+    lines = [
+        f"{'layer':{width}} {'trained':24} {'kept B':>7} {'state B':>8} {'forward':>10} {'backward':>10}"
+    ]
     for r in rows:
-        lines.append(f"{r['layer']:{width}} {trained(r) or '-':24} {r['kept']:7} {r['state']:8} {r['forward']:10} {r['backward']:10}")
+        lines.append(
+            f"{r['layer']:{width}} {trained(r) or '-':24} {r['kept']:7} {r['state']:8} "
+            f"{r['forward']:10} {r['backward']:10}"
+        )
     s = summary(made)
     lines += [
-        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}, package "
-        f"{s['flash_bytes']}, kept for backward {s['kept_bytes']}",
+        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}, "
+        f"package {s['flash_bytes']}, kept for backward {s['kept_bytes']}",
         f"multiplications forward {s['macs']['forward']}, backward {s['macs']['backward']}; estimated "
         + ", ".join(f"{ms:.0f} ms a step on {board}" for board, ms in milliseconds(s).items()),
         "as the papers count: " + ", ".join(f"{name} {kb:.2f} KB" for name, kb in s["analytic_kb"].items()),

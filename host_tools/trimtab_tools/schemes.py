@@ -1,7 +1,8 @@
-"""The sparse updates that MCUNetV3 published, by name: how many last layers train biases, which train weights.
+"""The sparse updates that MCUNetV3 published, by name: how many last layers train biases, which train
+weights.
 
-Layers are counted from 0 at the first conv, without the classifier. A share r of a layer's input channels (of a depthwise
-layer's channels) is trained, the largest by magnitude.
+Layers are counted from 0 at the first conv, without the classifier. A share r of a layer's input channels (of
+a depthwise layer's channels) is trained, the largest by magnitude.
 """
 
 from .ir import ModelError
@@ -34,12 +35,14 @@ SCHEMES = {
 
 
 def find(name, weights):
-    """{conv: share}, 0 for its bias alone, of a scheme for a trunk whose layers have these numbers of weights."""
+    """{conv: share}, 0 for its bias alone, of a scheme; weights: how many each layer of the trunk has."""
     if name not in SCHEMES:
         raise ModelError(f"scheme {name!r} is unknown: use one of {', '.join(SCHEMES)}")
     title, convs, total = NETWORKS[name.split("-")[0]]
     if (len(weights), sum(weights)) != (convs, total):
-        raise ModelError(f"scheme {name} is for {title} ({convs} layers, {total} weights), this model has {len(weights)} "
-                         f"and {sum(weights)}: write a plan by hand, --policy plan:FILE.json")
+        raise ModelError(
+            f"scheme {name} is for {title} ({convs} layers, {total} weights), this model has {len(weights)} "
+            f"and {sum(weights)}: write a plan by hand, --policy plan:FILE.json"
+        )
     last, shares = SCHEMES[name]
     return {**dict.fromkeys(range(convs - last, convs), 0), **shares}
