@@ -162,7 +162,8 @@ def _timeline(facts):
         if kind in used
     )
     return (
-        "<h2>Memory over one training step</h2><p>Each rectangle is a tensor: from the first step that touches "
+        "<h2>Memory over one training step</h2>"
+        "<p>Each rectangle is a tensor: from the first step that touches "
         "it to the last, at its address in the arena. Where one is pale, its bytes are free for others. "
         "Below, the bytes that are "
         "live at each step.</p>"
