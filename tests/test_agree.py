@@ -4,7 +4,7 @@ import json
 
 import pytest
 from models import Builder
-from trimtab_tools import cli, export_tflite, report
+from trimtab_tools import cli, cost, export_tflite
 from trimtab_tools import compile as compiler
 
 STEPS = 50
@@ -52,7 +52,7 @@ def simulated(capsys, package, board, kernels, steps=STEPS):
 
 
 def test_the_network_is_of_the_promised_size():
-    assert 20_000 < report.macs(compiler.compile_graph(network(), "last", classes=4).program)["forward"] < 200_000
+    assert 20_000 < cost.macs(compiler.compile_graph(network(), "last", classes=4).program)["forward"] < 200_000
 
 
 @pytest.mark.parametrize("name", ["sparse", "stochastic", "sums"])
