@@ -17,11 +17,12 @@ def pack(program):
         users = [step for step in backward if any(buffer is x for _, buffer, *_ in step.spans)]
         if not all(_partial(step) for step in users) or x is program.output:
             continue
-        if sum(step.values["nk"] for step in users) >= x.shape[2]:
+        if sum(_packed(step).size for step in users) >= x.size:
             continue
         for step in users:
-            packed = _packed(step, x)
-            forward.insert(_last_reader(forward, x), _gather(packed, x, _inputs(program, step), step.layer))
+            packed = _packed(step)
+            gather = _gather(packed, x, _inputs(program, step), step.values["ic"], step.layer)
+            forward.insert(_last_reader(forward, x), gather)
             at = backward.index(step)
             backward[at : at + 1] = _update(program, step, packed)
     return program.but(forward=forward, backward=backward)
@@ -31,10 +32,13 @@ def _partial(step):
     return step.kernel in UPDATES and step.values.get("kept") is not None
 
 
-def _packed(step, x):
-    h, w, _ = x.shape
-    nk = step.values["nk"]
-    return Buffer(f"{nk} channels of {x.name}", h * w * nk, shape=(h, w, nk))
+def _packed(step):
+    v = step.values
+    return _channels_of(v["x"], v["ih"], v["iw"], v["nk"])
+
+
+def _channels_of(tensor, h, w, n):
+    return Buffer(f"{n} channels of {tensor.name}", h * w * n, shape=(h, w, n))
 
 
 def _last_reader(forward, x):
@@ -54,9 +58,9 @@ def _channels(const):
     return np.frombuffer(const.data, "<u2")
 
 
-def _gather(y, x, kept, layer):
+def _gather(y, x, kept, ic, layer):
     h, w, nk = y.shape
-    return Step("gather", dict(y=y, x=x, kept=kept, n=h * w, ic=x.size // (h * w), nk=nk), layer)
+    return Step("gather", dict(y=y, x=x, kept=kept, n=h * w, ic=ic, nk=nk), layer)
 
 
 def _update(program, step, x):
@@ -64,7 +68,7 @@ def _update(program, step, x):
     v = step.values
     if step.kernel == "conv_dw":
         return [step.but(x=x, kept=None, ic=v["nk"])]
-    gy = Buffer(f"{v['nk']} channels of {v['gy'].name}", v["oh"] * v["ow"] * v["nk"], shape=(v["oh"], v["ow"], v["nk"]))
+    gy = _channels_of(v["gy"], v["oh"], v["ow"], v["nk"])
     u = program.const(_channels(v["u"])[_channels(v["kept"])], np.uint16)
-    return [_gather(gy, v["gy"], v["kept"], step.layer),
+    return [_gather(gy, v["gy"], v["kept"], v["oc"], step.layer),
             step.but(gy=gy, x=x, kept=None, u=u, ic=v["nk"], oc=v["nk"])]

@@ -66,8 +66,14 @@ def runs(program):
 def _can_cut(step):
     if step.kernel not in CUTS or step.values.get("mask") is not None:
         return False
-    names = ("y", *CUTS[step.kernel][0])
-    return all(isinstance(step.values[n], Buffer) and step.values[n].shape and step.values[n].space == ARENA for n in names)
+    v = step.values
+    places = [v[name] for name in ("y", *CUTS[step.kernel][0])]
+    if not all(isinstance(place, Buffer) and place.shape and place.space == ARENA for place in places):
+        return False
+    if "n" in v:
+        return True
+    # a dense layer sees its input in another shape
+    return (v["ih"], v["iw"], v["ic"]) == v["x"].shape and (v["oh"], v["ow"], v["oc"]) == v["y"].shape
 
 
 def cut(program, patches):
