@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from float_reference import accumulators, half_up
 from trimtab_tools import compile as compiler
-from trimtab_tools import emit, ir, reference, schedule, simulate
+from trimtab_tools import emit, ir, reference, schedule, simulate, toolchain
 from trimtab_tools.plan import TRAINABLE
 from trimtab_tools.quantize import act_range
 from trimtab_tools.toolchain import ToolchainError
@@ -24,6 +24,14 @@ def assets():
     if not path.is_dir():
         pytest.skip(f"needs the models and data that belong in {path}")
     return path
+
+
+def provide(board):
+    """Install what a board needs; a user who may not skips its tests, with the command that would do it."""
+    try:
+        toolchain.provide(board)
+    except ToolchainError as error:
+        pytest.skip(str(error))
 
 
 @functools.cache

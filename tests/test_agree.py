@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers import provide
 from models import Builder
 from trimtab_tools import cli, cost, export_tflite
 from trimtab_tools import compile as compiler
@@ -57,6 +58,8 @@ def test_the_network_is_of_the_promised_size():
 
 @pytest.mark.parametrize("name", ["sparse", "stochastic", "sums"])
 def test_state_is_the_same_on_every_board(packages, capsys, name):
+    for board, _ in PLACES:
+        provide(board)
     results = {place: simulated(capsys, packages / f"{name}.ttp", *place) for place in PLACES}
     reference = results[PLACES[0]]
     assert len(reference["losses"]) == STEPS and len(set(reference["losses"])) > STEPS // 2

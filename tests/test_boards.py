@@ -9,6 +9,7 @@ import zlib
 
 import pytest
 import serial
+from helpers import provide
 from trimtab.format import ABI
 from trimtab_tools import boards, toolchain
 from trimtab_tools.toolchain import ToolchainError
@@ -16,20 +17,12 @@ from trimtab_tools.toolchain import ToolchainError
 NAME_TIER = "from trimtab import kernels; print(kernels.choose().name)"
 
 
-def need(board):
-    """Install what a board needs, or skip with the command that does."""
-    try:
-        toolchain.provide(board)
-    except ToolchainError as error:
-        pytest.skip(str(error))
-
-
 # -- the emulated Pico ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def pico():
-    need("pico")
+    provide("pico")
     files = {**boards.library_files("armv6m"), "/data/note.txt": b"as it was put there"}
     with boards.Pico(files=files) as board:
         yield board
@@ -41,7 +34,7 @@ def tell(board, code):
 
 
 def test_thumb_core_agrees_with_rp2040js():
-    need("pico")
+    provide("pico")
     done = subprocess.run(
         ["node", toolchain.emulator().with_name("check.mjs"), "4"], capture_output=True, text=True
     )
@@ -135,7 +128,7 @@ def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
 
 
 def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
-    need("pico")
+    provide("pico")
     code = "@micropython.viper\ndef f() -> int:\n return ptr32(0x20000001)[0]\nf()"
     with boards.Pico() as board:
         process = board._process
@@ -146,7 +139,7 @@ def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
 
 
 def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
-    need("pico")
+    provide("pico")
     flash = tmp_path / "flash.bin"
     flash.write_bytes(b"\xff" * boards.FLASH_BYTES)  # no firmware
     with pytest.raises(boards.BoardError, match="stopped: its last message stands above"):
@@ -155,7 +148,7 @@ def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
 
 
 def test_romfs_is_read_in_place(tmp_path):
-    need("pico")
+    provide("pico")
     (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 1000)
     image = tmp_path / "image.romfs"
     subprocess.run(
@@ -181,7 +174,7 @@ def test_romfs_that_does_not_fit_is_refused():
 
 
 def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
-    need("unix")
+    provide("unix")
     code = f"import gc; print(gc.mem_free() + gc.mem_alloc()); {NAME_TIER}"
     with boards.Unix("-c", code, heap="192k") as board:
         heap, tier = board.output().split()
@@ -191,7 +184,7 @@ def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
 
 
 def test_unix_speaks_through_pipes_and_finds_its_files():
-    need("unix")
+    provide("unix")
     code = "import sys; print(open('a/b').read(), sys.stdin.readline().strip())"
     with boards.Unix("-c", code, files={"/a/b": b"hello"}) as board:
         board.stdin.write(b"there\n")
@@ -199,7 +192,7 @@ def test_unix_speaks_through_pipes_and_finds_its_files():
 
 
 def test_unix_error_is_told():
-    need("unix")
+    provide("unix")
     with (
         boards.Unix("-c", "raise SystemExit(7)") as board,
         pytest.raises(boards.BoardError, match="status 7"),
@@ -212,7 +205,7 @@ def test_unix_error_is_told():
 
 @pytest.mark.parametrize("arch, code", [("x64", 2), ("armv6m", 4)])
 def test_native_module_names_its_architecture(arch, code):
-    need("pico")
+    provide("pico")
     header = toolchain.natmod(arch).read_bytes()[:4]
     assert header[:2] == b"M\x06" and header[2] >> 2 & 15 == code
 
@@ -272,7 +265,7 @@ def test_an_archive_that_changed_is_refused(tmp_path):
 
 
 def test_host_library_takes_flags():
-    need("sim")
+    provide("sim")
     plain, checked = toolchain.host_library(), toolchain.host_library(["-fsanitize=undefined"])
     assert plain != checked and plain.is_file() and checked.stat().st_size > plain.stat().st_size
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from helpers import provide
 from models import Builder
-from trimtab_tools import boards, simulate, toolchain
+from trimtab_tools import boards, simulate
 from trimtab_tools import compile as compiler
 from trimtab_tools.data import synthetic
 
@@ -90,13 +91,13 @@ def check_story(said, package, kernels):
 
 @pytest.mark.parametrize("kernels", ["c", "plain"])
 def test_story_on_unix(package, kernels):
-    toolchain.provide("unix")
+    provide("unix")
     with boards.Unix("-c", STORY, files={"net.ttp": package}, kernels=kernels == "c") as unix:
         check_story(unix.output(), package, kernels)
 
 
 def test_story_on_the_pico(package):
-    toolchain.provide("pico")
+    provide("pico")
     files = {**boards.library_files("armv6m"), "/net.ttp": package}
     with boards.Pico(files=files) as pico:
         check_story(boards.mpremote(pico.url, "exec", STORY), package, "c")
@@ -106,7 +107,7 @@ def test_story_on_the_pico(package):
 
 
 def test_errors_on_the_board(package):
-    toolchain.provide("unix")
+    provide("unix")
     with boards.Unix("-c", STORY, files={"net.ttp": package}) as unix:
         said = unix.output()
     assert "error label 'horse' is not in the package: it has a, b, c" in said

@@ -4,6 +4,7 @@ import struct
 
 import kernel_cases
 import pytest
+from helpers import provide
 from test_kernels import NAMES, run_c
 from trimtab.format import ABI, OPCODES
 
@@ -50,13 +51,6 @@ def calls(cases):
         spaces = [*map(bytes, case.spaces), case.steps]
         data += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     return data
-
-
-def provide(board):
-    try:
-        toolchain.provide(board)
-    except toolchain.ToolchainError as error:
-        pytest.skip(str(error))
 
 
 def check(cases, data):

@@ -8,12 +8,13 @@ import struct
 import pytest
 import trimtab
 from fake_net import FakeNet
+from helpers import provide
 from lines import World, damage, noise, tiny
 from trimtab import serve, trust
 from trimtab.frame import encode
 from trimtab.package import Package, PackageError
 from trimtab.session import MESSAGES, TRAIN, Board
-from trimtab_tools import boards, key, simulate, toolchain
+from trimtab_tools import boards, key, simulate
 from trimtab_tools.client import BoardError, Client
 from trimtab_tools.host import Host
 from trimtab_tools.ir import UsageError
@@ -244,7 +245,7 @@ BOOT = b"import trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
 
 
 def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
-    toolchain.provide("pico")
+    provide("pico")
     package = tiny()
     files = {**boards.library_files("armv6m"), "/unsigned.ttp": package, "/other.ttp": key.sign(package, OTHER),
              "/net.ttp": key.sign(package, KEY)}
@@ -278,7 +279,7 @@ def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
 
 
 def test_a_replayed_session_on_the_pico():
-    toolchain.provide("pico")
+    provide("pico")
     files = {**boards.library_files("armv6m"), "/net.ttp": key.sign(tiny(), KEY), "/main.py": BOOT, "/trimtab.key": KEY}
     taped = []
 
