@@ -89,6 +89,17 @@ def check_story(said, package, kernels):
         assert lines["allocated"] == "0"
 
 
+def test_sums_allocate_nothing_either(package):
+    provide("unix")
+    b = Builder((6, 6, 2), seed=2)
+    b.conv(6, (3, 3), (2, 2), act="relu6")
+    made = compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), accumulate=3)
+    code = STORY[: STORY.index("samples = ")] + "net.load_input(noise(1, 0, net.input_bytes)); net.train_input(1)\n" + STORY[
+        STORY.index("def allocated") :]
+    with boards.Unix("-c", code, files={"net.ttp": made.data}) as unix:
+        assert unix.output().splitlines()[-1] == "allocated 0"
+
+
 @pytest.mark.parametrize("kernels", ["c", "plain"])
 def test_story_on_unix(package, kernels):
     provide("unix")

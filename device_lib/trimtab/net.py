@@ -49,6 +49,7 @@ class Net:
         self.input_bytes = package.input_bytes
         self.output_bytes = package.output_count
         self.input_view = self._span(package.input, package.input_bytes)
+        self.latent_view = self._span(package.latent, package.latent_bytes)
         self.target_view = self._span(package.target, self.output_bytes if self.loss == "mse" else 4)
         self.segments = [self._views[1][o : o + n] for o, n in package.segments()]
         self.state_bytes = sum([len(s) for s in self.segments])
@@ -59,12 +60,18 @@ class Net:
         if store:
             self.saved_step = store.load(self.segments, package.crc) or 0
             self.run = store.run
+            self._count()
 
     # -- state
 
     def reset(self):
         """The state as the package brings it: forget all training."""
         self.package.section("state", self._views[1])
+        self._count()
+
+    def _count(self):
+        """How many samples of an accumulation the state holds; counted along, because reading the clock allocates."""
+        self._summed = self.step % self.package.accumulate
 
     @property
     def step(self):
@@ -86,6 +93,7 @@ class Net:
         """Start a schedule of `total` steps: the rate falls along a cosine to 0."""
         struct.pack_into("<II", self._clock, 0, 0, total)
         self.run = run
+        self._count()
 
     def state_crc(self):
         crc = 0
@@ -168,6 +176,25 @@ class Net:
 
     def train_input(self, y=None):
         """The same for a sample (and, without y, a target) that lies in input_view (and target_view) already."""
+        return self._train(y, ("begin", "prefix", "forward"))
+
+    def latent(self, x):
+        """What the layers below the first trained one make of a sample: bytes to keep, for train_latent()."""
+        if not self.package.latent_bytes:
+            raise ValueError("no layer of this network is frozen below the first trained one: train on samples")
+        self.load_input(x)
+        self._run("prefix")
+        return bytes(self.latent_view)
+
+    def train_latent(self, latent, y):
+        """One sample from its latent: the same as train(), without the frozen layers' work."""
+        if len(latent) != self.package.latent_bytes:
+            raise ValueError("a latent of this network has %d bytes, not %d: make it with latent()"
+                             % (self.package.latent_bytes, len(latent)))
+        self.latent_view[:] = latent
+        return self._train(y, ("begin", "forward"))
+
+    def _train(self, y, phases):
         if y is not None:
             self.load_target(y)
         if self.loss == "none":
@@ -176,8 +203,8 @@ class Net:
         if locked:
             heap_lock()
         try:
-            self._run("begin")
-            self._run("forward")
+            for phase in phases:
+                self._run(phase)
             loss = self._run("loss")
             alive = self._run("gate")
             self._run("head")
@@ -187,17 +214,20 @@ class Net:
         finally:
             if locked:
                 heap_unlock()
-        if self.package.accumulate > 1 and self.step % self.package.accumulate == 0:
+        self._summed += 1
+        if self._summed == self.package.accumulate:
             self._run("fold")
+            self._summed = 0
         return loss
 
     def classify_input(self):
         """The class of what lies in input_view."""
+        self._run("prefix")
         return self._run("forward")
 
     def loss_input(self):
         """The loss of what lies in input_view and target_view, without training."""
-        self._run("forward")
+        self.classify_input()
         return self._run("loss")
 
     def predict(self, x):
@@ -275,6 +305,7 @@ class Net:
                 good = good and self.state_crc() == after
         finally:
             self._views[1][:] = kept
+            self._count()
         return good
 
     def _repeat_input(self, sample):
