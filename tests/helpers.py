@@ -133,7 +133,7 @@ def step(net, x, target):
 class Bench:
     """A network whose step runs record by record, so that every buffer can be read while it lives."""
 
-    ORDER = ("begin", "forward", "loss", "gate", "head", "backward", "end")
+    ORDER = ("begin", "prefix", "forward", "loss", "gate", "head", "backward", "end")
 
     def __init__(self, c, kernels="plain", net=None):
         self.c, self.net = c, net or load(c, kernels)

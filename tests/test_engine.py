@@ -1,14 +1,16 @@
 """The training engine: packed, in strips, in place, reordered in memory - and not one bit changes."""
 
+import json
 import os
 
 import kernel_cases
 import numpy as np
 import pytest
-from helpers import TIERS, compiled, fastest, inputs, load, step, tier
+from helpers import TIERS, assets, compiled, fastest, inputs, load, step, tier
 from models import Builder
 from test_compile import random_graph, random_plan
-from trimtab_tools import emit, memory, schedule, simulate
+from trimtab_tools import emit, import_checkpoint, memory, plan, schedule, simulate
+from trimtab_tools.autodiff import lower
 from trimtab_tools.ir import Graph, ModelError
 from trimtab_tools.optimize import optimize
 from trimtab_tools.pack import pack
@@ -154,6 +156,31 @@ def test_kernels_may_write_where_they_read(name, written, read, kernels):
     assert done > 10
 
 
+# -- latents -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernels", TIERS)
+@pytest.mark.parametrize("policy, layer", [("last", "mean_7"), ("plan", "conv_3"), ("plan", "conv_6")])
+def test_training_from_latents_is_training(policy, layer, kernels, tmp_path):
+    (tmp_path / "plan.json").write_text(json.dumps({"updates": [{"layer": layer, "weight_channels": 0.5}]}))
+    c = compiled(tall_network(), policy if policy == "last" else f"plan:{tmp_path}/plan.json", rate=0.1)
+    whole, short = load(c, kernels), load(c, kernels)
+    xs = [x.tobytes() for x in inputs(c.trunk, 3)]
+    latents = [short.latent(memoryview(x).cast("b")) for x in xs]
+    assert len(latents[0]) == c.program.latent.size < len(xs[0])
+    for i in range(6):
+        assert whole.train(memoryview(xs[i % 3]).cast("b"), i % 4) == short.train_latent(latents[i % 3], i % 4)
+    assert whole.state_crc() == short.state_crc()
+
+
+def test_latents_of_another_network_and_of_none_are_refused():
+    net = load(compiled(tall_network(), "last"))
+    with pytest.raises(ValueError, match="has 8 bytes, not 15"):
+        net.train_latent(bytes(15), 0)
+    with pytest.raises(ValueError, match="no layer of this network is frozen"):
+        load(compiled(tall_network(), "full")).latent(bytes(32 * 24 * 3))
+
+
 # -- patches -----------------------------------------------------------------------------------------------------------
 
 
@@ -206,3 +233,19 @@ def test_nothing_that_learns_is_cut():
     c = compiled(tall_network(), "bias")
     masks = {s.layer for s in c.program.phases["forward"] if s.values.get("mask") is not None}
     assert not {layer for one in c.cuts for layer in one.layers} & masks
+
+
+# -- the published networks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, scheme, residual, kilobytes", [
+    ("mcunet-5fps", "mcunet-49kb", 8, 122), ("mbv2-w0.35", "mbv2-49kb", 8, 130), ("proxyless-w0.3", "proxyless-49kb", 8, 132),
+    ("mcunet-5fps", "mcunet-99kb", 8, 195), ("mcunet-5fps", "mcunet-99kb", 4, 173)])
+def test_published_networks_train_in_so_much(name, scheme, residual, kilobytes):
+    """At 128x128: sample, strips, masks, kept activations, residual planes, a head of 10 classes and scratch."""
+    graph = import_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
+    trunk, chosen = plan.make(graph, f"sparse:{scheme}", classes=10, residual=residual)
+    program, placement, cuts = optimize(lower(trunk, chosen))
+    assert placement.size + schedule.end(program.state) <= kilobytes * 1024
+    assert placement.lower_bound <= placement.size <= placement.lower_bound * 1.1
+    assert cuts and cuts[0].layers[0] == trunk.ops[0].name

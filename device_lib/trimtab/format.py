@@ -38,6 +38,8 @@ HEADER = (
     "clock",  # state reference: step, total as uint32
     "rng",  # state reference: uint32 of the generator
     "accumulate",  # samples for each update, 1 or more
+    "latent",  # arena reference: int8, what `prefix` leaves
+    "latent_bytes",  # 0 without a prefix
     "flags",
 )
 LOSSES = ("none", "softmax", "mse")
@@ -54,7 +56,8 @@ GOLDEN_BYTES = 1021
 PHASES = (
     "map",  # raw uint8 samples only: the input through a table, in place
     "begin",  # learning rate of this step
-    "forward",  # the last record's value is the class, where there is a head
+    "prefix",  # forward, as long as nothing is trained; leaves one tensor, the latent
+    "forward",  # the rest; the last record's value is the class, where there is a head
     "loss",  # its value is the loss in 1/1024 nat
     "gate",  # error of the head; value 0: nothing to learn, skip `backward`
     "head",  # update of the head

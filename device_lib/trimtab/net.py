@@ -2,20 +2,28 @@
 
 import gc
 import struct
+import sys
 from array import array
 
 from . import kernels
 from .format import LOSSES, OFFSET_MASK, PHASES, RECORDS, SPACE_SHIFT, crc32
 
 
+def _nothing(*_):
+    pass
+
+
 try:
+    import micropython
     from micropython import heap_lock, heap_unlock
+
+    kbd_intr = getattr(micropython, "kbd_intr", _nothing)
 except ImportError:  # CPython, CircuitPython
+    heap_lock = heap_unlock = kbd_intr = _nothing
 
-    def heap_lock():
-        pass
-
-    heap_unlock = heap_lock
+# The phases of a training step in their order, from a sample and from a latent.
+STEP = ("begin", "prefix", "forward", "loss", "gate", "head", "backward", "end", "fold")
+LATENT_STEP = STEP[:1] + STEP[2:]
 
 
 class Net:
@@ -41,6 +49,10 @@ class Net:
             self._offsets.extend(array("i", offsets))
             self._phases[name] = (start, len(self._functions))
         self._views = (_view(self._arena), _view(self._state))
+        plain = tier.name == "plain"  # its kernels allocate, and Ctrl-C may stop them half way
+        self._lock, self._unlock = (_nothing, _nothing) if plain else (heap_lock, heap_unlock)
+        self._atomic = not plain and sys.implementation.name == "micropython"
+        self._torn = False
         names = package.labels()
         self.name = names[0]
         self.labels = tuple(names[1:])
@@ -67,6 +79,7 @@ class Net:
     def reset(self):
         """The state as the package brings it: forget all training."""
         self.package.section("state", self._views[1])
+        self._torn = False
         self._count()
 
     def _count(self):
@@ -119,6 +132,7 @@ class Net:
         """Write the trained state beside the package; power may fail at any moment. Returns the step saved."""
         if not self.store:
             raise ValueError("this network was not loaded from a file: load it by path to save it")
+        self._whole()
         self.store.save(self.segments, self.package_crc, self.step, self.run)
         self.saved_step = self.step
         return self.saved_step
@@ -176,7 +190,7 @@ class Net:
 
     def train_input(self, y=None):
         """The same for a sample (and, without y, a target) that lies in input_view (and target_view) already."""
-        return self._train(y, ("begin", "prefix", "forward"))
+        return self._train(y, STEP)
 
     def latent(self, x):
         """What the layers below the first trained one make of a sample: bytes to keep, for train_latent()."""
@@ -192,33 +206,62 @@ class Net:
             raise ValueError("a latent of this network has %d bytes, not %d: make it with latent()"
                              % (self.package.latent_bytes, len(latent)))
         self.latent_view[:] = latent
-        return self._train(y, ("begin", "forward"))
+        return self._train(y, LATENT_STEP)
 
-    def _train(self, y, phases):
+    def _train(self, y, line):
+        """A step, wholly or not at all: Ctrl-C waits until it is done."""
         if y is not None:
             self.load_target(y)
         if self.loss == "none":
             raise ValueError("this package was compiled without a training plan: compile it with --policy")
-        locked = self.kernels != "plain"
-        if locked:
-            heap_lock()
-        try:
-            for phase in phases:
-                self._run(phase)
-            loss = self._run("loss")
-            alive = self._run("gate")
-            self._run("head")
-            if alive:
-                self._run("backward")
-            self._run("end")
-        finally:
-            if locked:
-                heap_unlock()
-        self._summed += 1
-        if self._summed == self.package.accumulate:
-            self._run("fold")
-            self._summed = 0
-        return loss
+        self._whole()
+        self._summed = (self._summed + 1) % self.package.accumulate
+        self._phase = self._done = 0
+        stopped = None
+        while self._phase < len(line):
+            self._lock()
+            try:
+                self._go_on(line)
+            except KeyboardInterrupt as error:
+                kbd_intr(-1)
+                stopped = error
+                if not self._atomic:
+                    self._torn = True
+                    break
+            finally:
+                self._unlock()
+        if stopped:
+            kbd_intr(3)
+            raise stopped
+        return self._loss
+
+    def _go_on(self, line):
+        """What is left of a step: from record `_done` of phase `_phase`. Allocates nothing.
+
+        MicroPython raises Ctrl-C where code jumps, so never between a kernel and the line that counts it.
+        """
+        functions, offsets, mem = self._functions, self._offsets, self._mem
+        while self._phase < len(line):
+            name = line[self._phase]
+            start, stop = self._phases[name]
+            if (name == "backward" and not self._alive) or (name == "fold" and self._summed):
+                stop = start
+            if self._done == 0:
+                self._value = 0
+            while self._done < stop - start:
+                i = start + self._done
+                self._value = functions[i](mem, offsets[i])
+                self._done += 1
+            if name == "loss":
+                self._loss = self._value
+            if name == "gate":
+                self._alive = self._value
+            self._done = 0
+            self._phase += 1
+
+    def _whole(self):
+        if self._torn:
+            raise ValueError("Ctrl-C stopped a step half way: load the package again, or forget all training with reset()")
 
     def classify_input(self):
         """The class of what lies in input_view."""

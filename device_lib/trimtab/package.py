@@ -3,8 +3,8 @@
 import struct
 
 from .format import (
-    ABI, CONST, GOLDEN_BYTES, HEADER, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT,
-    VERSION, WEIGHTS, crc32, fields,
+    ABI, ARENA, CONST, GOLDEN_BYTES, HEADER, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT,
+    STATE, VERSION, WEIGHTS, crc32, fields,
 )
 
 _WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
@@ -45,7 +45,10 @@ class Package:
         n += 3 * len(SECTIONS)
         self._phases = [words[n + 2 * i : n + 2 * i + 2] for i in range(len(PHASES))]
         if (max(self.arena_bytes, self.state_bytes) > OFFSET_MASK or self.bytes_of("state") != self.state_bytes
-                or self.loss_kind >= len(LOSSES) or self.classes != self.output_count):
+                or self.loss_kind >= len(LOSSES) or self.classes != self.output_count
+                or not (self.input_bytes and self.output_count and self.accumulate)
+                or not -128 <= self.input_zero <= 127 or not 0 < self.float("input_scale") < 1e30
+                or max([offset + size for offset, size, _ in self._sections.values()]) > OFFSET_MASK):
             raise PackageError("the package's header contradicts itself: compile it again")
 
     def float(self, name):
@@ -74,9 +77,12 @@ class Package:
 
     def labels(self):
         try:
-            return bytes(self.section("labels")).decode().split("\0")
+            names = bytes(self.section("labels")).decode().split("\0")
         except UnicodeError:
             raise PackageError("the package's labels are not text: compile it again")
+        if len(names) - 1 not in (0, self.classes):
+            raise PackageError("the package has %d classes and %d labels: compile it again" % (self.classes, len(names) - 1))
+        return names
 
     def golden(self):
         """(output CRC, state CRC after one step, class, the sample as far as it does not repeat, the target of mse)"""
@@ -84,7 +90,10 @@ class Package:
         end = 12 + min(self.input_bytes, GOLDEN_BYTES)
         if len(data) != end + (self.output_count if self.loss_kind == 2 else 0):
             raise PackageError("the package has no sample to test itself with: compile it again")
-        return struct.unpack("<III", data[:12]) + (data[12:end], data[end:])
+        output, after, label = struct.unpack("<III", data[:12])
+        if self.loss_kind == 1 and label >= self.classes:
+            raise PackageError("the package tests itself with a class that it does not have: compile it again")
+        return output, after, label, data[12:end], data[end:]
 
     def segments(self):
         data = self.section("segments")
@@ -118,6 +127,10 @@ class Package:
         output = self.output_count * (4 if self.loss_kind == 1 else 1)
         for name, size in (("input", self.input_bytes), ("output", output), ("clock", 8), ("rng", 4)):
             _check_ref(name, getattr(self, name), size, sizes, True)
+        if self.clock >> SPACE_SHIFT != STATE or self.input >> SPACE_SHIFT != ARENA:
+            raise PackageError("the package's clock or input lies in the wrong memory: compile it again")
+        if self.latent_bytes:
+            _check_ref("latent", self.latent, self.latent_bytes, sizes, True)
         if self.loss_kind:
             _check_ref("target", self.target, 4 if self.loss_kind == 1 else self.output_count, sizes, True)
         phases = [_walk(steps, start, count) for start, count in self._phases]

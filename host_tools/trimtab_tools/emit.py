@@ -35,6 +35,7 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
         arena_bytes=placement.size, state_bytes=end(program.state), input=reference(program.input), input_bytes=x.size,
         input_shape=(CONST << SPACE_SHIFT) | shape_at, input_scale=_float(x.scale[0]), input_zero=x.zero_point,
         output=reference(program.output), target=reference(program.target) if program.target else 0,
+        latent=reference(program.latent) if program.latent else 0, latent_bytes=program.latent.size if program.latent else 0,
         clock=reference(program.clock), rng=reference(program.rng), flags=0, **program.header)
     header["output_scale"] = _float(header["output_scale"])
     return _assemble(header, sections, phases)

@@ -3,7 +3,9 @@
 Each pass changes where and when things lie, never a bit of what is computed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from trimtab.format import STATE
 
 from . import memory, schedule
 from .cost import step_macs
@@ -31,12 +33,37 @@ def optimize(program):
     """(program, placement, cuts)."""
     program, cuts = _cut_where_it_helps(pack(program))
     program, ties = schedule.in_place(program)
-    return program, schedule.assign(program, ties=ties), cuts
+    return _split(program), schedule.assign(program, ties=ties), cuts
 
 
 def leave(program):
     """The same without any pass: every buffer has its own place."""
     return program, schedule.assign(program, keep_all=True), ()
+
+
+def _split(program):
+    """The program with the frozen part of its forward pass in a phase of its own, where that leaves a single tensor."""
+    found = [(n, buffer) for n, buffer in _latents(program) if buffer.size < program.input.size]
+    if not program.target or not found:
+        return program
+    n, latent = min(found, key=lambda f: (f[1].size, -f[0]))
+    forward = program.phases["forward"]
+    return replace(program.but(prefix=forward[:n], forward=forward[n:]), latent=latent)
+
+
+def _latents(program):
+    """(n, the only buffer that later steps need) for runs of n forward steps that read nothing trained."""
+    timeline = [step for _, step in program.timeline()]
+    start = timeline.index(program.phases["forward"][0])
+    last = {buffer: now for now, step in enumerate(timeline) for _, buffer, *_ in step.spans}
+    live = {program.input}
+    for n, step in enumerate(program.phases["forward"], 1):
+        if any(buffer.space == STATE for _, buffer, *_ in step.spans):
+            return
+        live.update(buffer for _, buffer, _, _, written in step.spans if written)
+        live = {buffer for buffer in live if last[buffer] >= start + n}
+        if len(live) == 1 and program.input not in live:
+            yield n, *live
 
 
 def _cut_where_it_helps(program):

@@ -101,6 +101,7 @@ class Program:
     input: Buffer | None = None
     output: Buffer | None = None
     target: Buffer | None = None
+    latent: Buffer | None = None  # what the phase `prefix` leaves
     clock: Buffer | None = None
     rng: Buffer | None = None
     header: dict = field(default_factory=dict)
