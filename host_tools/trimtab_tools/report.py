@@ -1,6 +1,7 @@
 """What a plan trains, keeps and costs: facts for the package, rows for people and for machines."""
 
 import json
+from dataclasses import asdict
 
 from trimtab.format import ARENA, PHASES
 
@@ -40,6 +41,7 @@ def summary(made):
         ],
         **cost.of(made.trunk, made.plan, made.program, made.placement),
         "flash_bytes": len(made.data),
+        "strips": [asdict(cut) for cut in made.cuts],
     }
 
 
@@ -164,6 +166,7 @@ def table(made):
             f"{r['forward']:10} {r['backward']:10}"
         )
     s = summary(made)
+    lines += [_strips(cut) for cut in made.cuts]
     lines += [
         f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}, "
         f"package {s['flash_bytes']}, kept for backward {s['kept_bytes']}",
@@ -172,6 +175,13 @@ def table(made):
         "as the papers count: " + ", ".join(f"{name} {kb:.2f} KB" for name, kb in s["analytic_kb"].items()),
     ]
     return "\n".join(lines)
+
+
+def _strips(cut):
+    return (
+        f"{cut.layers[0]} to {cut.layers[-1]} run in strips of {cut.rows} rows: "
+        f"{cut.extra_macs} multiplications done again, {cut.copied_bytes} bytes of halo copied"
+    )
 
 
 def milliseconds(costs):
