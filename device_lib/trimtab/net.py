@@ -26,6 +26,9 @@ STEP = ("begin", "prefix", "forward", "loss", "gate", "head", "backward", "end",
 LATENT_STEP = STEP[:1] + STEP[2:]
 
 
+RESERVE = 24 * 1024  # bytes of heap that are left to Python
+
+
 class Net:
     """One network with its arena, its trained state and its time line. All memory is allocated here, once."""
 
@@ -36,22 +39,28 @@ class Net:
         self.kernels = tier.name
         self._arena = _allocate(tier, package.arena_bytes, "arena")
         self._state = _allocate(tier, package.state_bytes, "state")
-        const, steps, weights = package.place("const"), package.place("steps"), package.place("weights", wide=False)
+        const, steps = package.place("const"), package.place("steps")
         phases = package.records(steps, const)
-        self._mem = tier.bind(self._arena, self._state, const, steps, weights)
-        self._functions = []  # kernel of each record, in the order of the time line
-        self._offsets = array("i")  # and where its record is
         functions = [tier.functions[row[0]] for row in RECORDS]
+        weights = _weights(package)
+        if weights is None:
+            from .stream import stream
+
+            steps = bytearray(steps)
+            weights, self._functions = stream(package, steps, phases, functions)
+        else:
+            self._functions = [functions[code] for codes, _ in phases for code in codes]
+        self._mem = tier.bind(self._arena, self._state, const, steps, weights)
+        self._offsets = array("i")  # of each record; its kernel stands in _functions
         self._phases = {}
-        for name, (codes, offsets) in zip(PHASES, phases):
-            start = len(self._functions)
-            self._functions.extend([functions[code] for code in codes])
+        for name, (_, offsets) in zip(PHASES, phases):
+            start = len(self._offsets)
             self._offsets.extend(array("i", offsets))
-            self._phases[name] = (start, len(self._functions))
+            self._phases[name] = (start, len(self._offsets))
         self._views = (_view(self._arena), _view(self._state))
         plain = tier.name == "plain"  # its kernels allocate, and Ctrl-C may stop them half way
         self._lock, self._unlock = (_nothing, _nothing) if plain else (heap_lock, heap_unlock)
-        self._atomic = not plain and sys.implementation.name == "micropython"
+        self._atomic = not plain and sys.platform not in ("linux", "darwin", "win32")  # there, Ctrl-C strikes anywhere
         self._torn = False
         names = package.labels()
         self.name = names[0]
@@ -215,7 +224,7 @@ class Net:
         if self.loss == "none":
             raise ValueError("this package was compiled without a training plan: compile it with --policy")
         self._whole()
-        self._summed = (self._summed + 1) % self.package.accumulate
+        self._folds = self._summed + 1 == self.package.accumulate
         self._phase = self._done = 0
         stopped = None
         while self._phase < len(line):
@@ -244,7 +253,7 @@ class Net:
         while self._phase < len(line):
             name = line[self._phase]
             start, stop = self._phases[name]
-            if (name == "backward" and not self._alive) or (name == "fold" and self._summed):
+            if (name == "backward" and not self._alive) or (name == "fold" and not self._folds):
                 stop = start
             if self._done == 0:
                 self._value = 0
@@ -256,6 +265,8 @@ class Net:
                 self._loss = self._value
             if name == "gate":
                 self._alive = self._value
+            if name == "fold":
+                self._summed = 0 if self._folds else self._summed + 1
             self._done = 0
             self._phase += 1
 
@@ -396,6 +407,18 @@ def _allocate(tier, size, what):
         free = gc.mem_free() if hasattr(gc, "mem_free") else 0
         raise MemoryError("package needs %d bytes of %s, %d are free: compile it again with a smaller --ram"
                           % (size, what, free))
+
+
+def _weights(package):
+    """The frozen weights: where they lie in memory, or in RAM if they leave RESERVE bytes; None: they must be streamed."""
+    try:
+        data = package.place("weights", wide=False)
+    except MemoryError:
+        return None
+    if package.is_file and hasattr(gc, "mem_free"):
+        gc.collect()
+        return data if gc.mem_free() >= RESERVE else None
+    return data
 
 
 def _view(buffer):
