@@ -20,7 +20,8 @@ from trimtab_tools import boards, simulate, toolchain  # noqa: E402
 from trimtab_tools.client import Client  # noqa: E402
 from trimtab_tools.transport import LinkError, Serial  # noqa: E402
 
-MAIN = b"import trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
+# the first line keeps bytes of a host that streams on from stopping the rest
+MAIN = b"import micropython\nmicropython.kbd_intr(-1)\nimport trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
 
 
 def undisturbed(package, samples, source):

@@ -58,6 +58,8 @@ class BoardError(Exception):
 HELLO_MS = 1200  # a board that serves answers sooner
 PATIENCE_MS = 30000
 RETRIES = 20  # times in a row that the line is opened again
+ECHO = b" " * 12  # of a hello
+SOFT_RESET = b"\r\x03\x03\x02\x04"
 LIVE_SAVE = 100  # steps between the saves of a run on a live source
 
 
@@ -69,6 +71,7 @@ class Client:
         self.line = None
         self.host = Host(key)
         self.info = None
+        self.echoed = False  # a REPL sends back what it is sent
         self.resets = 0  # times the board came back with a new boot
 
     def __enter__(self):
@@ -86,6 +89,9 @@ class Client:
             info = self._greet(HELLO_MS if self.package else self.patience_ms)
             if info is None and self.package:
                 enter_repl(self.line, self.package)
+                info = self._greet(self.patience_ms)
+            elif info is None and self.echoed:  # a byte of ours stopped main.py while the board booted
+                self.line.write(SOFT_RESET)
                 info = self._greet(self.patience_ms)
         except BaseException:
             self._drop()
@@ -305,6 +311,7 @@ class Client:
         self.line.write(b"\0")
         self.host.hello(int.from_bytes(os.urandom(4), "little"))
         end = now_ms() + patience_ms
+        self.echoed = False
         while now_ms() < end:
             for event in self._events():
                 if event[0] == "info":
@@ -315,6 +322,7 @@ class Client:
         """Write what is due, read what came, say what it means; LinkError when the board stays silent."""
         self._flush()
         data = self.line.read(4096, 20)
+        self.echoed = self.echoed or ECHO in data
         for event in self.host.receive(data):
             if event[0] == "closed":
                 raise LinkError("the board was reset")
