@@ -189,14 +189,16 @@ def test_power_cut_at_every_write(tmp_path, monkeypatch):
 
 
 class Flash(UserContext):
-    """A flash of 32 blocks that logs each erase and program."""
+    """A flash that logs each erase and program. An image that is a bytearray is used as it lies there."""
 
     BLOCK = 4096
-    COUNT = 32
 
-    def __init__(self, image=None):
-        super().__init__(self.BLOCK * self.COUNT)
-        self.buffer = bytearray(image or b"\xff" * self.BLOCK * self.COUNT)
+    def __init__(self, image=None, prog=32, cache=128):
+        image = b"\xff" * self.BLOCK * 32 if image is None else image
+        super().__init__(len(image))
+        self.buffer = image if isinstance(image, bytearray) else bytearray(image)
+        self.count = len(image) // self.BLOCK
+        self.prog_bytes, self.cache_bytes = prog, cache
         self.operations = []
 
     def prog(self, cfg, block, off, data):
@@ -210,8 +212,8 @@ class Flash(UserContext):
         return 0
 
     def mount(self, fresh=False):
-        files = LittleFS(context=self, mount=False, block_size=self.BLOCK, block_count=self.COUNT,
-                         read_size=32, prog_size=32, cache_size=128, lookahead_size=32)
+        files = LittleFS(context=self, mount=False, block_size=self.BLOCK, block_count=self.count, read_size=32,
+                         prog_size=self.prog_bytes, cache_size=self.cache_bytes, lookahead_size=32)
         if fresh:
             files.format()
         files.mount()
@@ -228,8 +230,9 @@ class Files:
         return self.volume.open(name, mode)
 
     def statvfs(self, folder):
-        free = Flash.COUNT - self.volume.used_block_count
-        return (Flash.BLOCK, Flash.BLOCK, Flash.COUNT, free, free)
+        count = self.volume.context.count
+        free = count - self.volume.used_block_count
+        return (Flash.BLOCK, Flash.BLOCK, count, free, free)
 
     def stat(self, name):
         try:
