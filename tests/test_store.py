@@ -3,11 +3,13 @@
 import io
 import os
 import random
+from pathlib import Path
 
 import pytest
 from littlefs import LittleFS, LittleFSError, UserContext
 from trimtab import store
 from trimtab.store import Store
+from trimtab_tools import boards, toolchain
 
 PACKAGE = 0x1234
 
@@ -276,3 +278,14 @@ def test_power_cut_at_every_flash_operation_of_a_littlefs(monkeypatch):
             if step:
                 assert [bytes(s) for s in segments] == [bytes(s) for s in state(step, sizes)]
         image[at : at + len(data)] = data
+
+
+@pytest.mark.parametrize("system, torn", [("VfsLfs2", True), ("VfsFat", False)])
+def test_power_cut_on_micropythons_file_systems(system, torn):
+    """On FAT a sector is written wholly or not at all, as cards promise; littlefs survives half a write."""
+    toolchain.provide("unix")
+    story = Path(__file__).with_name("flash_story.py").read_text()
+    code = f"FS, SAVES, TORN = {system!r}, 6, {torn}\n{story}"
+    with boards.Unix("-c", code, kernels=False) as unix:
+        said = unix.output()
+    assert int(said.split("cuts ")[1]) > 60
