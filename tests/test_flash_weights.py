@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from helpers import assets, compiled
+from helpers import TIERS, assets, compiled, provide, tier
 from models import Builder
-from test_boards import need, tell
+from test_boards import tell
+from trimtab.package import PackageError
 from trimtab_tools import boards, import_checkpoint, romfs, simulate
 from trimtab_tools import compile as compiler
 
@@ -62,7 +63,7 @@ def small_network():
 
 def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
     """Our image is aligned. MicroPython's is not always: then tables and steps are copied, the weights are not."""
-    need("pico")
+    provide("pico")
     data = compiled(small_network(), "bias").data
     want = in_sim(data, 4)
     image = romfs.image({"readme.txt": b"hello", "net.ttp": data})
@@ -100,10 +101,57 @@ def mpremote_image(folder, filler, data):
 def test_published_networks_train_on_a_pico(name, scheme):
     graph = import_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
     made = compiler.compile_graph(graph, f"sparse:{scheme}", classes=10)
-    need("pico")
+    provide("pico")
     with boards.Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
         *seen, arena, state, free, places = on_board(board, "/rom/net.ttp", 3)
     assert tuple(seen) == in_sim(made.data, 3)
     assert (arena, state) == (made.placement.size, made.program_state_bytes)
     assert places[2:] == ["memoryview"] * 3
     assert free > 16 * 1024
+
+
+# -- streamed ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernels", TIERS)
+def test_streamed_weights_are_the_same_weights(kernels, tmp_path, monkeypatch):
+    """A package in a file whose weights do not fit: each record reads its own into one window."""
+    data = compiled(small_network(), "bias").data
+    path = tmp_path / "net.ttp"
+    path.write_bytes(data)
+    whole = simulate.load(data, tier(kernels))
+    monkeypatch.setattr("trimtab.net._weights", lambda package: None)
+    streamed = simulate.load(str(path), tier(kernels))
+    for net in (whole, streamed):
+        net.begin(9)
+    for i in range(5):
+        sample = bytes([(k * 7 + i * 31) & 255 for k in range(PERIOD)])
+        for net in (whole, streamed):
+            net._repeat_input(sample)
+        assert whole.train_input(i % 4) == streamed.train_input(i % 4)
+    assert whole.state_crc() == streamed.state_crc()
+    damaged = bytearray(data)
+    at, size, _ = streamed.package.span("weights")
+    damaged[at + size // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(PackageError, match="section weights of the package is damaged"):
+        simulate.load(str(path), tier(kernels))
+
+
+def wide_network():
+    """200 KB of weights, at most 48 KB in a layer."""
+    b = Builder((8, 8, 8), seed=3)
+    for channels in (128, 192, 256, 192, 256):
+        b.conv(channels, (1, 1), (2, 2) if channels == 128 else (1, 1), act="relu6")
+    b.mean()
+    return b.graph()
+
+
+def test_a_board_streams_what_does_not_fit():
+    provide("pico")
+    data = compiled(wide_network(), "bias").data
+    with boards.Pico("trimtab", files={"/net.ttp": data}) as board:
+        *seen, arena, state, free, places = on_board(board, "/net.ttp", 4)
+    assert tuple(seen) == in_sim(data, 4)
+    assert len(data) > 190_000 and free > 16 * 1024
+    assert places[4] == "array"

@@ -25,7 +25,9 @@ def plain():
         raise ImportError("plain kernels need long integers, which this interpreter lacks: install native kernels")
 
     def bind(arena, state, const, steps, weights=b""):
-        return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), array("b", bytes(weights)))
+        if not isinstance(weights, array):  # an array is a window that fills with other weights
+            weights = array("b", bytes(weights))
+        return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), weights)
 
     return Tier("plain", {row[0]: getattr(kernels_py, row[0]) for row in RECORDS}, lambda n: array("b", bytes(n)), bind)
 

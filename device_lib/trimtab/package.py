@@ -65,15 +65,23 @@ class Package:
             raise PackageError("section %s of the package is damaged or cut short: copy the package again" % name)
         return data
 
+    @property
+    def is_file(self):
+        """Sections are read into RAM, not used where they lie."""
+        return self._data is None
+
+    def span(self, name):
+        """(offset, bytes, CRC32) of a section."""
+        return self._sections[name]
+
     def place(self, name, wide=True):
         """A section to be used in place: where it lies, if it is memory (and aligned, if it is wide), else in RAM."""
-        offset, size, _ = self._sections[name]
         try:
             data = self.section(name)
-            return bytearray(data) if wide and self._data is not None and _address(data) % 4 else data
+            return bytearray(data) if wide and not self.is_file and _address(data) % 4 else data
         except MemoryError:
             raise MemoryError("section %s of the package has %d bytes, more than RAM has free: put the package into ROMFS, "
-                              "where it is used in place" % (name, size))
+                              "where it is used in place" % (name, self.bytes_of(name)))
 
     def labels(self):
         try:
