@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from helpers import TIERS, assets, compiled, provide, tier
@@ -100,7 +101,9 @@ def mpremote_image(folder, filler, data):
     ("mcunet-5fps", "mcunet-49kb"), ("mbv2-w0.35", "mbv2-49kb"), ("proxyless-w0.3", "proxyless-49kb")])
 def test_published_networks_train_on_a_pico(name, scheme):
     graph = import_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
+    start = time.process_time()
     made = compiler.compile_graph(graph, f"sparse:{scheme}", classes=10)
+    assert time.process_time() - start < 20
     provide("pico")
     with boards.Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
         *seen, arena, state, free, places = on_board(board, "/rom/net.ttp", 3)
