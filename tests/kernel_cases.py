@@ -6,7 +6,7 @@ import numpy as np
 from trimtab.format import ARENA, CONST, LIMITS, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
 
 SPECS = {row[0]: fields(row[1]) for row in RECORDS}
-SCRATCH = ("row", "sums", "plane")  # their content after a call is nobody's business
+SCRATCH = ("row", "sums", "plane", "scratch")  # their content after a call is nobody's business
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
 
 
@@ -222,7 +222,7 @@ GEOMETRY = ("ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw", "pt", "pl", "nk", "y
 NUMBERS = {
     "n": (1, 9), "f": (1, 9), "rows": (1, 4), "ic": (1, 5), "oc": (1, 5), "ih": (1, 4), "iw": (1, 4),
     "nk": (1, 1), "zx": (-128, 127), "zx2": (-128, 127), "zy": (-128, 127), "lo": (-128, 127),
-    "hi": (-128, 127), "once": (0, 1), "mult": (1 << 30, 0x7FFFFFFF), "mult2": (1 << 30, 0x7FFFFFFF),
+    "hi": (-128, 127), "once": (0, 1), "words": (1, 1200), "mult": (1 << 30, 0x7FFFFFFF), "mult2": (1 << 30, 0x7FFFFFFF),
     "mult_y": (1 << 30, 0x7FFFFFFF), "shift": (-12, 0), "shift2": (-3, 0), "shift_y": (-24, -12),
     "bias_mul": (0, 32767), "bias_shift": (0, 40), "mul": (1, 65535), "pre": (0, 10), "m_shift": (8, 15),
     "m": (-32768, 32767), "m_exp": (-20, 20), "add_mul": (-32768, 32767), "add_shift": (-20, 20),

@@ -70,6 +70,9 @@ PHASES = (
 # then the element: b int8, h int16, i int32, m one bit, r `residual` bits, x uint16 indices below the fourth part.
 # Extents are products of fields; each factor but nk is at least 1. A third column adds rules: a+b<=c, or a|b (divides).
 _GEOMETRY = " ih iw ic oh ow oc kh kw sh sw pt pl"
+# Memory that is free while the kernel runs, for words of operands that fast loops pack. It is given where no weight
+# is -128; what it holds before and after is nobody's business.
+_SCRATCH = " scratch:?!i:words words"
 _WEIGHTS = " w:?b:oc*kh*kw*ic k:?b:oc*kh*kw*nk kept:?x:nk:ic"  # frozen tensor (kept ones zero), trained plane
 _DEPTHWISE = " w:?b:kh*kw*oc k:?b:kh*kw*nk kept:?x:nk:oc"
 # Where an error tensor g is written: the producer's mask, one addend brought to the common exponent, tracker.
@@ -82,9 +85,10 @@ _WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
 RECORDS = (
     # forward
     ("conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _WEIGHTS
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once", "nk<=ic"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once" + _SCRATCH, "nk<=ic"),
     ("depthwise_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _DEPTHWISE
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc plane:?!b:ih*iw" + _GEOMETRY + " nk zx zy lo hi", "ic|oc nk<=oc"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc plane:?!b:ih*iw" + _GEOMETRY + " nk zx zy lo hi" + _SCRATCH,
+     "ic|oc nk<=oc"),
     ("add_fwd", "y:!b:n x:b:n x2:b:n mask:?!m:n n zx zx2 zy mult shift mult2 shift2 mult_y shift_y lo hi"),
     ("avg_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
     ("max_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
@@ -104,9 +108,9 @@ RECORDS = (
     ("mse_dx", "g:!b:n y:b:n target:b:n mask:?m:n exp:!i:1 head_exp:!i:1 n scale_exp"),
     # errors of inputs
     ("conv_dx", "gy:b:oh*ow*oc" + _WEIGHTS + " m:h:oc row:!i:ic gy_exp:i:1" + _GEOMETRY + " nk m_shift m_exp"
-     + _ERROR_OUT, "nk<=ic"),
+     + _ERROR_OUT + _SCRATCH, "nk<=ic"),
     ("depthwise_dx", "gy:b:oh*ow*oc" + _DEPTHWISE + " m:h:oc plane:?!b:oh*ow gy_exp:i:1" + _GEOMETRY
-     + " nk m_shift m_exp" + _ERROR_OUT, "ic|oc nk<=oc"),
+     + " nk m_shift m_exp" + _ERROR_OUT + _SCRATCH, "ic|oc nk<=oc"),
     ("scale_dx", "gy:b:yh*yw*yc gy_exp:i:1 row:!i:ic ih iw ic yh yw yc top left first m m_exp" + _ERROR_OUT,
      _WINDOW),
     ("avg_dx", "gy:b:oh*ow*ic m:h:kh*kw row:!i:ic gy_exp:i:1" + _GEOMETRY + " m_exp" + _ERROR_OUT),
@@ -114,9 +118,9 @@ RECORDS = (
     ("lut_dx", "gy:b:ih*iw*ic x:b:ih*iw*ic slope:h:256 row:!i:ic gy_exp:i:1 ih iw ic m_exp" + _ERROR_OUT),
     # updates
     ("conv_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:ic gy_exp:i:1"
-     + _UPDATE.replace("NK", "oc*kh*kw*nk") + _GEOMETRY + " nk zx", "nk<=ic 4|residual"),
+     + _UPDATE.replace("NK", "oc*kh*kw*nk") + _GEOMETRY + " nk zx" + _SCRATCH, "nk<=ic 4|residual"),
     ("depthwise_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:oc gy_exp:i:1"
-     + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx", "ic|oc nk<=oc 4|residual"),
+     + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx" + _SCRATCH, "ic|oc nk<=oc 4|residual"),
     ("bias_dw", "gy:b:n*oc gy_exp:i:1 bias:!i:oc acc:?!i:oc u:h:oc lr:i:2 n oc"),
     ("fold_weights", "k:!b:n r:?!r:n acc:!h:n n residual", "4|residual"),
     ("fold_bias", "bias:!i:n acc:!i:n n"),

@@ -142,7 +142,7 @@ def _store(mem, y, mask, i, v, lo, hi):
 def conv_fwd(mem, off):
     """acc = bias + sum (x - zx) * w; |sum| <= 255 * 127 * kh * kw * ic < 2^30 for 33,000 terms."""
     (y, x, w, k, kept, bias, mult, shift, mask, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk, zx, zy, lo, hi,
-     once) = _record(mem, off)
+     once) = _record(mem, off)[:-2]
     xb, xo = _at(mem, x)
     biases, mults, (sb, so) = _ints(mem, bias, oc, "i"), _ints(mem, mult, oc, "i"), _at(mem, shift)
     planes = []  # (buffer, offset, channels)
@@ -180,7 +180,7 @@ def conv_dx(mem, off):
         planes.append(_at(mem, w) + (range(ic),))
     if k != NULL:
         planes.append(_at(mem, k) + (_kept(mem, kept, nk),))
-    out = _ErrorOut(mem, off, _get(mem, gy_exp) + m_exp + m_shift)
+    out = _ErrorOut(mem, off, _get(mem, gy_exp) + m_exp + m_shift, 22)
     for iy in range(ih):
         rows = _back_taps(iy, sh, pt, oh, kh)
         for ix in range(iw):
@@ -204,7 +204,7 @@ def conv_dx(mem, off):
 def conv_dw(mem, off):
     """dw = sum over positions of gy * (x - zx), |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions."""
     (gy, x, kept, gy_exp, k, r, acc, u, lr, rng, residual, pre, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk,
-     zx) = _record(mem, off)
+     zx) = _record(mem, off)[:-2]
     gb, go = _at(mem, gy)
     xb, xo = _at(mem, x)
     channels = _kept(mem, kept, nk)
@@ -229,7 +229,7 @@ def conv_dw(mem, off):
 def depthwise_fwd(mem, off):
     """With a `plane` for one channel, y may lie where x lies: a channel is read before it is written."""
     (y, x, w, k, kept, bias, mult, shift, mask, plane, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk, zx, zy, lo,
-     hi) = _record(mem, off)
+     hi) = _record(mem, off)[:-2]
     xb, xo = _at(mem, x)
     biases, mults, (sb, so) = _ints(mem, bias, oc, "i"), _ints(mem, mult, oc, "i"), _at(mem, shift)
     weights = _depthwise_weights(mem, w, k, kept, nk, kh * kw, oc)
@@ -256,7 +256,7 @@ def depthwise_dx(mem, off):
     ms = _ints(mem, m, oc, "h")
     weights = _depthwise_weights(mem, w, k, kept, nk, kh * kw, oc)
     many = oc // ic
-    out = _ErrorOut(mem, off, _get(mem, gy_exp) + m_exp + m_shift)
+    out = _ErrorOut(mem, off, _get(mem, gy_exp) + m_exp + m_shift, 22)
     for i in range(ic):
         outputs = range(i * many, i * many + many)
         channels = [[rsh(gb[go + p * oc + o] * ms[o], m_shift) for p in range(oh * ow)] for o in outputs]
@@ -274,7 +274,7 @@ def depthwise_dx(mem, off):
 
 def depthwise_dw(mem, off):
     (gy, x, kept, gy_exp, k, r, acc, u, lr, rng, residual, pre, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, nk,
-     zx) = _record(mem, off)
+     zx) = _record(mem, off)[:-2]
     gb, go = _at(mem, gy)
     xb, xo = _at(mem, x)
     channels = _kept(mem, kept, nk)
@@ -538,10 +538,10 @@ class _ErrorOut:
     so one pass suffices; the tracker then rises to this sample's maximum or decays by 4/256.
     """
 
-    def __init__(self, mem, off, exp):
+    def __init__(self, mem, off, exp, first=-9):
         self.mem = mem
-        (self.g, self.mask, self.add, add_exp, self.mul, add_shift, exp_out, self.track,
-         head_exp) = _record(mem, off)[-9:]
+        words = _record(mem, off)[first:]
+        (self.g, self.mask, self.add, add_exp, self.mul, add_shift, exp_out, self.track, head_exp) = words[:9]
         self.down = self.up = 0
         if add_exp == NULL:
             self.add = NULL

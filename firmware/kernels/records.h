@@ -103,6 +103,8 @@ struct trimtab_conv_fwd {
     int32_t lo;
     int32_t hi;
     int32_t once;
+    int32_t scratch; // int32 (words), written, or NULL
+    int32_t words;
 };
 
 struct trimtab_depthwise_fwd {
@@ -121,6 +123,8 @@ struct trimtab_depthwise_fwd {
     int32_t zy;
     int32_t lo;
     int32_t hi;
+    int32_t scratch; // int32 (words), written, or NULL
+    int32_t words;
 };
 
 struct trimtab_add_fwd {
@@ -317,6 +321,8 @@ struct trimtab_conv_dx {
     int32_t m_shift;
     int32_t m_exp;
     struct trimtab_error_out error_out;
+    int32_t scratch; // int32 (words), written, or NULL
+    int32_t words;
 };
 
 struct trimtab_depthwise_dx {
@@ -331,6 +337,8 @@ struct trimtab_depthwise_dx {
     int32_t m_shift;
     int32_t m_exp;
     struct trimtab_error_out error_out;
+    int32_t scratch; // int32 (words), written, or NULL
+    int32_t words;
 };
 
 struct trimtab_scale_dx {
@@ -397,6 +405,8 @@ struct trimtab_conv_dw {
     struct trimtab_geometry geometry;
     int32_t nk;
     int32_t zx;
+    int32_t scratch; // int32 (words), written, or NULL
+    int32_t words;
 };
 
 struct trimtab_depthwise_dw {
@@ -409,6 +419,8 @@ struct trimtab_depthwise_dw {
     struct trimtab_geometry geometry;
     int32_t nk;
     int32_t zx;
+    int32_t scratch; // int32 (words), written, or NULL
+    int32_t words;
 };
 
 struct trimtab_bias_dw {

@@ -72,6 +72,9 @@ def scales(graph, op):
     return x.scale[0], np.broadcast_to(np.asarray(w.scale, np.float64), (channels,)), y.scale[0]
 
 
+NO_SCRATCH = dict(scratch=None, words=1)  # until it is known what memory is free at that step (schedule.py)
+
+
 def image(shape):
     """Any activation shape as (height, width, channels)."""
     sizes = tuple(shape[1:]) if len(shape) > 1 else tuple(shape)
@@ -106,7 +109,7 @@ def _conv_forward(lower, op):
     values = dict(y=lower.activation(op.outputs[0]), x=lower.activation(op.inputs[0]), **weights.fields,
                   bias=lower.bias(op), mult=lower.const(p["multiplier"], np.int32), shift=lower.const(p["shift"], np.int8),
                   mask=lower.mask(op.outputs[0]), **g, nk=weights.nk, zx=p["x_zero"], zy=p["y_zero"],
-                  lo=p["act_min"], hi=p["act_max"])
+                  lo=p["act_min"], hi=p["act_max"], **NO_SCRATCH)
     if op.kind == "depthwise":
         lower.emit("depthwise_fwd", dict(values, plane=None), op.name)
     else:
@@ -124,7 +127,7 @@ def _conv_gradient(lower, op, index):
     while terms * ((127 * 32767 >> shift) + 1) * 127 > 1 << 30:
         shift += 1
     weights = lower.weights(op)
-    values = dict(**weights.fields, m=lower.const(m, np.int16), **g, nk=weights.nk, m_shift=shift, m_exp=e)
+    values = dict(**weights.fields, m=lower.const(m, np.int16), **g, nk=weights.nk, m_shift=shift, m_exp=e, **NO_SCRATCH)
     if op.kind == "depthwise":
         return Contribution("depthwise_dx", dict(values, plane=None))
     return Contribution("conv_dx", dict(values, row=lower.scratch(4 * g["ic"])))
@@ -154,7 +157,7 @@ def _conv_update(lower, op):
                     k=weights.fields["k"], r=weights.residual, acc=weights.acc, u=_steps(lower, op, bias=False), lr=lower.lr,
                     rng=lower.program.rng if lower.plan.residual != 8 and weights.acc is None else None,
                     residual=lower.plan.residual, pre=max(0, (positions - 1).bit_length() - 7), **g, nk=weights.nk,
-                    zx=lower.graph[op.inputs[0]].zero_point), op.name, phase="backward")
+                    zx=lower.graph[op.inputs[0]].zero_point, **NO_SCRATCH), op.name, phase="backward")
 
 
 def _bias_update(lower, op):
