@@ -6,7 +6,8 @@ import pytest
 import trimtab
 from helpers import compiled
 from models import Builder
-from test_boards import need, tell
+from helpers import provide
+from test_boards import tell
 from trimtab.package import PackageError
 from trimtab_tools import boards, deploy, flash, toolchain
 from trimtab_tools.boards import BoardError
@@ -24,7 +25,7 @@ def package(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stock():
-    need("pico")
+    provide("pico")
     with boards.Pico() as board:
         yield board
 
@@ -110,7 +111,7 @@ def test_board_that_does_not_answer(package, monkeypatch):
 @pytest.fixture(scope="module")
 def flashed():
     """A board that had stock firmware and a file, and was flashed."""
-    need("pico")
+    provide("pico")
     with boards.Pico(files={"/old": b"stock"}) as board:
         assert tell(board, "import sys; print(sys.implementation._build)") == "RPI_PICO"
         flash.flash(board.url, volume=board.volume)
@@ -165,7 +166,7 @@ def test_a_volume_that_does_not_take_the_firmware(tmp_path, monkeypatch):
 
 
 def test_uf2_holds_the_firmware():
-    need("firmware")
+    provide("firmware")
     folder = toolchain.pico_firmware("trimtab")
     blocks = (folder / "firmware.uf2").read_bytes()
     data = b"".join(blocks[i + 32 : i + 32 + 256] for i in range(0, len(blocks), 512))
