@@ -1,7 +1,7 @@
 # The kernels as a user C module: cmake -DUSER_C_MODULES=<this file>
 file(GLOB TRIMTAB_SOURCES CONFIGURE_DEPENDS
     ${CMAKE_CURRENT_LIST_DIR}/kernels/*.c
-    ${CMAKE_CURRENT_LIST_DIR}/kernels/*.S
+    ${CMAKE_CURRENT_LIST_DIR}/kernels/*/*.S
 )
 
 add_library(usermod_trimtab INTERFACE)

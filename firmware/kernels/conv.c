@@ -1,6 +1,6 @@
 // Convolution and dense layers: forward, error of the input, update.
 // The weights are a frozen tensor (zeros where trained) and a trained plane packed by `kept`.
-#include "kernels.h"
+#include "lanes.h"
 
 struct plane {
     const int8_t *w; // (oc, kh, kw, n), or null
@@ -163,6 +163,9 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
         { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) },
         output(mem, r->y, r->mask, r->lo, r->hi, r->zy),
     };
+    if (trimtab_conv_lanes(mem, r, &c.out)) {
+        return 0;
+    }
     struct block b;
     b.x = at(mem, r->x);
     for (b.o = 0; b.o < geo->oc; b.o += 2) {

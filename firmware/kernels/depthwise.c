@@ -1,14 +1,8 @@
 // Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc.
 // A trained channel's weights lie in the packed plane alone.
-#include "kernels.h"
+#include "lanes.h"
 
-// The weights of one output channel: first address and distance from tap to tap; null where there are none.
-struct column {
-    const int8_t *w;
-    int32_t step;
-};
-
-static struct column column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
+struct column trimtab_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
     int32_t o) {
     const int8_t *w = at(mem, r->w); // (kh, kw, oc)
     const int8_t *k = at(mem, r->k); // (kh, kw, nk)
@@ -65,7 +59,7 @@ HOT static void dot(int32_t *acc, const struct window *v, int32_t next, int32_t 
 static void forward_channel(const struct trimtab_depthwise_fwd *r, uint8_t *const *mem,
     const struct output *out, int32_t o, const int8_t *x, int32_t x_step) {
     const struct trimtab_geometry *geo = &r->geometry;
-    const struct column f = column(mem, &r->weights, r->nk, geo->oc, o);
+    const struct column f = trimtab_column(mem, &r->weights, r->nk, geo->oc, o);
     int32_t bias = ((const int32_t *)at(mem, r->bias))[o], mult = ((const int32_t *)at(mem, r->mult))[o];
     int32_t shift = ((const int8_t *)at(mem, r->shift))[o];
     struct window v;
@@ -95,6 +89,9 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
     const int8_t *x = at(mem, r->x);
     int8_t *plane = at(mem, r->plane);
+    if (trimtab_depthwise_lanes(mem, r, &out)) {
+        return 0;
+    }
     int32_t ic = r->geometry.ic, many = r->geometry.oc / ic;
     for (int32_t o = 0; o < r->geometry.oc; o++) {
         if (plane) {
@@ -138,7 +135,7 @@ static void error_channel(struct error *e, const struct trimtab_depthwise_dx *r,
     const struct trimtab_geometry *geo = &r->geometry;
     const int16_t *m = at(mem, r->m);
     int32_t many = geo->oc / geo->ic, half = r->m_shift ? 1 << (r->m_shift - 1) : 0;
-    struct column f = column(mem, &r->weights, r->nk, geo->oc, i * many);
+    struct column f = trimtab_column(mem, &r->weights, r->nk, geo->oc, i * many);
     struct window v;
     v.x_step = -step; // to later taps belong earlier outputs
     v.x_pitch = -step * geo->ow;
@@ -151,7 +148,7 @@ static void error_channel(struct error *e, const struct trimtab_depthwise_dx *r,
             v.cols = back_count(cols, geo->sw, geo->kw);
             for (int32_t j = 0; j < many; j++) {
                 if (many > 1) {
-                    f = column(mem, &r->weights, r->nk, geo->oc, i * many + j);
+                    f = trimtab_column(mem, &r->weights, r->nk, geo->oc, i * many + j);
                 }
                 if (f.w && v.rows && v.cols) {
                     v.w_step = geo->sw * f.step;

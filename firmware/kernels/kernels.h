@@ -87,6 +87,16 @@ static inline struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad,
     return (struct back_taps) { first + beyond * stride, o - beyond };
 }
 
+// -- the weights of one depthwise channel (depthwise.c)
+
+struct column {
+    const int8_t *w; // first tap; null where there are none
+    int32_t step; // from tap to tap
+};
+
+struct column trimtab_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
+    int32_t o);
+
 // -- one error tensor: addend, producer's mask, tracked shift, int8 (error.c)
 
 struct error {

@@ -1,0 +1,189 @@
+// From accumulators to int8 outputs (lanes.h), TensorFlow Lite's double rounding.
+#if defined(__ARM_ARCH_6M__)
+    .syntax unified
+    .thumb
+    .text
+#include "thumb1.h"
+
+#define SHIFT 12
+#define HALF 16
+#define RANGE 20
+#define LO 24
+#define STEP 28
+#define WIDTH 32
+#define SKIP 36
+#define ROWS 40
+#define FIRST 44
+#define MASK 48
+
+// Clears the mask bit of the output at y. q: the structure, lost; t, u: spare.
+.macro UNMASK y, q, t, u
+    ldr \t, [\q, #MASK]
+    cmp \t, #0
+    beq 1f
+    ldr \u, [\q, #FIRST]
+    subs \u, \y, \u
+    lsrs \q, \u, #3
+    adds \t, \t, \q
+    movs \q, #7
+    ands \u, \q
+    movs \q, #1
+    lsls \q, \u
+    ldrb \u, [\t]
+    bics \u, \q
+    strb \u, [\t]
+1:
+.endm
+
+// One output: 23 cycles, 0 .. 255 before lo is added. The sign is taken before the first rounding; it differs after it only at 0, where both
+// signs give the same output.
+// r0 acc, r1 value, r2 r3 spare, r4 m2, r5 shift, r6 y, r7 end of the row; r8 lo, r9 m0, r10 m1, r11 half, r12 step,
+// lr offset; on the stack: q, width, rows left, skip
+.macro SMALL
+    ldmia r0!, {r1}
+    add r1, lr
+    mov r2, r9
+    muls r2, r1
+    asrs r2, r2, #10
+    mov r3, r10
+    muls r3, r1
+    adds r2, r2, r3
+    asrs r2, r2, #10
+    muls r1, r4
+    adds r1, r1, r2
+    asrs r2, r1, #31
+    asrs r1, r1, #11
+    adcs r1, r2
+    add r1, r11
+    asrs r1, r5
+    cmp r1, #255
+    bhi 8f
+    add r1, r8
+    strb r1, [r6]
+    add r6, r12
+.endm
+
+// void trimtab_requant_small(acc, y, q, offset)
+FUNCTION trimtab_requant_small
+    SAVE
+    sub sp, #16
+    str r2, [sp, #0]
+    mov lr, r3
+    mov r6, r1
+    ldmia r2!, {r1, r3, r4, r5}
+    mov r9, r1
+    mov r10, r3
+    ldmia r2!, {r1, r3, r7}
+    mov r11, r1
+    mov r8, r7
+    ldmia r2!, {r1, r3, r7}
+    mov r12, r1
+    str r3, [sp, #4]
+    str r7, [sp, #12]
+    ldr r3, [r2]
+    str r3, [sp, #8]
+1:  ldr r7, [sp, #4]
+    adds r7, r7, r0
+2:  subs r2, r7, r0 // an odd number of outputs is left: begin at the second
+    lsls r2, r2, #29
+    bne 4f
+3:  SMALL
+4:  SMALL
+    cmp r0, r7
+    bne 3b
+5:  ldr r1, [sp, #12]
+    adds r0, r0, r1
+    ldr r1, [sp, #8]
+    subs r1, #1
+    str r1, [sp, #8]
+    bne 1b
+    add sp, #16
+    RESTORE
+8:  mvns r1, r1 // clamped: the low byte becomes 0 or 255
+    asrs r1, r1, #31
+    add r1, r8
+    strb r1, [r6]
+    ldr r1, [sp, #0]
+    UNMASK r6, r1, r2, r3
+    add r6, r12
+    cmp r0, r7
+    bne 2b
+    b 5b
+
+// The product from 16-bit halves, as in trimtab_high31: 33 cycles.
+// r0 acc, r1 y, r2 lower and r3 upper half of m, r4 value, r5-r7 spare; r8 half, r9 shift, r10 step, r11 lo,
+// r12 end of the row, lr range; on the stack: q, width, rows left, skip
+// void trimtab_requant_wide(acc, y, q)
+FUNCTION trimtab_requant_wide
+    SAVE
+    sub sp, #16
+    str r2, [sp, #0]
+    ldr r3, [r2, #SHIFT]
+    mov r9, r3
+    ldr r3, [r2, #HALF]
+    mov r8, r3
+    ldr r3, [r2, #RANGE]
+    mov lr, r3
+    ldr r3, [r2, #LO]
+    mov r11, r3
+    ldr r3, [r2, #STEP]
+    mov r10, r3
+    ldr r3, [r2, #WIDTH]
+    str r3, [sp, #4]
+    ldr r3, [r2, #ROWS]
+    str r3, [sp, #8]
+    ldr r3, [r2, #SKIP]
+    str r3, [sp, #12]
+    ldr r3, [r2, #4]
+    ldr r2, [r2, #0]
+1:  ldr r7, [sp, #4]
+    add r7, r0
+    mov r12, r7
+2:  ldmia r0!, {r4}
+    uxth r5, r4
+    asrs r4, r4, #16
+    mov r6, r5
+    muls r6, r2
+    lsrs r6, r6, #16
+    muls r5, r3
+    adds r6, r6, r5
+    mov r5, r4
+    muls r5, r2
+    muls r4, r3
+    adds r4, r4, r4
+    lsls r7, r5, #17
+    lsrs r7, r7, #17
+    adds r6, r6, r7
+    asrs r5, r5, #15
+    adds r4, r4, r5
+    lsrs r6, r6, #15
+    adcs r4, r6
+    asrs r7, r4, #31
+    adds r4, r4, r7
+    add r4, r8
+    mov r7, r9
+    asrs r4, r7
+    cmp r4, lr
+    bhi 8f
+    add r4, r11
+    strb r4, [r1]
+3:  add r1, r10
+    cmp r0, r12
+    bne 2b
+    ldr r4, [sp, #12]
+    adds r0, r0, r4
+    ldr r4, [sp, #8]
+    subs r4, #1
+    str r4, [sp, #8]
+    bne 1b
+    add sp, #16
+    RESTORE
+8:  asrs r7, r4, #31
+    mov r4, lr
+    bics r4, r7
+    add r4, r11
+    strb r4, [r1]
+    ldr r5, [sp, #0]
+    UNMASK r1, r5, r6, r7
+    b 3b
+#endif

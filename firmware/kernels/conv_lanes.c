@@ -1,0 +1,184 @@
+// Convolution and dense layers over lanes: positions become rows of bytes (pads hold the zero point), rows are
+// packed, then every output is a product of rows: acc = bias - zx * sum w + sum x * w.
+#include "lanes.h"
+
+#if TRIMTAB_LANES
+
+#define MOST_CHANNELS 4096 // limits that keep every size below 2^31
+#define MOST_TAPS 15
+#define MOST_TERMS 32768 // of a product of rows: it stays below 2^30
+
+HOT static void copy_bytes(int8_t *to, const int8_t *from, int32_t n) {
+    for (int32_t i = n - 1; i >= 0; i--) {
+        to[i] = from[i];
+        NO_LIBRARY_CALL;
+    }
+}
+
+static void fill_bytes(int8_t *to, int32_t value, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        to[i] = (int8_t)value;
+        NO_LIBRARY_CALL;
+    }
+}
+
+// The inputs of output (., ox) as (kh, kw, ic) bytes, in `row` unless they lie somewhere as they are; x: first row.
+static const int8_t *patch(int8_t *row, const int8_t *x, const struct trimtab_geometry *geo, struct taps rows,
+    int32_t ox, int32_t zx) {
+    struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
+    int32_t ic = geo->ic, pitch = geo->kw * ic, inside = tap_count(cols) * ic, before = cols.first * ic;
+    x += (cols.origin + cols.first) * ic;
+    if (geo->kh == 1 && inside == pitch && tap_count(rows)) {
+        return x;
+    }
+    int8_t *to = row;
+    for (int32_t ky = 0; ky < geo->kh; ky++, to += pitch) {
+        int32_t n = ky >= rows.first && ky < rows.end ? inside : 0;
+        if (n < pitch) {
+            fill_bytes(to, zx, pitch);
+        }
+        if (n) {
+            copy_bytes(to + before, x, n);
+            x += geo->iw * ic;
+        }
+    }
+    return row;
+}
+
+struct rows { // of weights
+    const int8_t *w, *k; // frozen and trained, or null
+    const uint16_t *kept;
+    int32_t taps, ic, nk;
+};
+
+static struct rows rows_of(uint8_t *const *mem, const struct trimtab_weights *r,
+    const struct trimtab_geometry *geo, int32_t nk) {
+    return (struct rows) { at(mem, r->w), at(mem, r->k), at(mem, r->kept), geo->kh * geo->kw, geo->ic, nk };
+}
+
+// Frozen and trained weights of output o, merged.
+static const int8_t *merged_row(int8_t *row, const struct rows *r, int32_t o) {
+    int32_t size = r->taps * r->ic;
+    const int8_t *k = r->k + o * r->taps * r->nk;
+    if (r->w) {
+        copy_bytes(row, r->w + o * size, size);
+    } else {
+        fill_bytes(row, 0, size);
+    }
+    int8_t *to = row;
+    for (int32_t t = r->taps; t; t--, to += r->ic) {
+        for (int32_t i = 0; i < r->nk; i++) {
+            to[r->kept ? r->kept[i] : i] = *k++;
+        }
+    }
+    return row;
+}
+
+// The weights of output o as (kh, kw, ic) bytes, in `row` unless they lie somewhere as they are.
+static inline const int8_t *weight_row(int8_t *row, const struct rows *r, int32_t o, int32_t size) {
+    return !r->k ? r->w + o * size : r->nk == r->ic ? r->k + o * size : merged_row(row, r, o);
+}
+
+struct packed {
+    int8_t *bytes; // one row before it is packed
+    uint32_t *w; // one row, or all
+    int32_t *start; // accumulators before the first product; one, or all
+    int32_t *acc;
+    uint32_t *x; // rows of `block` positions, in pairs
+    int32_t row, block, held;
+};
+
+// Divides the scratch memory; all weights are held if that leaves room for 8 positions.
+static struct packed divide(uint32_t *scratch, int32_t words, int32_t size, int32_t oc, int32_t positions) {
+    struct packed p;
+    p.row = row_words(size);
+    words -= p.row / 2;
+    p.held = positions > 8 && words / (p.row + 1) >= oc + 8;
+    int32_t outputs = p.held ? oc : 1;
+    p.block = min32(words / (p.row + 1) - outputs, positions + 1) & ~1;
+    p.bytes = (int8_t *)scratch;
+    p.w = scratch + p.row / 2;
+    p.start = (int32_t *)(p.w + outputs * p.row);
+    p.acc = p.start + outputs;
+    p.x = (uint32_t *)(p.acc + p.block);
+    return p;
+}
+
+// -- forward
+
+struct layer {
+    const struct trimtab_conv_fwd *r;
+    const int32_t *bias, *mult;
+    const int8_t *x, *shift;
+    int32_t size; // of a row
+    struct rows rows;
+    struct packed p;
+};
+
+static void pack_weights(const struct layer *c, int32_t o, uint32_t *to, int32_t *start) {
+    const int8_t *w = weight_row(c->p.bytes, &c->rows, o, c->size);
+    *start = sub32(c->bias[o], mul32(c->r->zx, trimtab_pack_row_w(w, to, c->size)));
+}
+
+static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
+    const struct packed *p = &c->p;
+    const struct trimtab_geometry *geo = &c->r->geometry;
+    int32_t oy = first / geo->ow, ox = first % geo->ow;
+    for (int32_t i = 0; i < n; oy++, ox = 0) {
+        struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+        const int8_t *x = c->x + (rows.origin + rows.first) * geo->iw * geo->ic;
+        for (; ox < geo->ow && i < n; ox++, i++) {
+            const int8_t *row = patch(p->bytes, x, geo, rows, ox, c->r->zx);
+            uint32_t *to = p->x + (i >> 1) * 2 * p->row + (i & 1) * 2;
+            // whatever fills the last word meets weights of 0
+            trimtab_pack_row_x(row, to, row == p->bytes ? 2 * p->row : c->size, 8);
+        }
+    }
+}
+
+int32_t trimtab_conv_lanes(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    uint32_t *scratch = at(mem, r->scratch);
+    if (!scratch || (r->weights.w < 0 && r->weights.k < 0) || geo->ic > MOST_CHANNELS
+        || geo->kh > MOST_TAPS || geo->kw > MOST_TAPS) {
+        return 0;
+    }
+    int32_t positions = geo->oh * geo->ow, size = geo->kh * geo->kw * geo->ic, oc = geo->oc;
+    const struct layer c = { r, at(mem, r->bias), at(mem, r->mult), at(mem, r->x), at(mem, r->shift), size,
+                             rows_of(mem, &r->weights, geo, r->nk),
+                             divide(scratch, r->words, size, oc, positions) };
+    const struct packed *p = &c.p;
+    if (p->block < 2 || positions < 2 || size > MOST_TERMS) {
+        return 0;
+    }
+    struct finish f;
+    trimtab_finish_open(&f, out, oc, 0, 0, 1);
+    f.bound = (uint32_t)size * (255 * 127);
+    f.once = r->once;
+    trimtab_mask_open(out, positions * oc);
+    for (int32_t o = 0; o < oc && p->held; o++) {
+        pack_weights(&c, o, p->w + o * p->row, p->start + o);
+    }
+    for (int32_t first = 0; first < positions; first += p->block) {
+        int32_t n = min32(p->block, positions - first);
+        f.q.width = 4 * n;
+        pack_positions(&c, first, n);
+        uint32_t *w = p->w;
+        int32_t *start = p->start;
+        for (int32_t o = 0; o < oc; o++) {
+            if (!p->held) {
+                pack_weights(&c, o, w, start);
+            }
+            trimtab_dot(p->x, w, w + p->row, p->acc, (n + 1) >> 1, *start);
+            const struct channel channel = { c.bias[o], c.mult[o], c.shift[o] };
+            trimtab_finish(&f, p->acc, first * oc + o, 0, &channel);
+            if (p->held) {
+                w += p->row;
+                start++;
+            }
+        }
+    }
+    return 1;
+}
+
+#endif

@@ -1,0 +1,259 @@
+// Depthwise convolution, a channel at a time, over a plane of words in scratch memory. What is written may lie where
+// the channel lay: its plane is complete before.
+#include "lanes.h"
+
+#if TRIMTAB_LANES
+
+#define SUM_MOST(taps) ((uint32_t)(taps) * (255 * 127))
+
+// The weights of a channel; a lone zero where there are none.
+static struct column some_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
+    int32_t o) {
+    static const int8_t none = 0;
+    struct column f = trimtab_column(mem, r, nk, oc, o);
+    if (!f.w) {
+        f.w = &none;
+        f.step = 0;
+    }
+    return f;
+}
+
+static void fill_words(uint32_t *to, uint32_t value, int32_t n) {
+    for (; n > 0; n--) {
+        *to++ = value;
+        NO_LIBRARY_CALL;
+    }
+}
+
+static struct channel channel(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, int32_t o) {
+    return (struct channel) { ((const int32_t *)at(mem, r->bias))[o], ((const int32_t *)at(mem, r->mult))[o],
+                              ((const int8_t *)at(mem, r->shift))[o] };
+}
+
+// -- 3x3 with stride 1: the plane holds x - zx between two columns of zeros, and the sums then
+
+struct slide_plan {
+    struct load load;
+    struct slide slide;
+    int32_t *first; // sum of output (0, 0)
+    int32_t skip; // words between rows of sums
+};
+
+static int32_t slides(const struct trimtab_geometry *geo, int32_t words) {
+    return geo->kh == 3 && geo->kw == 3 && geo->sh == 1 && geo->sw == 1 && geo->pt <= 1 && geo->pl <= 1
+        && geo->oh <= geo->ih + geo->pt - 1 && geo->ow <= geo->iw + geo->pl - 1
+        && (geo->ih + 1) * (geo->iw + 2) <= words;
+}
+
+static struct slide_plan slide_plan(int32_t *plane, int32_t h, int32_t w, int32_t pt, int32_t pl, int32_t ow) {
+    struct slide_plan p;
+    int32_t pitch = w + 2;
+    p.load = (struct load) { 4 * w, 8, h, 1, 0, 0 };
+    p.slide = (struct slide) { w, h, 4 * pitch, (h - 1) % 3 };
+    p.first = plane + (2 - pt) * pitch + 1 - pl;
+    p.skip = pitch - ow;
+    for (int32_t i = 0; i <= h; i++) {
+        plane[i * pitch + pitch - 1] = 0;
+    }
+    return p;
+}
+
+static void slide(int32_t *plane, const int8_t *from, int32_t step, const int32_t *w,
+    const struct slide_plan *p) {
+    int32_t *left = plane;
+    for (int32_t i = p->slide.rows; i; i--, left += p->slide.columns + 2) {
+        *left = 0; // sums of the last channel lie there
+    }
+    trimtab_plane_load(plane + 1, from, step, &p->load);
+    trimtab_slide3(plane, w, &p->slide);
+}
+
+static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    int32_t *plane = at(mem, r->scratch), many = geo->oc / geo->ic;
+    struct slide_plan p = slide_plan(plane, geo->ih, geo->iw, geo->pt, geo->pl, geo->ow);
+    struct finish f;
+    p.load.add = -r->zx;
+    trimtab_finish_open(&f, out, geo->oc, geo->ow, p.skip, geo->oh);
+    f.bound = SUM_MOST(9);
+    for (int32_t o = 0; o < geo->oc; o++) {
+        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, o);
+        const struct channel c = channel(mem, r, o);
+        int32_t taps[9];
+        const int8_t *tap = w.w;
+        for (int32_t i = 0; i < 9; i++, tap += w.step) {
+            taps[i] = *tap;
+        }
+        slide(plane, (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), geo->ic, taps, &p);
+        trimtab_finish(&f, p.first, o, c.bias, &c);
+    }
+}
+
+// -- other kernels: words of two rows as lanes, pads hold the zero point. acc = bias - zx * sum w + sum x * w;
+// where both rows of a pair are pads, the pair is left out of sum and products.
+
+#define PAIRS_MOST 4
+
+struct tile_plan {
+    tile_t tile;
+    uint32_t *x; // first pair of row 0, which is a pad unless pt is 0
+    int32_t *acc;
+    int32_t pitch, width; // words in a row of x and of accumulators
+    int32_t rows, pairs;
+    uint8_t *sees; // (rows, 2) first pair that a row of outputs sees, and the one after the last
+    int32_t first[PAIRS_MOST], end[PAIRS_MOST]; // output rows that see a pair of kernel rows
+    int32_t words;
+};
+
+static tile_t tile_of(const struct trimtab_geometry *geo) {
+    static const struct {
+        int8_t k, stride;
+    } kinds[] = { { 3, 2 }, { 5, 1 }, { 5, 2 }, { 7, 1 }, { 7, 2 } };
+    int32_t i = 0;
+    while (i < 5 && (kinds[i].k != geo->kw || kinds[i].stride != geo->sw)) {
+        i++;
+    }
+    switch (i) { // no table of addresses: a native module would have to relocate it
+        case 0: return trimtab_tile3_2;
+        case 1: return trimtab_tile5_1;
+        case 2: return trimtab_tile5_2;
+        case 3: return trimtab_tile7_1;
+        case 4: return trimtab_tile7_2;
+        default: return 0;
+    }
+}
+
+#define PLANE_MOST 1024 // rows or columns, so that no size overflows
+
+static struct tile_plan tile_plan(uint32_t *scratch, const struct trimtab_geometry *geo) {
+    struct tile_plan p;
+    p.tile = tile_of(geo);
+    p.words = INT32_MAX;
+    if (!p.tile || geo->kh > 2 * PAIRS_MOST || geo->pt >= geo->kh || geo->pl >= geo->kw
+        || max32(geo->ih, geo->oh) > PLANE_MOST || max32(geo->iw, geo->ow) > PLANE_MOST || geo->sh > 3) {
+        return p;
+    }
+    int32_t above = geo->pt == 0; // the first image row has one above it
+    p.pairs = (geo->kh + 1) / 2;
+    p.width = (geo->ow + 3) & ~3;
+    p.pitch = max32((p.width - 1) * geo->sw + geo->kw, geo->pl + geo->iw);
+    int32_t rows = above + max32((geo->oh - 1) * geo->sh + 2 * p.pairs - 1, geo->pt + geo->ih);
+    p.x = scratch + above * p.pitch;
+    p.acc = (int32_t *)(scratch + rows * p.pitch);
+    p.sees = (uint8_t *)(p.acc + p.width * geo->oh);
+    p.words = rows * p.pitch + p.width * geo->oh + (geo->oh + 1) / 2;
+    p.rows = geo->oh;
+    for (int32_t j = 0; j < p.pairs; j++) {
+        int32_t first = 0, end = geo->oh;
+        while (first < end && first * geo->sh - geo->pt + 2 * j + 1 < 0) {
+            first++;
+        }
+        while (end > first && (end - 1) * geo->sh - geo->pt + 2 * j >= geo->ih) {
+            end--;
+        }
+        p.first[j] = first;
+        p.end[j] = end;
+    }
+    return p;
+}
+
+static void note_pairs(const struct tile_plan *p) {
+    for (int32_t oy = 0; oy < p->rows; oy++) {
+        int32_t first = 0, end = p->pairs;
+        while (first < end && oy >= p->end[end - 1]) {
+            end--;
+        }
+        while (first < end && oy < p->first[first]) {
+            first++;
+        }
+        p->sees[2 * oy] = (uint8_t)first;
+        p->sees[2 * oy + 1] = (uint8_t)end;
+    }
+}
+
+// Pairs of weights, (pairs, kw); zeros below the last row. before: sums of all pairs before one.
+HOT static void pair_weights(uint32_t *to, int32_t *before, const struct column *w, int32_t kh, int32_t kw) {
+    int32_t step = w->step, below = kw * step;
+    const int8_t *p = w->w;
+    int32_t sum = 0;
+    *before++ = 0;
+    for (; kh > 0; kh -= 2, p += below) {
+        for (int32_t n = kw; n && kh > 1; n--, p += step) {
+            int32_t upper = p[0], lower = p[below];
+            *to++ = (uint32_t)lower + ((uint32_t)upper << 16);
+            sum += upper + lower;
+        }
+        for (int32_t n = kw; n && kh == 1; n--, p += step) {
+            *to++ = (uint32_t)p[0] << 16;
+            sum += p[0];
+        }
+        *before++ = sum;
+    }
+}
+
+// Each row of accumulators begins with bias - zx * the weights that it will see.
+HOT static void begin_sums(const struct tile_plan *p, int32_t bias, int32_t zx, const int32_t *before) {
+    const uint8_t *sees = p->sees;
+    int32_t *acc = p->acc, width = p->width;
+    for (int32_t row = p->rows; row; row--, sees += 2) {
+        int32_t start = sub32(bias, mul32(zx, before[sees[1]] - before[sees[0]]));
+        for (int32_t n = width; n; n -= 4, acc += 4) {
+            acc[0] = acc[1] = acc[2] = acc[3] = start;
+        }
+    }
+}
+
+static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out,
+    const struct tile_plan *p) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    const struct pair_load load = { geo->iw, geo->ih, 4 * p->pitch, geo->iw * geo->ic, r->zx, geo->ic };
+    int32_t many = geo->oc / geo->ic, row = p->pitch * geo->sh;
+    uint32_t *scratch = at(mem, r->scratch), pad = (uint32_t)r->zx + ((uint32_t)r->zx << 16);
+    struct tiles tiles = { 4 * p->width, 4 * (row - p->width * geo->sw), 0 };
+    struct finish f;
+    trimtab_finish_open(&f, out, geo->oc, geo->ow, p->width - geo->ow, geo->oh);
+    f.bound = SUM_MOST(geo->kh * geo->kw);
+    fill_words(scratch, pad, (int32_t)((uint32_t *)p->acc - scratch));
+    note_pairs(p);
+    for (int32_t o = 0; o < geo->oc; o++) {
+        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, o);
+        const struct channel c = channel(mem, r, o);
+        uint32_t pairs[7 * PAIRS_MOST];
+        int32_t before[PAIRS_MOST + 1];
+        pair_weights(pairs, before, &w, geo->kh, geo->kw);
+        begin_sums(p, c.bias, r->zx, before);
+        trimtab_pair_load(p->x + (geo->pt - 1) * p->pitch + geo->pl,
+            (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), &load);
+        for (int32_t j = 0; j < p->pairs; j++) {
+            tiles.rows = p->end[j] - p->first[j];
+            if (tiles.rows) {
+                p->tile(p->x + p->first[j] * row + 2 * j * p->pitch, p->acc + p->first[j] * p->width,
+                    pairs + j * geo->kw, &tiles);
+            }
+        }
+        trimtab_finish(&f, p->acc, o, 0, &c);
+    }
+}
+
+int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
+    const struct output *out) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    uint32_t *scratch = at(mem, r->scratch);
+    if (!scratch) {
+        return 0;
+    }
+    if (slides(geo, r->words)) {
+        trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+        forward_slide(mem, r, out);
+        return 1;
+    }
+    const struct tile_plan p = tile_plan(scratch, geo);
+    if (p.words > r->words) {
+        return 0;
+    }
+    trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+    forward_tiles(mem, r, out, &p);
+    return 1;
+}
+
+#endif

@@ -1,0 +1,254 @@
+// The loops of lanes.h in C, and what is common to the kernels that use them.
+#include "lanes.h"
+
+#if TRIMTAB_LANES
+
+#if !defined(__ARM_ARCH_6M__)
+
+void trimtab_pack_x(const int8_t *bytes, uint32_t *to, int32_t words, int32_t skip) {
+    for (; words; words--, bytes += 4, to += 2 + skip / 4) {
+        to[0] = (uint32_t)bytes[0] + ((uint32_t)bytes[2] << 16);
+        to[1] = (uint32_t)bytes[1] + ((uint32_t)bytes[3] << 16);
+    }
+}
+
+uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words) {
+    uint32_t sum = 0;
+    for (; words; words--, bytes += 4, to += 2) {
+        to[0] = (uint32_t)bytes[2] + ((uint32_t)bytes[0] << 16);
+        to[1] = (uint32_t)bytes[3] + ((uint32_t)bytes[1] << 16);
+        sum += to[0] + to[1];
+    }
+    return sum;
+}
+
+// The upper half of x * w, rounded by bit 15.
+static int32_t two_products(uint32_t x, uint32_t w) {
+    uint32_t p = x * w;
+    return ((int32_t)p >> 16) + (int32_t)(p >> 15 & 1);
+}
+
+void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, int32_t *acc, int32_t pairs,
+    int32_t start) {
+    for (; pairs; pairs--, acc += 2) {
+        acc[0] = acc[1] = start;
+        for (const uint32_t *v = w; v < w_end; v += 2, x += 4) {
+            acc[0] = add32(acc[0], two_products(x[0], v[0]) + two_products(x[1], v[1]));
+            acc[1] = add32(acc[1], two_products(x[2], v[0]) + two_products(x[3], v[1]));
+        }
+    }
+}
+
+// acc * multiplier / 2^31, by digits: floors nest, so n is the floor of acc * multiplier / 2^20.
+static int32_t scaled_small(int32_t a, const struct requant *q) {
+    int32_t n = a * q->m[2] + ((a * q->m[1] + (a * q->m[0] >> 10)) >> 10);
+    return (n >> 11) + (n >> 10 & 1) + (n >> 31);
+}
+
+// The same by halves: see trimtab_high31.
+static int32_t scaled_wide(int32_t a, const struct requant *q) {
+    int32_t ah = a >> 16, al = a & 0xffff;
+    int32_t t = al * q->m[1] + (int32_t)((uint32_t)al * (uint32_t)q->m[0] >> 16), u = ah * q->m[0];
+    int32_t v = 2 * ah * q->m[1] + (u >> 15) + ((t + (u & 0x7fff) + 0x4000) >> 15);
+    return v + (v >> 31);
+}
+
+static void requant_rows(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset,
+    int32_t (*scale)(int32_t, const struct requant *)) {
+    for (int32_t row = q->rows; row; row--, acc += q->skip / 4) {
+        for (int32_t n = q->width; n; n -= 4, y += q->step) {
+            int32_t v = (scale(*acc++ + offset, q) + q->half) >> q->shift, clamped = clamp(v, 0, q->range);
+            *y = (int8_t)(clamped + q->lo);
+            if (q->mask && v != clamped) {
+                int32_t i = (int32_t)(y - q->first);
+                q->mask[i >> 3] &= (uint8_t)~(1 << (i & 7));
+            }
+        }
+    }
+}
+
+void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset) {
+    requant_rows(acc, y, q, offset, scaled_small);
+}
+
+void trimtab_requant_wide(const int32_t *acc, int8_t *y, const struct requant *q) {
+    requant_rows(acc, y, q, 0, scaled_wide);
+}
+
+void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
+    for (int32_t row = p->rows; row; row--, to += p->skip / 4) {
+        for (int32_t n = p->width; n; n -= 4, from += step) {
+            *to++ = (*from * p->mul + p->add) >> p->shift;
+        }
+    }
+}
+
+void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
+    int32_t pitch = p->pitch / 4;
+    for (int32_t c = 0; c < p->columns; c++) {
+        int32_t *x = plane + c, last = 0, middle = 0; // sums that the row above is in; the one above that
+        for (int32_t r = 0; r <= p->rows; r++, x += pitch) {
+            int32_t sums[3];
+            for (int32_t ky = 0; ky < 3 && r < p->rows; ky++) {
+                sums[ky] = mac(mac(mul32(x[0], w[3 * ky]), x[1], w[3 * ky + 1]), x[2], w[3 * ky + 2]);
+            }
+            if (r) {
+                x[0] = r < p->rows ? add32(last, sums[2]) : last;
+            }
+            last = r < p->rows ? add32(middle, sums[1]) : 0;
+            middle = sums[0];
+        }
+    }
+}
+
+void trimtab_pair_load(uint32_t *to, const int8_t *from, const struct pair_load *p) {
+    for (int32_t c = 0; c < p->columns; c++, to++, from += p->column_step) {
+        int32_t above = p->pad;
+        for (int32_t r = 0; r <= p->rows; r++) {
+            int32_t x = r < p->rows ? from[r * p->row_step] : p->pad;
+            to[r * (p->pitch / 4)] = (uint32_t)above + ((uint32_t)x << 16);
+            above = x;
+        }
+    }
+}
+
+static void tile(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width,
+    int32_t stride) {
+    for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
+        for (int32_t n = p->width; n; n -= 4, x += stride, acc++) {
+            for (int32_t k = 0; k < width; k++) {
+                *acc = add32(*acc, two_products(x[k], w[k]));
+            }
+        }
+    }
+}
+
+#define TILE(width, stride) \
+    void trimtab_tile##width##_##stride(const uint32_t *x, int32_t *acc, const uint32_t *w, \
+        const struct tiles *p) { \
+        tile(x, acc, w, p, width, stride); \
+    }
+TILE(3, 2)
+TILE(5, 1)
+TILE(5, 2)
+TILE(7, 1)
+TILE(7, 2)
+
+#endif
+
+// The 1 to 3 bytes that do not fill a word, as one.
+static uint32_t last_bytes(const int8_t *bytes, int32_t n) {
+    uint32_t word = 0;
+    for (int32_t i = 0; i < n; i++) {
+        word |= (uint32_t)(uint8_t)bytes[i] << 8 * i;
+    }
+    return word;
+}
+
+void trimtab_pack_row_x(const int8_t *bytes, uint32_t *to, int32_t n, int32_t skip) {
+    int32_t words = n >> 2;
+    if (words) {
+        trimtab_pack_x(bytes, to, words, skip);
+    }
+    if (n & 3) {
+        uint32_t last = last_bytes(bytes + 4 * words, n & 3);
+        trimtab_pack_x((const int8_t *)&last, to + words * (2 + skip / 4), 1, skip);
+    }
+}
+
+static int32_t sum_of_lanes(uint32_t sum) {
+    return (int16_t)sum + (int16_t)((sum - (uint32_t)(int16_t)sum) >> 16);
+}
+
+#define PACK_MOST 126 // words at once, so that the lanes' sums stay within 16 bits
+
+int32_t trimtab_pack_row_w(const int8_t *bytes, uint32_t *to, int32_t n) {
+    int32_t total = 0, words;
+    for (; (words = min32(n >> 2, PACK_MOST)); n -= 4 * words, bytes += 4 * words, to += 2 * words) {
+        total += sum_of_lanes(trimtab_pack_w(bytes, to, words));
+    }
+    if (n) {
+        uint32_t last = last_bytes(bytes, n);
+        total += sum_of_lanes(trimtab_pack_w((const int8_t *)&last, to, 1));
+    }
+    return total;
+}
+
+void trimtab_mask_open(const struct output *out, int32_t n) {
+    if (out->mask) {
+        for (int32_t i = 0; i < n >> 3; i++) {
+            out->mask[i] = 255;
+            NO_LIBRARY_CALL;
+        }
+        if (n & 7) {
+            out->mask[n >> 3] |= (uint8_t)((1 << (n & 7)) - 1);
+        }
+    }
+}
+
+#define SMALL (1 << 20) // limits of what the fast loops take
+#define WIDE (1 << 30)
+
+void trimtab_finish_open(struct finish *f, const struct output *out, int32_t step, int32_t width, int32_t skip,
+    int32_t rows) {
+    f->out = out;
+    f->q.range = out->hi - out->lo;
+    f->q.lo = out->lo + out->zero;
+    f->q.step = step;
+    f->q.width = 4 * width;
+    f->q.skip = 4 * skip;
+    f->q.rows = rows;
+    f->q.first = out->y;
+    f->q.mask = out->mask;
+    f->once = 0;
+}
+
+static void add_offset(const struct finish *f, int32_t *acc, int32_t offset) {
+    for (int32_t row = f->q.rows; row; row--, acc += f->q.skip >> 2) {
+        for (int32_t n = f->q.width; n; n -= 4, acc++) {
+            *acc = add32(*acc, offset);
+        }
+    }
+}
+
+static void finish_slowly(const struct finish *f, const int32_t *acc, int32_t i, const struct channel *c) {
+    for (int32_t row = f->q.rows; row; row--, acc += f->q.skip >> 2) {
+        for (int32_t n = f->q.width; n; n -= 4, i += f->q.step, acc++) {
+            if (f->once) {
+                trimtab_put(f->out, i, trimtab_requant_once(*acc, c->mult, c->shift));
+            } else {
+                trimtab_put_requant(f->out, i, *acc, c->mult, c->shift);
+            }
+        }
+    }
+}
+
+// In the fast loops, shift <= 21 and the zero point of 9 bits keep every sum below 2^31.
+void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c) {
+    uint32_t most = magnitude(c->bias) + f->bound;
+    int32_t e = -c->shift, fast = !f->once && e > 0 && e <= 21 && f->q.range >= 0 && most < WIDE;
+    struct requant *q = &f->q;
+    if (fast) {
+        q->shift = e;
+        q->half = (1 << (e - 1)) - f->out->lo * (1 << e);
+    }
+    if (fast && q->range == 255 && most < SMALL) {
+        q->m[0] = c->mult & 1023;
+        q->m[1] = c->mult >> 10 & 1023;
+        q->m[2] = c->mult >> 20;
+        trimtab_requant_small(acc, f->out->y + i, q, offset);
+        return;
+    }
+    if (offset) {
+        add_offset(f, acc, offset);
+    }
+    if (fast) {
+        q->m[0] = c->mult & 0xffff;
+        q->m[1] = c->mult >> 16;
+        trimtab_requant_wide(acc, f->out->y + i, q);
+    } else {
+        finish_slowly(f, acc, i, c);
+    }
+}
+
+#endif

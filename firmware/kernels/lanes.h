@@ -1,0 +1,133 @@
+// Loops over packed operands: two exact products in one multiplication. They need scratch memory and pay on cores
+// whose multiplier gives 32 bits and nothing else. Each loop stands in C in lanes.c and in Thumb-1 in armv6m/.
+//
+// A word holds two bytes as lanes: X = a0 + a1 * 2^16, W = w1 + w0 * 2^16. Modulo 2^32, X * W = a0*w1 + (a0*w0 +
+// a1*w1) * 2^16. |a0*w1| < 2^15, and where one side is never -128, |a0*w0 + a1*w1| <= 2 * 128 * 127 < 2^15: so the
+// upper half is the sum of both products, less 1 where a0*w1 is negative, which its own bit 15 says.
+#ifndef TRIMTAB_LANES_H
+#define TRIMTAB_LANES_H
+
+#include "kernels.h"
+
+#ifndef TRIMTAB_LANES
+#if defined(__ARM_ARCH_6M__)
+#define TRIMTAB_LANES 1
+#else
+#define TRIMTAB_LANES 0
+#endif
+#endif
+
+#if TRIMTAB_LANES
+
+// -- packing and products (lanes.c, armv6m/dot.S)
+
+// 4 * words bytes as lanes, two words for each four bytes. In x, `skip` bytes lie between such pairs of words.
+void trimtab_pack_x(const int8_t *bytes, uint32_t *to, int32_t words, int32_t skip);
+// In w; returns the sum of what was written.
+uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words);
+
+// acc (2 * pairs) = start + sum x * w; x: (pairs, row / 2, 2 rows, 2 words), w: one row. Rows are multiples of 2.
+void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, int32_t *acc, int32_t pairs,
+    int32_t start);
+
+// A row of n bytes; the last word is filled with zeros.
+void trimtab_pack_row_x(const int8_t *bytes, uint32_t *to, int32_t n, int32_t skip);
+// Returns the sum of the bytes.
+int32_t trimtab_pack_row_w(const int8_t *bytes, uint32_t *to, int32_t n);
+
+static inline int32_t row_words(int32_t n) {
+    return (n + 3) / 4 * 2;
+}
+
+// -- from accumulators to outputs (lanes.c, armv6m/requant.S)
+
+struct requant { // the order is known to armv6m/requant.S
+    int32_t m[3]; // 10, 10 and 11 bits of the multiplier; or its lower and upper half
+    int32_t shift;
+    int32_t half; // what rounds, and what makes the smallest output 0
+    int32_t range, lo; // outputs lie in lo .. lo + range
+    int32_t step; // of y
+    int32_t width, skip, rows; // bytes of accumulators in a row, bytes between rows
+    int8_t *first; // output 0
+    uint8_t *mask;
+};
+
+// |acc + offset| < 2^20, range 255.
+void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
+void trimtab_requant_wide(const int32_t *acc, int8_t *y, const struct requant *q); // |acc| < 2^30
+
+struct channel {
+    int32_t bias, mult, shift;
+};
+
+struct finish {
+    const struct output *out;
+    struct requant q;
+    uint32_t bound; // of an accumulator's magnitude, the bias apart
+    int32_t once; // the rounding of dense layers
+};
+
+// Outputs in rows of `width` accumulators, `skip` words between them; `step` from one output to the next.
+void trimtab_finish_open(struct finish *f, const struct output *out, int32_t step, int32_t width, int32_t skip,
+    int32_t rows);
+
+// Says that none of n outputs is clamped; trimtab_finish tells the others.
+void trimtab_mask_open(const struct output *out, int32_t n);
+
+// Outputs i, i + step, ... of one channel from accumulators, to which `offset` is still to be added.
+void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c);
+
+// -- one channel (depthwise_lanes.c, armv6m/depthwise.S)
+
+struct load { // the order is known to armv6m/depthwise.S, here and below
+    int32_t width, skip, rows; // bytes of a row of words, bytes between rows
+    int32_t mul, shift, add;
+};
+
+// Words (v * mul + add) >> shift of bytes v, `step` apart.
+void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p);
+
+struct slide {
+    int32_t columns, rows, pitch;
+    int32_t phase; // (rows - 1) % 3
+};
+
+// 3x3 with stride 1 over a plane with a column of pads on either side. Sum (r, c) goes to plane[r + 1][c].
+void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p);
+
+struct pair_load {
+    int32_t columns, rows, pitch; // bytes from row to row of the result
+    int32_t row_step, pad, column_step;
+};
+
+// Words of each x and the one below it as lanes; rows + 1 of them, above and below the image is `pad`.
+void trimtab_pair_load(uint32_t *to, const int8_t *from, const struct pair_load *p);
+
+struct tiles {
+    int32_t width; // bytes of accumulators in a row: a multiple of 16
+    int32_t skip; // bytes of x from the end of a row to the next one
+    int32_t rows;
+};
+
+// acc += x * w for one pair of kernel rows, K wide, column stride S, in tiles of 4 outputs.
+typedef void (*tile_t)(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+void trimtab_tile3_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+void trimtab_tile5_1(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+void trimtab_tile5_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+void trimtab_tile7_1(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+void trimtab_tile7_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+
+// -- kernels; 0 where they decline and the plain loops have to do it
+
+int32_t trimtab_conv_lanes(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out);
+int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
+    const struct output *out);
+
+#else
+
+#define trimtab_conv_lanes(mem, r, out) 0
+#define trimtab_depthwise_lanes(mem, r, out) 0
+
+#endif
+
+#endif
