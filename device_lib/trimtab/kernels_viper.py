@@ -1,0 +1,2250 @@
+"""Every kernel as native code from Python: bit for bit what kernels_py.py says, without a C compiler.
+
+Boards get this file precompiled for their architecture; only MicroPython compiles it. A kernel is called with what bind()
+gives and the byte offset of its record. Nothing here allocates: numbers that pass between functions fit 30 bits; larger
+ones, and addresses, go through the scratch words, addresses as distances from `origin`.
+Words are 32 bits wide, but on a 64-bit machine viper's are 64: loads come without their sign, and sums do not wrap.
+`v << wide >> wide` makes a number of 32 bits of either. Products of 32 bits are made of 16-bit halves, as in fixed.c.
+The first three names of a function live in registers: where a loop is hot they are its pointers and its sum.
+"""
+
+import sys
+
+import micropython
+from micropython import const
+
+# Scratch words: what a kernel and its helpers share; then a run of inputs X, then a row of sums.
+_WIDE = const(0)  # bits of a word beyond 32
+_RECORD = const(1)  # distances; 0 means absent
+_WORDS = const(2)  # the scratch itself
+_SPACES = const(8)
+_AT = const(16)  # what the fields of the record refer to
+_Y = const(48)  # of an output or an error: distances, then numbers
+_MASK = const(49)
+_MULT = const(50)
+_SHIFT = const(51)
+_ZERO = const(52)
+_LOW = const(53)
+_HIGH = const(54)
+_ONCE = const(55)
+_INPUT = const(56)
+_WEIGHTS = const(57)
+_KEPT = const(58)
+_NK = const(59)
+_IC = const(60)
+_ZX = const(61)
+_SUM = const(62)  # of X
+_ADD = const(64)  # of an error
+_MUL = const(65)
+_DOWN = const(66)
+_UP = const(67)
+_BASE = const(68)
+_TO = const(69)
+_MAX = const(70)
+_TRACK = const(71)
+_K = const(64)  # of an update
+_R = const(65)
+_ACC = const(66)
+_RNG = const(67)
+_U = const(68)
+_RATE = const(69)
+_RATE_SHIFT = const(70)
+_BITS = const(71)
+_PRE = const(72)
+_X = const(80)
+_ROW = const(336)
+_N = const(256)  # numbers in X and in a row
+_SCRATCH = const(592)
+
+_OFFSET = const(0xFFFFFFF)
+_FIELDS = const(32)
+_STAY = const(0x3FFFFFFF)  # a delta: leave the weight alone
+_BIAS_MAX = const(1 << 29)
+
+
+@micropython.viper
+def _address(buffer: ptr8) -> uint:
+    return uint(int(buffer))
+
+
+@micropython.viper
+def _put(words: ptr32, i: int, v: int):
+    words[i] = v
+
+
+def bind(arena, state, const, steps, weights=b""):
+    """The first argument of every kernel: scratch words, the buffer that lies lowest, and all buffers to keep them alive."""
+    words = bytearray(4 * _SCRATCH)
+    buffers = [b if len(b) else words for b in (arena, state, const, steps, weights, words)]
+    places = [_address(b) for b in buffers]
+    lowest = min(places)
+    if (max(places) - lowest) >> 31:
+        raise ValueError("memory lies too far apart for these kernels: use others")
+    _put(words, _WIDE, 32 if sys.maxsize >> 40 else 0)
+    for i in range(5):
+        _put(words, _SPACES + i, places[i] - lowest + 16)
+    _put(words, _WORDS, places[5] - lowest + 16)
+    return (words, buffers[places.index(lowest)], buffers)
+
+
+@micropython.viper
+def _open(mem, off: int):
+    """Finds the record and what its fields refer to. Of fields that are numbers it makes distances that nobody reads."""
+    s = ptr32(mem[0])
+    s[_RECORD] = s[_SPACES + 3] + off
+    r = ptr32(int(ptr8(mem[1])) - 16 + s[_RECORD])
+    i = 1
+    while i < _FIELDS:
+        s[_AT + i] = 0
+        if (r[i] >> 31) == 0:
+            s[_AT + i] = s[_SPACES + (r[i] >> 28)] + (r[i] & _OFFSET)
+        i += 1
+
+
+# -- rows: sums to int8 ----------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _scale_row(mem, channel: int, step: int, n: int):
+    """Row sums times their channel's multiplier, rounded as TensorFlow Lite does, twice or once."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    row = ptr32(int(s) + 4 * _ROW)
+    wide = s[_WIDE]
+    once = s[_ONCE]
+    mult = ptr32(origin + s[_MULT] + 4 * channel)
+    shift = ptr8(origin + s[_SHIFT] + channel)
+    while n:
+        a = row[0] << wide >> wide
+        e = (shift[0] ^ 128) - 128
+        if e > 0 and once == 0:
+            a = (a << (e & 31)) << wide >> wide
+        al = a & 0xFFFF
+        ah = a >> 16
+        ml = mult[0] & 0xFFFF
+        mh = mult[0] >> 16
+        low = al * ml
+        t = al * mh + ((low >> 16) & 0xFFFF)  # below 2^31, as is u
+        u = ah * ml
+        if once:
+            middle = (t & 0xFFFF) + (u & 0xFFFF)
+            high = ah * mh + (t >> 16) + (u >> 16) + (middle >> 16)
+            low = (middle & 0xFFFF) << 16 | (low & 0xFFFF)
+            e = (31 - e) & 63
+            if e > 32:
+                v = (high >> (e - 32)) + ((high >> (e - 33)) & 1)
+            elif e == 32:
+                v = high + ((low >> 31) & 1)
+            elif e:
+                v = ((low >> e) & ((1 << (32 - e)) - 1) | high << (32 - e)) + ((low >> (e - 1)) & 1)
+            else:
+                v = low
+        else:
+            v = 2 * ah * mh + (t >> 15) + (u >> 15) + (((t & 0x7FFF) + (u & 0x7FFF) + 0x4000) >> 15)
+            if e < 0:
+                v += v >> 31
+                v = (v >> -e) + ((v >> (-1 - e)) & 1)
+        row[0] = v
+        row = ptr32(int(row) + 4)
+        mult = ptr32(int(mult) + 4 * step)
+        shift = ptr8(int(shift) + step)
+        n -= 1
+
+
+@micropython.viper
+def _store_row(mem, at: int, step: int, n: int):
+    """A row as outputs at, at + step, ...: zero point, clamp, mask bit."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    row = ptr32(int(s) + 4 * _ROW)
+    wide = s[_WIDE]
+    y = ptr8(origin + s[_Y])
+    masked = s[_MASK] != 0
+    mask = y
+    if masked:
+        mask = ptr8(origin + s[_MASK])
+    zero = s[_ZERO] << wide >> wide
+    low = (s[_LOW] << wide >> wide) - zero
+    high = (s[_HIGH] << wide >> wide) - zero
+    i = 0
+    while i < n:
+        v = row[i] << wide >> wide
+        inside = 1
+        if v < low:
+            v = low
+            inside = 0
+        if v > high:
+            v = high
+            inside = 0
+        y[at] = v + zero
+        if masked:
+            bit = 1 << (at & 7)
+            if inside:
+                mask[at >> 3] = mask[at >> 3] | bit
+            else:
+                mask[at >> 3] = mask[at >> 3] & ~bit
+        at += step
+        i += 1
+
+
+@micropython.viper
+def _bit_length(v: int) -> int:
+    """Of a magnitude below 2^31."""
+    n = 0
+    while v:
+        v >>= 1
+        n += 1
+    return n
+
+
+@micropython.viper
+def _int8_shift(s: ptr32, wide: int) -> int:
+    """The shift that brings the magnitude in _MAX into 7 bits, after rounding too."""
+    v = s[_MAX] << wide >> wide
+    n = -7
+    while v:
+        v >>= 1
+        n += 1
+    v = s[_MAX] << wide >> wide
+    if n > 0 and (v >> n) + ((v >> (n - 1)) & 1) > 127:
+        n += 1
+    return n
+
+
+# -- convolution: forward --------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _expand(mem, pixel: int, j: int, to: int, n: int):
+    """X[to .. to + n) = x - zx, from the j-th kept channel of `pixel` on, pixel by pixel; their sum to _SUM."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    x = ptr8(origin + s[_INPUT])
+    out = ptr32(int(s) + 4 * (_X + to))
+    zero = (s[_ZX] << s[_WIDE] >> s[_WIDE]) + 128
+    total = 0
+    if to:
+        total = s[_SUM]
+    all_channels = s[_KEPT] == 0
+    if all_channels and s[_NK] == s[_IC]:
+        x = ptr8(int(x) + pixel + j)
+        while n:
+            v = (x[0] ^ 128) - zero
+            out[0] = v
+            total += v
+            x = ptr8(int(x) + 1)
+            out = ptr32(int(out) + 4)
+            n -= 1
+    else:
+        kept = ptr16(s)
+        if not all_channels:
+            kept = ptr16(origin + s[_KEPT])
+        pixel += j // s[_NK] * s[_IC]
+        j = j % s[_NK]
+        while n:
+            c = j
+            if not all_channels:
+                c = kept[j]
+            v = (x[pixel + c] ^ 128) - zero
+            out[0] = v
+            total += v
+            out = ptr32(int(out) + 4)
+            j += 1
+            if j == s[_NK]:
+                j = 0
+                pixel += s[_IC]
+            n -= 1
+    s[_SUM] = total
+
+
+@micropython.viper
+def _dots(x: ptr32, w: ptr8, a: int, mem, n: int, outputs: int, apart: int):
+    """row[o] += sum of X * w for rows of w that lie `apart`. The sum is over w + 128, less 128 times the sum of X."""
+    s = ptr32(mem[0])
+    first = int(ptr8(mem[1])) - 16 + s[_WEIGHTS]
+    row = ptr32(int(s) + 4 * _ROW)
+    less = s[_SUM] << 7
+    while outputs:
+        a = 0
+        x = ptr32(int(s) + 4 * _X)
+        w = ptr8(first)
+        left = n >> 3
+        while left:
+            a += x[0] * (w[0] ^ 128)
+            a += x[1] * (w[1] ^ 128)
+            a += x[2] * (w[2] ^ 128)
+            a += x[3] * (w[3] ^ 128)
+            a += x[4] * (w[4] ^ 128)
+            a += x[5] * (w[5] ^ 128)
+            a += x[6] * (w[6] ^ 128)
+            a += x[7] * (w[7] ^ 128)
+            x = ptr32(int(x) + 32)
+            w = ptr8(int(w) + 8)
+            left -= 1
+        left = n & 7
+        while left:
+            a += x[0] * (w[0] ^ 128)
+            x = ptr32(int(x) + 4)
+            w = ptr8(int(w) + 1)
+            left -= 1
+        row[0] = row[0] + a - less
+        row = ptr32(int(row) + 4)
+        first += apart
+        outputs -= 1
+
+
+@micropython.viper
+def _conv_position(mem, o: int, n: int, oy: int, ox: int):
+    """Row of n outputs from o on: bias and the products of both planes at one position."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    bias = ptr32(origin + s[_AT + 6])
+    i = 0
+    while i < n:
+        row[i] = bias[o + i]
+        i += 1
+    kh = r[16]
+    kw = r[17]
+    iy = oy * r[18] - r[20]
+    ix = ox * r[19] - r[21]
+    top = 0
+    left = 0
+    bottom = kh
+    right = kw
+    if iy < 0:
+        top = -iy
+    if ix < 0:
+        left = -ix
+    if bottom > r[10] - iy:
+        bottom = r[10] - iy
+    if right > r[11] - ix:
+        right = r[11] - ix
+    plane = 0
+    while plane < 2:
+        if s[_AT + 3 + plane] and left < right:
+            nk = r[12]
+            s[_KEPT] = 0
+            if plane:
+                nk = r[22]
+                s[_KEPT] = s[_AT + 5]
+            s[_NK] = nk
+            fill = 0
+            ky = top
+            while ky < bottom:
+                done = 0
+                total = (right - left) * nk
+                while done < total:
+                    part = total - done
+                    if part > _N - fill:
+                        part = _N - fill
+                    if fill == 0:
+                        s[_WEIGHTS] = s[_AT + 3 + plane] + ((o * kh + ky) * kw + left) * nk + done
+                    _expand(mem, ((iy + ky) * r[11] + ix + left) * r[12], done, fill, part)
+                    fill += part
+                    done += part
+                    if fill == _N or (done == total and (right - left < kw or ky + 1 == bottom)):
+                        _dots(0, 0, 0, mem, fill, n, kh * kw * nk)
+                        fill = 0
+                ky += 1
+        plane += 1
+
+
+@micropython.viper
+def conv_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    s[_Y] = s[_AT + 1]
+    s[_INPUT] = s[_AT + 2]
+    s[_MULT] = s[_AT + 7]
+    s[_SHIFT] = s[_AT + 8]
+    s[_MASK] = s[_AT + 9]
+    s[_IC] = r[12]
+    s[_ZX] = r[23]
+    s[_ZERO] = r[24]
+    s[_LOW] = r[25]
+    s[_HIGH] = r[26]
+    s[_ONCE] = r[27]
+    oc = r[15]
+    o = 0
+    while o < oc:
+        n = oc - o
+        if n > _N:
+            n = _N
+        at = o
+        oy = 0
+        while oy < r[13]:
+            ox = 0
+            while ox < r[14]:
+                _conv_position(mem, o, n, oy, ox)
+                _scale_row(mem, o, 1, n)
+                _store_row(mem, at, 1, n)
+                at += oc
+                ox += 1
+            oy += 1
+        o += n
+    return 0
+
+
+# -- depthwise: channel by channel -----------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _channel_weights(mem, field: int, nk: int, o: int, oc: int) -> int:
+    """Finds channel o in the trained plane, else in the frozen tensor; returns how far apart its weights lie there.
+
+    The record's fields w, k and kept begin at `field`. Where a channel is trained, the frozen tensor holds zeros."""
+    s = ptr32(mem[0])
+    kept = ptr16(int(ptr8(mem[1])) - 16 + s[_AT + 2 + field])
+    s[_WEIGHTS] = 0
+    j = 0
+    while j < nk and s[_AT + 1 + field]:
+        c = j
+        if s[_AT + 2 + field]:
+            c = kept[j]
+        if c == o:
+            s[_WEIGHTS] = s[_AT + 1 + field] + j
+            return nk
+        j += 1
+    if s[_AT + field]:
+        s[_WEIGHTS] = s[_AT + field] + o
+    return oc
+
+
+@micropython.viper
+def _channel_input(mem, x: int, plane: int, channel: int, step: int, n: int) -> int:
+    """Finds a channel of n numbers in field x, or copies it to field `plane`; returns how far apart they lie there."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    s[_INPUT] = s[_AT + x] + channel
+    if plane == 0 or s[_AT + plane] == 0:
+        return step
+    p = ptr8(origin + s[_INPUT])
+    s[_INPUT] = s[_AT + plane]
+    q = ptr8(origin + s[_INPUT])
+    while n:
+        q[0] = p[0]
+        p = ptr8(int(p) + step)
+        q = ptr8(int(q) + 1)
+        n -= 1
+    return 1
+
+
+@micropython.viper
+def _depthwise_row(p: ptr8, q: ptr8, a: int, mem, step: int, apart: int, oy: int, ox: int, n: int):
+    """Row of n sums of one channel, whose inputs lie `step` apart and its weights `apart`."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    inputs = origin + s[_INPUT]
+    weights = origin + s[_WEIGHTS]
+    zero = (r[24] << s[_WIDE] >> s[_WIDE]) + 128
+    kw = r[18]
+    iy = oy * r[19] - r[21]
+    top = 0
+    bottom = r[17]
+    if iy < 0:
+        top = -iy
+    if bottom > r[11] - iy:
+        bottom = r[11] - iy
+    while n:
+        ix = ox * r[20] - r[22]
+        left = 0
+        right = kw
+        if ix < 0:
+            left = -ix
+        if right > r[12] - ix:
+            right = r[12] - ix
+        a = 0
+        ky = top
+        while ky < bottom:
+            p = ptr8(inputs + ((iy + ky) * r[12] + ix + left) * step)
+            q = ptr8(weights + (ky * kw + left) * apart)
+            i = right - left
+            while i > 0:
+                a += ((p[0] ^ 128) - zero) * ((q[0] ^ 128) - 128)
+                p = ptr8(int(p) + step)
+                q = ptr8(int(q) + apart)
+                i -= 1
+            ky += 1
+        row[0] = row[0] + a
+        row = ptr32(int(row) + 4)
+        ox += 1
+        n -= 1
+
+
+@micropython.viper
+def depthwise_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    s[_Y] = s[_AT + 1]
+    s[_MULT] = s[_AT + 7]
+    s[_SHIFT] = s[_AT + 8]
+    s[_MASK] = s[_AT + 9]
+    s[_ZERO] = r[25]
+    s[_LOW] = r[26]
+    s[_HIGH] = r[27]
+    s[_ONCE] = 0
+    bias = ptr32(origin + s[_AT + 6])
+    oc = r[16]
+    many = oc // r[13]
+    o = 0
+    while o < oc:
+        step = int(_channel_input(mem, 2, 10, o // many, r[13], r[11] * r[12]))
+        apart = int(_channel_weights(mem, 3, r[23], o, oc))
+        oy = 0
+        while oy < r[14]:
+            ox = 0
+            while ox < r[15]:
+                n = r[15] - ox
+                if n > _N:
+                    n = _N
+                i = 0
+                while i < n:
+                    row[i] = bias[o]
+                    i += 1
+                if s[_WEIGHTS]:
+                    _depthwise_row(0, 0, 0, mem, step, apart, oy, ox, n)
+                _scale_row(mem, o, 0, n)
+                _store_row(mem, (oy * r[15] + ox) * oc + o, oc, n)
+                ox += n
+            oy += 1
+        o += 1
+    return 0
+
+
+# -- other forward kernels -------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _load_row(mem, x: int, start: int, zero: int, shift: int, n: int):
+    """Row = (x - zero) << shift, by the record's fields x and zero."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    p = ptr8(origin + s[_AT + x] + start)
+    less = (r[zero] << s[_WIDE] >> s[_WIDE]) + 128
+    i = 0
+    while i < n:
+        row[i] = ((p[i] ^ 128) - less) << shift
+        i += 1
+
+
+@micropython.viper
+def _scale_by(mem, mult: int, n: int):
+    """_scale_row by the record's fields mult and, behind it, shift."""
+    s = ptr32(mem[0])
+    s[_MULT] = s[_RECORD] + 4 * mult
+    s[_SHIFT] = s[_RECORD] + 4 * mult + 4
+    _scale_row(mem, 0, 0, n)
+
+
+@micropython.viper
+def _set_output(mem, mask: int, zero: int, low: int):
+    """The scratch words of an output from fields of its record; 0: none; low and high behind it, else all of int8."""
+    s = ptr32(mem[0])
+    r = ptr32(int(ptr8(mem[1])) - 16 + s[_RECORD])
+    s[_Y] = s[_AT + 1]
+    s[_MASK] = 0
+    if mask:
+        s[_MASK] = s[_AT + mask]
+    s[_ZERO] = 0
+    if zero:
+        s[_ZERO] = r[zero]
+    s[_LOW] = -128
+    s[_HIGH] = 127
+    if low:
+        s[_LOW] = r[low]
+        s[_HIGH] = r[low + 1]
+    s[_ONCE] = 0
+
+
+@micropython.viper
+def add_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    first = ptr32(int(s) + 4 * _X)
+    _set_output(mem, 4, 8, 15)
+    at = 0
+    while at < r[5]:
+        n = r[5] - at
+        if n > _N:
+            n = _N
+        _load_row(mem, 2, at, 6, 20, n)
+        _scale_by(mem, 9, n)
+        i = 0
+        while i < n:
+            first[i] = row[i]
+            i += 1
+        _load_row(mem, 3, at, 7, 20, n)
+        _scale_by(mem, 11, n)
+        i = 0
+        while i < n:
+            row[i] = row[i] + first[i]
+            i += 1
+        _scale_by(mem, 13, n)
+        _store_row(mem, at, 1, n)
+        at += n
+    return 0
+
+
+@micropython.viper
+def requantize_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    _set_output(mem, 3, 6, 0)
+    at = 0
+    while at < r[4]:
+        n = r[4] - at
+        if n > _N:
+            n = _N
+        _load_row(mem, 2, at, 5, 0, n)
+        _scale_by(mem, 7, n)
+        _store_row(mem, at, 1, n)
+        at += n
+    return 0
+
+
+@micropython.viper
+def mean_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    x = ptr8(origin + s[_AT + 2])
+    _set_output(mem, 3, 7, 0)
+    zero = (r[6] << s[_WIDE] >> s[_WIDE]) + 128
+    ic = r[5]
+    at = 0
+    while at < ic:
+        n = ic - at
+        if n > _N:
+            n = _N
+        i = 0
+        while i < n:
+            a = -zero * r[4]
+            p = ptr8(int(x) + at + i)
+            left = r[4]
+            while left:
+                a += p[0] ^ 128
+                p = ptr8(int(p) + ic)
+                left -= 1
+            row[i] = a
+            i += 1
+        _scale_by(mem, 8, n)
+        _store_row(mem, at, 1, n)
+        at += n
+    return 0
+
+
+@micropython.viper
+def _pool_channel(mem, oy: int, ox: int, i: int, largest: int) -> int:
+    """The largest input of one window, or their mean, ties away from zero; pads do not count."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    x = ptr8(origin + s[_AT + 2])
+    best = -128
+    a = 0
+    n = 0
+    ky = 0
+    while ky < r[9]:
+        iy = oy * r[11] - r[13] + ky
+        kx = 0
+        while kx < r[10] and iy >= 0 and iy < r[3]:
+            ix = ox * r[12] - r[14] + kx
+            if ix >= 0 and ix < r[4]:
+                v = (x[(iy * r[4] + ix) * r[5] + i] ^ 128) - 128
+                a += v
+                n += 1
+                if v > best:
+                    best = v
+            kx += 1
+        ky += 1
+    if largest:
+        return best
+    if n == 0:
+        return 0
+    if a > 0:
+        return (a + n // 2) // n
+    return -((n // 2 - a) // n)
+
+
+@micropython.viper
+def _pool(mem, largest: int):
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    _set_output(mem, 0, 0, 15)
+    at = 0
+    oy = 0
+    while oy < r[6]:
+        ox = 0
+        while ox < r[7]:
+            i = 0
+            while i < r[5]:
+                row[0] = int(_pool_channel(mem, oy, ox, i, largest))
+                _store_row(mem, at, 1, 1)
+                at += 1
+                i += 1
+            ox += 1
+        oy += 1
+
+
+@micropython.viper
+def avg_pool_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    _pool(mem, 0)
+    return 0
+
+
+@micropython.viper
+def max_pool_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    _pool(mem, 1)
+    return 0
+
+
+@micropython.viper
+def lut_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    y = ptr8(origin + s[_AT + 1])
+    x = ptr8(origin + s[_AT + 2])
+    table = ptr8(origin + s[_AT + 3])
+    n = r[4]
+    i = 0
+    while i < n:
+        y[i] = table[x[i] ^ 128]
+        i += 1
+    return 0
+
+
+@micropython.viper
+def copy_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    y = ptr8(origin + s[_AT + 1])
+    x = ptr8(origin + s[_AT + 2])
+    if r[12] != 256:
+        n = r[6] * r[7] * r[8]
+        i = 0
+        while i < n:
+            y[i] = r[12]
+            i += 1
+    y = ptr8(int(y) + (r[9] * r[7] + r[10]) * r[8] + r[11])
+    iy = 0
+    while iy < r[3]:
+        ix = 0
+        while ix < r[4]:
+            i = 0
+            while i < r[5]:
+                y[i] = x[i]
+                i += 1
+            x = ptr8(int(x) + r[5])
+            y = ptr8(int(y) + r[8])
+            ix += 1
+        y = ptr8(int(y) + (r[7] - r[4]) * r[8])
+        iy += 1
+    return 0
+
+
+@micropython.viper
+def gather(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    y = ptr8(origin + s[_AT + 1])
+    x = ptr8(origin + s[_AT + 2])
+    kept = ptr16(origin + s[_AT + 3])
+    left = r[4]
+    while left:
+        j = 0
+        while j < r[6]:
+            y[j] = x[kept[j]]
+            j += 1
+        y = ptr8(int(y) + r[6])
+        x = ptr8(int(x) + r[5])
+        left -= 1
+    return 0
+
+
+@micropython.viper
+def _high31(s: ptr32):
+    """X[0] = X[0] * X[1] / 2^31 to the nearest, ties up."""
+    wide = s[_WIDE]
+    a = s[_X] << wide >> wide
+    m = s[_X + 1] << wide >> wide
+    al = a & 0xFFFF
+    ml = m & 0xFFFF
+    t = al * (m >> 16) + ((al * ml >> 16) & 0xFFFF)
+    u = (a >> 16) * ml
+    rest = (t & 0x7FFF) + (u & 0x7FFF) + 0x4000
+    s[_X] = 2 * (a >> 16) * (m >> 16) + (t >> 15) + (u >> 15) + (rest >> 15)
+
+
+@micropython.viper
+def _inverse(mem):
+    """X[0] = 1 / (2 * X[0]) in Q31, for X[0] in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29."""
+    s = ptr32(mem[0])
+    wide = s[_WIDE]
+    half = s[_X] << wide >> wide
+    z = 0x5A5A
+    most = 0x3FFFFFFF
+    most = most * 2 + 1
+    s[_X + 1] = -0x3C3C3C3C
+    _high31(mem[0])
+    z = (z << 16 | z) + (s[_X] << wide >> wide)
+    i = 0
+    while i < 3:
+        s[_X] = half
+        s[_X + 1] = z
+        _high31(mem[0])
+        s[_X] = (1 << 29) - (s[_X] << wide >> wide)
+        _high31(mem[0])
+        v = s[_X] << wide >> wide
+        if v > most >> 2:
+            v = most
+        elif v < -(most >> 2):
+            v = -most
+        else:
+            v = v << 2
+        z += v
+        i += 1
+    if z > most >> 1:
+        z = most
+    else:
+        z = z << 1
+    s[_X] = z
+
+
+@micropython.viper
+def softmax_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    y = ptr8(origin + s[_AT + 1])
+    x = ptr8(origin + s[_AT + 2])
+    exps = ptr32(origin + s[_AT + 3])
+    rows = r[4]
+    n = r[5]
+    while rows:
+        top = 0
+        i = 0
+        while i < n:
+            if x[i] ^ 128 > top:
+                top = x[i] ^ 128
+            i += 1
+        total = 0
+        i = 0
+        while i < n:
+            v = exps[255 + (x[i] ^ 128) - top]
+            total += (v >> 12) + ((v >> 11) & 1)
+            i += 1
+        if total < 1:
+            total = 1
+        up = 32 - int(_bit_length(total))
+        s[_X] = total << (up - 1)
+        _inverse(mem)
+        inverse = s[_X]
+        i = 0
+        while i < n:
+            s[_X] = inverse
+            s[_X + 1] = exps[255 + (x[i] ^ 128) - top]
+            _high31(mem[0])
+            v = s[_X] << wide >> wide
+            e = 35 - up
+            if e > 31:
+                v = 0
+            elif e > 0:
+                v += v >> 31
+                v = (v >> e) + ((v >> (e - 1)) & 1)
+            v -= 128
+            if v > 127:
+                v = 127
+            elif v < -128:
+                v = -128
+            y[i] = v
+            i += 1
+        x = ptr8(int(x) + n)
+        y = ptr8(int(y) + n)
+        rows -= 1
+    return 0
+
+
+# -- error tensors ---------------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _error_open(mem, out: int, gy_exp: int, plus: int):
+    """Begins the error tensor whose fields start at `out` in the record; sums have the exponent at gy_exp, plus `plus`."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    word = ptr32(origin + s[_AT + gy_exp])
+    exp = (word[0] << wide >> wide) + plus
+    r = ptr32(int(r) + 4 * out)
+    s[_Y] = s[_AT + out]
+    s[_MASK] = s[_AT + out + 1]
+    s[_ADD] = 0
+    s[_MUL] = r[4]
+    s[_DOWN] = 0
+    s[_UP] = 0
+    if s[_AT + out + 2] and s[_AT + out + 3]:
+        s[_ADD] = s[_AT + out + 2]
+        word = ptr32(origin + s[_AT + out + 3])
+        gap = (word[0] << wide >> wide) + (r[5] << wide >> wide) + 7 - exp
+        if gap > 14:  # |addend| <= 2^15, so << 14 stays below 2^29
+            s[_DOWN] = gap - 14
+            exp += gap - 14
+            gap = 14
+        s[_UP] = gap
+    word = ptr32(origin + s[_AT + out + 8])
+    base = exp - (word[0] << wide >> wide)
+    track = ptr16(origin + s[_AT + out + 7])
+    shift = ((((track[0] ^ 0x8000) - 0x8000) + 255) >> 8) - base
+    word = ptr32(origin + s[_AT + out + 6])
+    word[0] = exp + shift
+    s[_BASE] = base
+    s[_TO] = shift
+    s[_MAX] = 0
+    s[_TRACK] = s[_AT + out + 7]
+
+
+@micropython.viper
+def _error_row(mem, at: int, start: int, step: int, n: int):
+    """g[start], g[start + step], ... from n sums of less than 2^30 at distance `at`."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    wide = s[_WIDE]
+    sums = ptr32(origin + at)
+    g = ptr8(origin + s[_Y])
+    added = s[_ADD] != 0
+    masked = s[_MASK] != 0
+    add = g
+    mask = g
+    if added:
+        add = ptr8(origin + s[_ADD])
+    if masked:
+        mask = ptr8(origin + s[_MASK])
+    mul = s[_MUL] << wide >> wide
+    down = s[_DOWN]
+    up = s[_UP] << wide >> wide
+    most = s[_MAX]
+    shift = s[_TO] << wide >> wide
+    limit = 127
+    if shift < 0:
+        if shift < -31:
+            shift = -31
+        limit = 127 >> -shift  # the largest that may still be shifted
+    i = start
+    while n:
+        v = sums[0] << wide >> wide
+        if added:
+            t = (((add[i] ^ 128) - 128) * mul + 64) >> 7
+            if down > 31:
+                v = 0
+            elif down:
+                v = (v >> down) + ((v >> (down - 1)) & 1)
+            if up >= 0:
+                v += t << up
+            elif up > -31:
+                v += (t >> -up) + ((t >> (-1 - up)) & 1)
+            else:
+                v += (t >> 30) + ((t >> 29) & 1)
+        if masked and (mask[i >> 3] >> (i & 7)) & 1 == 0:
+            v = 0
+        if v > most:
+            most = v
+        elif -v > most:
+            most = -v
+        if shift > 31:
+            v = 0
+        elif shift > 0:
+            v = (v >> shift) + ((v >> (shift - 1)) & 1)
+        if v > limit:
+            v = 127
+        elif v < -limit:
+            v = -127
+        elif shift < 0:
+            v = v << -shift
+        g[i] = v
+        sums = ptr32(int(sums) + 4)
+        i += step
+        n -= 1
+    s[_MAX] = most
+
+
+@micropython.viper
+def _error_close(mem):
+    """The tracker rises to this sample's maximum or decays by 4/256."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    wide = s[_WIDE]
+    if s[_MAX]:
+        track = ptr16(origin + s[_TRACK])
+        old = (track[0] ^ 0x8000) - 0x8000
+        new = ((s[_BASE] << wide >> wide) + int(_int8_shift(mem[0], wide))) << 8
+        if new <= old:
+            new = old - 4
+        if new > 32000:
+            new = 32000
+        elif new < -32000:
+            new = -32000
+        track[0] = new
+
+
+@micropython.viper
+def _clear(row: ptr32, mem, at: int, n: int):
+    """Zeros to n words at distance `at`."""
+    row = ptr32(int(ptr8(mem[1])) - 16 + at)
+    while n:
+        row[0] = 0
+        row = ptr32(int(row) + 4)
+        n -= 1
+
+
+@micropython.viper
+def _spread(p: ptr32, q: ptr8, d: int, mem, position: int, tap: int):
+    """row += d * w over the channels, for every output at one position through one kernel position.
+
+    As in _dots, w + 128 is used and 128 times the sum of d taken away."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    gy = ptr8(origin + s[_AT + 1] + position * r[13])
+    m = ptr16(origin + s[_AT + 5])
+    row = ptr32(origin + s[_AT + 6])
+    oc = r[13]
+    shift = r[21]
+    half = 0
+    if shift:
+        half = 1 << (shift - 1)  # |gy * m| < 2^22
+    plane = 0
+    while plane < 2:
+        if s[_AT + 2 + plane]:
+            n = r[10]
+            if plane:
+                n = r[20]
+            packed = plane == 1 and s[_AT + 4] != 0
+            kept = ptr16(m)
+            if packed:
+                kept = ptr16(origin + s[_AT + 4])
+            w = origin + s[_AT + 2 + plane] + tap * n
+            apart = r[14] * r[15] * n
+            total = 0
+            o = 0
+            while o < oc:
+                d = (((gy[o] ^ 128) - 128) * ((m[o] ^ 0x8000) - 0x8000) + half) >> shift
+                total += d
+                if d:
+                    p = ptr32(row)
+                    q = ptr8(w)
+                    if packed:
+                        i = 0
+                        while i < n:
+                            c = kept[i]
+                            p[c] = p[c] + d * (q[0] ^ 128)
+                            q = ptr8(int(q) + 1)
+                            i += 1
+                    else:
+                        i = n >> 2
+                        while i:
+                            p[0] = p[0] + d * (q[0] ^ 128)
+                            p[1] = p[1] + d * (q[1] ^ 128)
+                            p[2] = p[2] + d * (q[2] ^ 128)
+                            p[3] = p[3] + d * (q[3] ^ 128)
+                            p = ptr32(int(p) + 16)
+                            q = ptr8(int(q) + 4)
+                            i -= 1
+                        i = n & 3
+                        while i:
+                            p[0] = p[0] + d * (q[0] ^ 128)
+                            p = ptr32(int(p) + 4)
+                            q = ptr8(int(q) + 1)
+                            i -= 1
+                w += apart
+                o += 1
+            total = total << 7
+            i = 0
+            while i < n and total:
+                c = i
+                if packed:
+                    c = kept[i]
+                row[c] = row[c] - total
+                i += 1
+        plane += 1
+
+
+@micropython.viper
+def _last_output(i: int, stride: int, size: int) -> int:
+    """The last output whose window begins at or before padded input i; the others lie before it, `stride` apart."""
+    o = i
+    if stride > 1:
+        o = i // stride
+    if o >= size:
+        o = size - 1
+    return o
+
+
+@micropython.viper
+def _windows(mem, geometry: int, row: int, kind: int):
+    """The error tensor of an operator with windows: for each input, what comes back from the outputs that saw it."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    g = ptr32(int(r) + 4 * geometry)
+    row = s[_AT + row]
+    ic = g[2]
+    at = 0
+    iy = 0
+    while iy < g[0]:
+        top = int(_last_output(iy + g[10], g[8], g[3]))
+        ix = 0
+        while ix < g[1]:
+            left = int(_last_output(ix + g[11], g[9], g[4]))
+            _clear(0, mem, row, ic)
+            oy = top
+            ky = iy + g[10] - oy * g[8]
+            while oy >= 0 and ky < g[6]:
+                ox = left
+                kx = ix + g[11] - ox * g[9]
+                while ox >= 0 and kx < g[7]:
+                    if kind == 0:
+                        _spread(0, 0, 0, mem, oy * g[4] + ox, ky * g[7] + kx)
+                    elif kind == 1:
+                        _spread_mean(mem, oy, ox)
+                    else:
+                        _spread_largest(mem, oy, ox, at)
+                    kx += g[9]
+                    ox -= 1
+                ky += g[8]
+                oy -= 1
+            _error_row(mem, row, at, 1, ic)
+            at += ic
+            ix += 1
+        iy += 1
+    _error_close(mem)
+
+
+@micropython.viper
+def conv_dx(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    _error_open(mem, 23, 7, (r[22] << s[_WIDE] >> s[_WIDE]) + r[21])
+    _windows(mem, 8, 6, 0)
+    return 0
+
+
+@micropython.viper
+def _seen(o: int, stride: int, pad: int, size: int, k: int) -> int:
+    """How many positions of a kernel at output o meet the input."""
+    first = o * stride - pad
+    last = first + k
+    if first < 0:
+        first = 0
+    if last > size:
+        last = size
+    return last - first
+
+
+@micropython.viper
+def _spread_mean(mem, oy: int, ox: int):
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    gy = ptr8(origin + s[_AT + 1] + (oy * r[9] + ox) * r[7])
+    m = ptr16(origin + s[_AT + 2])
+    row = ptr32(origin + s[_AT + 3])
+    n = int(_seen(oy, r[13], r[15], r[5], r[11])) * int(_seen(ox, r[14], r[16], r[6], r[12]))
+    scale = (m[n - 1] ^ 0x8000) - 0x8000
+    i = 0
+    while i < r[7]:
+        row[i] = row[i] + ((((gy[i] ^ 128) - 128) * scale + 64) >> 7)
+        i += 1
+
+
+@micropython.viper
+def avg_dx(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    _error_open(mem, 18, 4, (r[17] << s[_WIDE] >> s[_WIDE]) + 7)
+    _windows(mem, 5, 3, 1)
+    return 0
+
+
+@micropython.viper
+def _spread_largest(mem, oy: int, ox: int, here: int):
+    """The error of a window goes to the first of its largest inputs; here: index of this input's first channel."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    gy = ptr8(origin + s[_AT + 1] + (oy * r[9] + ox) * r[7])
+    x = ptr8(origin + s[_AT + 2])
+    row = ptr32(origin + s[_AT + 3])
+    i = 0
+    while i < r[7]:
+        v = x[here + i] ^ 128
+        mine = True
+        ky = 0
+        while ky < r[11]:
+            iy = oy * r[13] - r[15] + ky
+            kx = 0
+            while kx < r[12] and iy >= 0 and iy < r[5]:
+                ix = ox * r[14] - r[16] + kx
+                if ix >= 0 and ix < r[6]:
+                    at = (iy * r[6] + ix) * r[7]
+                    other = x[at + i] ^ 128
+                    if other > v or (other == v and at < here):
+                        mine = False
+                kx += 1
+            ky += 1
+        if mine:
+            row[i] = row[i] + (gy[i] ^ 128) - 128
+        i += 1
+
+
+@micropython.viper
+def max_dx(mem, off: int) -> int:
+    _open(mem, off)
+    _error_open(mem, 17, 4, 0)
+    _windows(mem, 5, 3, 2)
+    return 0
+
+
+@micropython.viper
+def scale_dx(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    gy = ptr8(origin + s[_AT + 1])
+    row = ptr32(origin + s[_AT + 3])
+    m = r[13] << wide >> wide
+    _error_open(mem, 15, 2, (r[14] << wide >> wide) + 7)
+    at = 0
+    iy = 0
+    while iy < r[4]:
+        ix = 0
+        while ix < r[5]:
+            p = ((iy + r[10]) * r[8] + ix + r[11]) * r[9] + r[12]
+            i = 0
+            while i < r[6]:
+                row[i] = (((gy[p + i] ^ 128) - 128) * m + 64) >> 7
+                i += 1
+            _error_row(mem, s[_AT + 3], at, 1, r[6])
+            at += r[6]
+            ix += 1
+        iy += 1
+    _error_close(mem)
+    return 0
+
+
+@micropython.viper
+def lut_dx(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    gy = ptr8(origin + s[_AT + 1])
+    x = ptr8(origin + s[_AT + 2])
+    slopes = ptr16(origin + s[_AT + 3])
+    row = ptr32(origin + s[_AT + 4])
+    _error_open(mem, 10, 5, (r[9] << s[_WIDE] >> s[_WIDE]) + 7)
+    n = r[6] * r[7] * r[8]
+    at = 0
+    while at < n:
+        i = 0
+        while i < r[8]:
+            slope = (slopes[x[at + i] ^ 128] ^ 0x8000) - 0x8000
+            row[i] = (((gy[at + i] ^ 128) - 128) * slope + 64) >> 7
+            i += 1
+        _error_row(mem, s[_AT + 4], at, 1, r[8])
+        at += r[8]
+    _error_close(mem)
+    return 0
+
+
+@micropython.viper
+def _depthwise_back(p: ptr8, q: ptr8, a: int, mem, step: int, apart: int, o: int, iy: int, ix: int, n: int):
+    """Row of n sums += what output channel o sends back to its inputs; its errors lie `step` apart, its weights `apart`."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    errors = origin + s[_INPUT]
+    weights = origin + s[_WEIGHTS]
+    m = ptr16(origin + s[_AT + 5])
+    scale = (m[o] ^ 0x8000) - 0x8000
+    shift = r[21]
+    half = 0
+    if shift:
+        half = 1 << (shift - 1)  # |gy * m| < 2^22
+    top = int(_last_output(iy + r[18], r[16], r[11]))
+    while n:
+        left = ix + r[19]
+        if r[17] > 1 or left >= r[12]:
+            left = int(_last_output(left, r[17], r[12]))
+        a = 0
+        oy = top
+        ky = iy + r[18] - oy * r[16]
+        while oy >= 0 and ky < r[14]:
+            ox = left
+            kx = ix + r[19] - ox * r[17]
+            p = ptr8(errors + (oy * r[12] + ox) * step)
+            q = ptr8(weights + (ky * r[15] + kx) * apart)
+            while ox >= 0 and kx < r[15]:
+                a += ((((p[0] ^ 128) - 128) * scale + half) >> shift) * ((q[0] ^ 128) - 128)
+                p = ptr8(int(p) - step)
+                q = ptr8(int(q) + r[17] * apart)
+                kx += r[17]
+                ox -= 1
+            ky += r[16]
+            oy -= 1
+        row[0] = row[0] + a
+        row = ptr32(int(row) + 4)
+        ix += 1
+        n -= 1
+
+
+@micropython.viper
+def depthwise_dx(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    oc = r[13]
+    many = oc // r[10]
+    _error_open(mem, 23, 7, (r[22] << s[_WIDE] >> s[_WIDE]) + r[21])
+    row = s[_WORDS] + 4 * _ROW
+    plane = 6
+    if many > 1:
+        plane = 0
+    i = 0
+    while i < r[10]:
+        step = oc
+        iy = 0
+        while iy < r[8]:
+            ix = 0
+            while ix < r[9]:
+                n = r[9] - ix
+                if n > _N:
+                    n = _N
+                _clear(0, mem, row, n)
+                o = i * many
+                while o < (i + 1) * many:
+                    if plane == 0 or iy + ix == 0:
+                        step = int(_channel_input(mem, 1, plane, o, oc, r[11] * r[12]))
+                    apart = int(_channel_weights(mem, 2, r[20], o, oc))
+                    if s[_WEIGHTS]:
+                        _depthwise_back(0, 0, 0, mem, step, apart, o, iy, ix, n)
+                    o += 1
+                _error_row(mem, row, (iy * r[9] + ix) * r[10] + i, r[10], n)
+                ix += n
+            iy += 1
+        i += 1
+    _error_close(mem)
+    return 0
+
+
+# -- updates ---------------------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _move_row(mem, j: int, n: int):
+    """Weights j .. j + n less the deltas of the row, in 2^-bits, saturated to +-127 * 2^bits; see move_weight in plain."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    wide = s[_WIDE]
+    row = ptr32(int(s) + 4 * _ROW)
+    k = ptr8(origin + s[_K])
+    bits = s[_BITS]
+    kept = bits != 0 and s[_R] != 0
+    rest = k
+    if kept:
+        rest = ptr8(origin + s[_R])
+    limit = 127 << bits
+    while n:
+        delta = row[0] << wide >> wide
+        if delta != _STAY:
+            w = ((k[j] ^ 128) - 128) << bits
+            if kept:
+                if bits == 8:
+                    w += (rest[j] ^ 128) - 128
+                else:
+                    w += (((rest[j >> 1] >> ((j & 1) << 2)) & 15) ^ 8) - 8
+            w -= delta
+            if w > limit:
+                w = limit
+            elif w < -limit:
+                w = -limit
+            top = w
+            if bits:
+                top = (w >> bits) + ((w >> (bits - 1)) & 1)
+            k[j] = top
+            if kept:
+                w -= top << bits
+                if bits == 8:
+                    rest[j] = w
+                elif j & 1:
+                    rest[j >> 1] = rest[j >> 1] & 15 | (w & 15) << 4
+                else:
+                    rest[j >> 1] = rest[j >> 1] & 240 | w & 15
+        row = ptr32(int(row) + 4)
+        j += 1
+        n -= 1
+
+
+@micropython.viper
+def _update_open(mem):
+    """From the record of a weight gradient: gy_exp is its field 4, the update begins at field 5."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    exp = ptr32(origin + s[_AT + 4])
+    lr = ptr32(origin + s[_AT + 9])
+    s[_K] = s[_AT + 5]
+    s[_R] = s[_AT + 6]
+    s[_ACC] = s[_AT + 7]
+    s[_U] = s[_AT + 8]
+    s[_BITS] = r[11]
+    s[_PRE] = r[12]
+    s[_RNG] = s[_AT + 10]
+    if r[11] == 8 or s[_ACC]:
+        s[_RNG] = 0
+    if s[_ACC]:
+        s[_BITS] = 8
+    s[_RATE] = lr[0]
+    s[_RATE_SHIFT] = (lr[1] << wide >> wide) - (exp[0] << wide >> wide) - 136 - r[12] - s[_BITS]
+
+
+@micropython.viper
+def _update_row(mem, j: int, o: int, first: int, n: int):
+    """Weights j .. j + n of output channel o (of kept channels from the `first` on, if o is -1) by the gradient sums of
+    the row: times the channel's mantissa and the rate, below 2^30, shifted to a delta, rounded."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    wide = s[_WIDE]
+    row = ptr32(int(s) + 4 * _ROW)
+    us = ptr16(origin + s[_U])
+    kept = us
+    packed = o < 0 and s[_KEPT] != 0
+    if packed:
+        kept = ptr16(origin + s[_KEPT])
+    summed = s[_ACC] != 0
+    acc = us
+    if summed:
+        acc = ptr16(origin + s[_ACC])
+    random = s[_RNG] != 0
+    state = s
+    if random:
+        state = ptr32(origin + s[_RNG])
+    pre = s[_PRE]
+    most = 127 << s[_BITS]
+    channel = o
+    i = 0
+    while i < n:
+        if packed:
+            channel = kept[first + i]
+        elif o < 0:
+            channel = first + i
+        v = row[i] << wide >> wide
+        if pre:
+            v = (v >> pre) + ((v >> (pre - 1)) & 1)
+        t = v * (((us[channel] & 255) * s[_RATE] + 128) >> 8)
+        if t == 0:
+            row[i] = _STAY
+        else:
+            e = (s[_RATE_SHIFT] << wide >> wide) + (us[channel] >> 8)
+            if random and e > 0:
+                x = state[0]
+                x ^= x << 13
+                x ^= (x >> 17) & 0x7FFF
+                x ^= x << 5
+                state[0] = x
+                if e > 30:
+                    e -= 30
+                    if e > 31:
+                        e = 31
+                    t >>= e
+                    e = 30
+                t = (t + ((x >> (32 - e)) & ((1 << e) - 1))) >> e
+            else:
+                limit = most
+                if e < 0:
+                    if e < -31:
+                        e = -31
+                    limit = most >> -e  # the largest that may still be shifted
+                elif e > 31:
+                    t = 0
+                elif e:
+                    t = (t >> e) + ((t >> (e - 1)) & 1)
+                if t > limit:
+                    t = most
+                elif t < -limit:
+                    t = -most
+                elif e < 0:
+                    t = t << -e
+            row[i] = t
+            if summed:
+                t += (acc[j + i] ^ 0x8000) - 0x8000
+                if t > 32767:
+                    t = 32767
+                elif t < -32767:
+                    t = -32767
+                acc[j + i] = t
+        i += 1
+    if not summed:
+        _move_row(mem, j, n)
+
+
+@micropython.viper
+def _correlate(p: ptr32, q: ptr8, g: int, mem, o: int, ky: int, kx: int, first: int, n: int):
+    """Row = sum over positions of gy * (x - zx), for kept channels first .. first + n; see _dots for the 128."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    gy = ptr8(origin + s[_AT + 1] + o)
+    x = origin + s[_AT + 2]
+    packed = s[_AT + 3]
+    kept = ptr16(s)
+    if packed:
+        kept = ptr16(origin + s[_AT + 3] + 2 * first)
+    else:
+        x += first
+    oc = r[18]
+    total = 0
+    oy = 0
+    while oy < r[16]:
+        iy = oy * r[21] - r[23] + ky
+        ox = 0
+        while ox < r[17] and iy >= 0 and iy < r[13]:
+            ix = ox * r[22] - r[24] + kx
+            g = (gy[(oy * r[17] + ox) * oc] ^ 128) - 128
+            if g and ix >= 0 and ix < r[14]:
+                total += g
+                p = ptr32(row)
+                q = ptr8(x + (iy * r[14] + ix) * r[15])
+                if packed:
+                    i = 0
+                    while i < n:
+                        p[0] = p[0] + g * (q[kept[i]] ^ 128)
+                        p = ptr32(int(p) + 4)
+                        i += 1
+                else:
+                    i = n >> 2
+                    while i:
+                        p[0] = p[0] + g * (q[0] ^ 128)
+                        p[1] = p[1] + g * (q[1] ^ 128)
+                        p[2] = p[2] + g * (q[2] ^ 128)
+                        p[3] = p[3] + g * (q[3] ^ 128)
+                        p = ptr32(int(p) + 16)
+                        q = ptr8(int(q) + 4)
+                        i -= 1
+                    i = n & 3
+                    while i:
+                        p[0] = p[0] + g * (q[0] ^ 128)
+                        p = ptr32(int(p) + 4)
+                        q = ptr8(int(q) + 1)
+                        i -= 1
+            ox += 1
+        oy += 1
+    total *= (r[26] << s[_WIDE] >> s[_WIDE]) + 128
+    i = 0
+    while i < n:
+        row[i] = row[i] - total
+        i += 1
+
+
+@micropython.viper
+def conv_dw(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    _update_open(mem)
+    nk = r[25]
+    j = 0
+    o = 0
+    while o < r[18]:
+        ky = 0
+        while ky < r[19]:
+            kx = 0
+            while kx < r[20]:
+                first = 0
+                while first < nk:
+                    n = nk - first
+                    if n > _N:
+                        n = _N
+                    _clear(0, mem, s[_WORDS] + 4 * _ROW, n)
+                    _correlate(0, 0, 0, mem, o, ky, kx, first, n)
+                    _update_row(mem, j, o, 0, n)
+                    j += n
+                    first += n
+                kx += 1
+            ky += 1
+        o += 1
+    return 0
+
+
+@micropython.viper
+def _correlate_depthwise(p: ptr8, q: ptr8, a: int, mem, ky: int, kx: int, first: int, n: int):
+    """Row = sum over positions of gy * (x - zx), each kept channel first .. first + n on its own."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    gy = origin + s[_AT + 1]
+    x = origin + s[_AT + 2]
+    kept = ptr16(s)
+    packed = s[_AT + 3]
+    if packed:
+        kept = ptr16(origin + s[_AT + 3])
+    zero = (r[26] << s[_WIDE] >> s[_WIDE]) + 128
+    many = r[18] // r[15]
+    right = r[22] * r[15]
+    i = 0
+    while i < n:
+        c = first + i
+        if packed:
+            c = kept[c]
+        from_x = c
+        if many > 1:
+            from_x = c // many
+        a = 0
+        oy = 0
+        while oy < r[16]:
+            iy = oy * r[21] - r[23] + ky
+            ix = kx - r[24]
+            p = ptr8(gy + oy * r[17] * r[18] + c)
+            q = ptr8(x + (iy * r[14] + ix) * r[15] + from_x)
+            ox = r[17]
+            while ox and iy >= 0 and iy < r[13]:
+                if ix >= 0 and ix < r[14]:
+                    a += ((p[0] ^ 128) - 128) * ((q[0] ^ 128) - zero)
+                p = ptr8(int(p) + r[18])
+                q = ptr8(int(q) + right)
+                ix += r[22]
+                ox -= 1
+            oy += 1
+        row[i] = a
+        i += 1
+
+
+@micropython.viper
+def depthwise_dw(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    _update_open(mem)
+    s[_KEPT] = s[_AT + 3]
+    nk = r[25]
+    j = 0
+    ky = 0
+    while ky < r[19]:
+        kx = 0
+        while kx < r[20]:
+            first = 0
+            while first < nk:
+                n = nk - first
+                if n > _N:
+                    n = _N
+                _correlate_depthwise(0, 0, 0, mem, ky, kx, first, n)
+                _update_row(mem, j, -1, first, n)
+                j += n
+                first += n
+            kx += 1
+        ky += 1
+    return 0
+
+
+@micropython.viper
+def _move_bias(mem, field: int, acc: int, o: int, delta: int):
+    """Bias o of a field of the record less delta, or, where there is an accumulator, that one plus delta."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    wide = s[_WIDE]
+    bias = ptr32(origin + s[_AT + acc])
+    if s[_AT + acc] == 0:
+        bias = ptr32(origin + s[_AT + field])
+        delta = -delta
+    v = (bias[o] << wide >> wide) + delta
+    if v > _BIAS_MAX:
+        v = _BIAS_MAX
+    elif v < -_BIAS_MAX:
+        v = -_BIAS_MAX
+    bias[o] = v
+
+
+@micropython.viper
+def bias_dw(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    gy = origin + s[_AT + 1]
+    exp = ptr32(origin + s[_AT + 2])
+    us = ptr16(origin + s[_AT + 5])
+    lr = ptr32(origin + s[_AT + 6])
+    base = (lr[1] << wide >> wide) - (exp[0] << wide >> wide) - 136
+    o = 0
+    while o < r[8]:
+        p = ptr8(gy + o)
+        db = -128 * r[7]
+        n = r[7]
+        while n:
+            db += p[0] ^ 128
+            p = ptr8(int(p) + r[8])
+            n -= 1
+        t = db * (((us[o] & 255) * lr[0] + 128) >> 8)
+        if t:
+            e = base + (us[o] >> 8)
+            limit = 1 << 28
+            if e < 0:
+                if e < -31:
+                    e = -31
+                limit = limit >> -e
+            elif e > 31:
+                t = 0
+            elif e:
+                t = (t >> e) + ((t >> (e - 1)) & 1)
+            if t > limit:
+                t = 1 << 28
+            elif t < -limit:
+                t = -1 << 28
+            elif e < 0:
+                t = t << -e
+            _move_bias(mem, 3, 4, o, t)
+        o += 1
+    return 0
+
+
+@micropython.viper
+def fold_weights(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    row = ptr32(int(s) + 4 * _ROW)
+    acc = ptr16(origin + s[_AT + 3])
+    s[_K] = s[_AT + 1]
+    s[_R] = s[_AT + 2]
+    s[_BITS] = r[5]
+    shift = 8 - r[5]
+    j = 0
+    while j < r[4]:
+        n = r[4] - j
+        if n > _N:
+            n = _N
+        i = 0
+        while i < n:
+            v = (acc[j + i] ^ 0x8000) - 0x8000
+            if shift:
+                v = (v >> shift) + ((v >> (shift - 1)) & 1)
+            row[i] = v
+            acc[j + i] = 0
+            i += 1
+        _move_row(mem, j, n)
+        j += n
+    return 0
+
+
+@micropython.viper
+def _fold_biases(mem, field: int, field_acc: int, n: int):
+    """Biases less their accumulators, which become 0."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    wide = s[_WIDE]
+    bias = ptr32(origin + s[_AT + field])
+    acc = ptr32(origin + s[_AT + field_acc])
+    i = 0
+    while i < n:
+        v = (bias[i] << wide >> wide) - (acc[i] << wide >> wide)
+        if v > _BIAS_MAX:
+            v = _BIAS_MAX
+        elif v < -_BIAS_MAX:
+            v = -_BIAS_MAX
+        bias[i] = v
+        acc[i] = 0
+        i += 1
+
+
+@micropython.viper
+def fold_bias(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    _fold_biases(mem, 1, 2, r[3])
+    return 0
+
+
+@micropython.viper
+def fold_head(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    w = ptr16(origin + s[_AT + 1])
+    acc = ptr16(origin + s[_AT + 3])
+    n = r[5] * r[6]
+    i = 0
+    while i < n:
+        v = (w[i] ^ 0x8000) - (acc[i] ^ 0x8000)
+        if v > r[7]:
+            v = r[7]
+        elif v < -r[7]:
+            v = -r[7]
+        w[i] = v
+        acc[i] = 0
+        i += 1
+    _fold_biases(mem, 2, 4, r[5])
+    return 0
+
+
+# -- head and loss ---------------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _head_dots(p: ptr32, q: ptr16, a: int, mem, start: int, n: int):
+    """logits += sum of X * w over features start .. start + n. The sum is over w + 2^15, less 2^15 times the sum of X."""
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    logits = ptr32(origin + s[_AT + 1])
+    w = origin + s[_AT + 3] + 2 * start
+    k = 0
+    while k < r[5]:
+        a = 0
+        p = ptr32(int(s) + 4 * _X)
+        q = ptr16(w)
+        i = n
+        while i:
+            a += p[0] * (q[0] ^ 0x8000)
+            p = ptr32(int(p) + 4)
+            q = ptr16(int(q) + 2)
+            i -= 1
+        logits[k] = logits[k] + a - (s[_SUM] << 15)
+        w += 2 * r[6]
+        k += 1
+
+
+@micropython.viper
+def head_fwd(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    logits = ptr32(origin + s[_AT + 1])
+    bias = ptr32(origin + s[_AT + 4])
+    s[_INPUT] = s[_AT + 2]
+    s[_KEPT] = 0
+    s[_NK] = 1
+    s[_IC] = 1
+    s[_ZX] = r[7]
+    _clear(0, mem, s[_AT + 1], r[5])
+    start = 0
+    while start < r[6]:
+        n = r[6] - start
+        if n > _N:
+            n = _N
+        _expand(mem, start, 0, 0, n)
+        _head_dots(0, 0, 0, mem, start, n)
+        start += n
+    most = 0x3FFFFFFF
+    most = most * 2 + 1
+    mh = r[8] >> 16
+    ml = r[8] & 0xFFFF
+    e = r[9]
+    best = 0
+    top = -most
+    k = 0
+    while k < r[5]:
+        v = bias[k] << wide >> wide
+        al = v & 0xFFFF
+        low = al * ml
+        t = al * mh + ((low >> 16) & 0xFFFF)
+        u = (v >> 16) * ml
+        middle = (t & 0xFFFF) + (u & 0xFFFF)
+        high = (v >> 16) * mh + (t >> 16) + (u >> 16) + (middle >> 16)
+        low = (middle & 0xFFFF) << 16 | (low & 0xFFFF)
+        sign = high >> 31
+        if e > 31:
+            v = high >> (e - 32)
+        elif e:
+            v = (low >> e) & ((1 << (32 - e)) - 1) | high << (32 - e)
+            sign = high >> e
+        else:
+            v = low
+            sign = high
+        v = v << wide >> wide
+        if sign != v >> 31:
+            v = most
+            if high < 0:
+                v = -most
+        a = logits[k] << wide >> wide
+        t = (a + v) << wide >> wide
+        if (a ^ t) & (v ^ t) < 0:
+            t = most
+            if a < 0:
+                t = -most
+        if t < -most:
+            t = -most
+        logits[k] = t
+        if t > top:
+            top = t
+            best = k
+        k += 1
+    return best
+
+
+@micropython.viper
+def softmax_loss(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    logits = ptr32(origin + s[_AT + 1])
+    label = ptr32(origin + s[_AT + 2])
+    exps = ptr16(origin + s[_AT + 3])
+    logs = ptr16(origin + s[_AT + 4])
+    n = r[5]
+    pre = r[6]
+    top = logits[0] << wide >> wide
+    k = 1
+    while k < n:
+        v = logits[k] << wide >> wide
+        if v > top:
+            top = v
+        k += 1
+    total = 0
+    k = 0
+    while k < n:
+        d = top - (logits[k] << wide >> wide)  # up to 2^32: without a sign
+        if pre:
+            d = ((d >> pre) & ((1 << (32 - pre)) - 1)) + ((d >> (pre - 1)) & 1)
+        if d > 32767 or d < 0:
+            d = 32767
+        d = d * r[7]
+        e = r[8]
+        if e:
+            d = (d >> e) + ((d >> (e - 1)) & 1)
+        v = 0
+        if d < 256:
+            v = exps[d]
+        logits[k] = v
+        total += v
+        k += 1
+    if total == 0:
+        total = 1
+    loss = 0
+    k = 0
+    while k < n:
+        p = ((logits[k] << 15) + (total >> 1)) // total
+        if k == label[0]:
+            loss = 11357  # ln 65536: half of the smallest probability
+            if p:
+                v = p
+                octaves = 0
+                while v < 32768:
+                    v <<= 1
+                    octaves += 1
+                loss = ((octaves * 45426 + 32) >> 6) - ((logs[(v >> 8) - 128] ^ 0x8000) - 0x8000)
+                if loss < 0:
+                    loss = 0
+            p -= 32768
+        logits[k] = p
+        k += 1
+    return loss
+
+
+@micropython.viper
+def _largest(mem, at: int, n: int):
+    """The largest magnitude of n words at distance `at`, to _MAX."""
+    s = ptr32(mem[0])
+    sums = ptr32(int(ptr8(mem[1])) - 16 + at)
+    top = 0
+    i = 0
+    while i < n:
+        v = sums[i] << s[_WIDE] >> s[_WIDE]
+        if v < 0:
+            v = -v
+        if v > top:
+            top = v
+        i += 1
+    s[_MAX] = top
+
+
+@micropython.viper
+def head_dx(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    g = ptr8(origin + s[_AT + 1])
+    err = ptr32(origin + s[_AT + 2])
+    w = ptr16(origin + s[_AT + 3])
+    sums = ptr32(origin + s[_AT + 4])
+    f = r[9]
+    _clear(0, mem, s[_AT + 4], f)
+    k = 0
+    while k < r[8]:
+        e = err[k] << wide >> wide
+        i = 0
+        while i < f and e:
+            sums[i] = sums[i] + (((w[i] ^ 0x8000) - 0x8000) >> 1) * e
+            i += 1
+        w = ptr16(int(w) + 2 * f)
+        k += 1
+    if s[_AT + 5]:
+        mask = ptr8(origin + s[_AT + 5])
+        i = 0
+        while i < f:
+            if (mask[i >> 3] >> (i & 7)) & 1 == 0:
+                sums[i] = 0
+            i += 1
+    _largest(mem, s[_AT + 4], f)
+    if s[_MAX] == 0:
+        return 0
+    pre = int(_bit_length(s[_MAX])) - 22
+    if pre < 0:
+        pre = 0
+    i = 0
+    while i < f:
+        v = sums[i] << wide >> wide
+        if pre:
+            v = (v >> pre) + ((v >> (pre - 1)) & 1)
+        sums[i] = v * r[10]
+        i += 1
+    _largest(mem, s[_AT + 4], f)
+    shift = int(_int8_shift(mem[0], wide))
+    i = 0
+    while i < f:
+        v = sums[i] << wide >> wide
+        if shift > 0:
+            v = (v >> shift) + ((v >> (shift - 1)) & 1)
+        else:
+            v = v << -shift
+        g[i] = v
+        i += 1
+    base = pre + (r[11] << wide >> wide) - 26
+    exp = ptr32(origin + s[_AT + 6])
+    exp[0] = base + shift
+    exp = ptr32(origin + s[_AT + 7])
+    exp[0] = base + int(_bit_length(s[_MAX]))
+    return 1
+
+
+@micropython.viper
+def head_dw(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    plain = s[_AT + 3] == 0
+    w = ptr16(origin + s[_AT + 3])
+    most = 32767
+    if plain:
+        w = ptr16(origin + s[_AT + 1])
+        most = r[11]
+    err = ptr32(origin + s[_AT + 5])
+    x = ptr8(origin + s[_AT + 6])
+    lr = ptr32(origin + s[_AT + 7])
+    zero = (r[10] << wide >> wide) + 128
+    m = (r[12] * lr[0] + 128) >> 8
+    if m > 127:
+        m = 127  # |err * x| < 2^23, times 7 bits: below 2^30
+    e = (r[13] << wide >> wide) + (lr[1] << wide >> wide) + 7
+    limit = r[11]
+    if e < 0:
+        if e < -31:
+            e = -31
+        limit = limit >> -e  # the largest that may still be shifted
+    k = 0
+    while k < r[8]:
+        em = (err[k] << wide >> wide) * m
+        i = 0
+        while i < r[9]:
+            t = em * ((x[i] ^ 128) - zero)
+            if e > 31:
+                t = 0
+            elif e > 0:
+                t = (t >> e) + ((t >> (e - 1)) & 1)
+            if t > limit:
+                t = r[11]
+            elif t < -limit:
+                t = -r[11]
+            elif e < 0:
+                t = t << -e
+            v = (w[i] ^ 0x8000) - 0x8000
+            if plain:
+                v -= t
+            else:
+                v += t
+            if v > most:
+                v = most
+            elif v < -most:
+                v = -most
+            w[i] = v
+            i += 1
+        w = ptr16(int(w) + 2 * r[9])
+        t = (err[k] << wide >> wide) * lr[0]
+        i = (lr[1] << wide >> wide) - 1
+        if i > 31:
+            t = 0
+        elif i > 0:
+            t = (t >> i) + ((t >> (i - 1)) & 1)
+        _move_bias(mem, 2, 4, k, t)
+        k += 1
+    return 0
+
+
+@micropython.viper
+def mse_loss(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    y = ptr8(origin + s[_AT + 1])
+    target = ptr8(origin + s[_AT + 2])
+    n = r[3]
+    total = n // 2
+    i = 0
+    while i < n:
+        d = (y[i] ^ 128) - (target[i] ^ 128)
+        total += d * d  # at most 65,025 each
+        i += 1
+    return total // n
+
+
+@micropython.viper
+def mse_dx(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    g = ptr8(origin + s[_AT + 1])
+    y = ptr8(origin + s[_AT + 2])
+    target = ptr8(origin + s[_AT + 3])
+    masked = s[_AT + 4]
+    mask = y
+    if masked:
+        mask = ptr8(origin + s[_AT + 4])
+    top = 0
+    i = 0
+    while i < r[7]:
+        v = (y[i] ^ 128) - (target[i] ^ 128)
+        if v > 127:
+            v = 127
+        elif v < -127:
+            v = -127
+        if masked and (mask[i >> 3] >> (i & 7)) & 1 == 0:
+            v = 0
+        g[i] = v
+        if v < 0:
+            v = -v
+        if v > top:
+            top = v
+        i += 1
+    scale = r[8] << wide >> wide
+    exp = ptr32(origin + s[_AT + 5])
+    exp[0] = scale
+    exp = ptr32(origin + s[_AT + 6])
+    exp[0] = scale + int(_bit_length(top))
+    return top
+
+
+# -- clock -----------------------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def begin_step(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    lr = ptr32(origin + s[_AT + 1])
+    clock = ptr32(origin + s[_AT + 2])
+    cosine = ptr16(origin + s[_AT + 3])
+    rate = r[4]
+    shift = r[5] << wide >> wide
+    step = clock[0]
+    total = clock[1]
+    if total:
+        most = 0x3FFFFFFF
+        while total >> 26:  # numbers without a sign
+            step = (step >> 1) & (most * 2 + 1)
+            total = (total >> 1) & (most * 2 + 1)
+        entry = 63
+        if step >= 0 and step < total:
+            entry = 0
+            i = 0
+            while i < 6:  # step * 64 // total, bit by bit
+                step <<= 1
+                entry <<= 1
+                if step >= total:
+                    step -= total
+                    entry += 1
+                i += 1
+        v = rate * cosine[entry]
+        n = int(_bit_length(v)) - 8
+        if n < 0:
+            n = 0
+        rate = v
+        if n:
+            rate = (v >> n) + ((v >> (n - 1)) & 1)
+        shift += 15 - n
+        if rate == 256:
+            rate = 128
+            shift -= 1
+    lr[0] = rate
+    lr[1] = shift
+    return 0
+
+
+@micropython.viper
+def end_step(mem, off: int) -> int:
+    _open(mem, off)
+    s = ptr32(mem[0])
+    origin = int(ptr8(mem[1])) - 16
+    clock = ptr32(origin + s[_AT + 1])
+    clock[0] = clock[0] + 1
+    return 0
