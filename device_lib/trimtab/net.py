@@ -47,7 +47,7 @@ class Net:
             from .stream import stream
 
             steps = bytearray(steps)
-            weights, self._functions = stream(package, steps, phases, functions)
+            weights, self._functions = stream(package, steps, phases, functions, tier.alloc)
         else:
             self._functions = [functions[code] for codes, _ in phases for code in codes]
         self._mem = tier.bind(self._arena, self._state, const, steps, weights)
@@ -411,14 +411,14 @@ def _allocate(tier, size, what):
 
 def _weights(package):
     """The frozen weights: where they lie in memory, or in RAM if they leave RESERVE bytes; None: they must be streamed."""
-    try:
-        data = package.place("weights", wide=False)
-    except MemoryError:
-        return None
     if package.is_file and hasattr(gc, "mem_free"):
         gc.collect()
-        return data if gc.mem_free() >= RESERVE else None
-    return data
+        if gc.mem_free() < package.bytes_of("weights") + RESERVE:
+            return None
+    try:
+        return package.place("weights", wide=False)
+    except MemoryError:  # there is room, but not in one piece
+        return None
 
 
 def _view(buffer):

@@ -4,7 +4,6 @@ One window holds what a single record needs. The copy of the records in RAM refe
 """
 
 import struct
-from array import array
 
 from .format import OFFSET_MASK, RECORDS, SPACE_SHIFT, WEIGHTS, crc32, fields
 from .package import PackageError
@@ -25,7 +24,7 @@ class Reader:
         return self.kernel(mem, off)
 
 
-def stream(package, steps, phases, functions):
+def stream(package, steps, phases, functions, alloc):
     """(window, kernels of all records in order): `steps` is rewritten, `functions` has a kernel for each opcode."""
     start, size, crc = package.span("weights")
     file = open(package.path, "rb")
@@ -37,7 +36,7 @@ def stream(package, steps, phases, functions):
             specs = fields(row[1])
             for at in offsets:
                 plans[at] = _plan(steps, at, specs, start)
-    window = _window(max([sum([part[2] for part in parts]) for parts in plans.values()] + [1]))
+    window = _window(alloc, max([sum([part[2] for part in parts]) for parts in plans.values()] + [1]))
     made, kernels = {}, []  # strips of one layer share a reader
     for codes, offsets in phases:
         for code, at in zip(codes, offsets):
@@ -49,9 +48,9 @@ def stream(package, steps, phases, functions):
     return window, kernels
 
 
-def _window(size):
+def _window(alloc, size):
     try:
-        return array("b", bytes(size))
+        return alloc(size)
     except MemoryError:
         raise MemoryError("the largest layer has %d bytes of frozen weights, more than RAM has free: put the package into ROMFS, "
                           "where it is used in place" % size)
