@@ -133,14 +133,13 @@ class Package:
         """[(opcodes, offsets)] of each phase, every record checked against the memory it names."""
         sizes = (self.arena_bytes, self.state_bytes, len(const), 0, self.bytes_of("weights"))
         output = self.output_count * (4 if self.loss_kind == 1 else 1)
-        for name, size in (("input", self.input_bytes), ("output", output), ("clock", 8), ("rng", 4)):
-            _check_ref(name, getattr(self, name), size, sizes, True)
-        if self.clock >> SPACE_SHIFT != STATE or self.input >> SPACE_SHIFT != ARENA:
-            raise PackageError("the package's clock or input lies in the wrong memory: compile it again")
-        if self.latent_bytes:
-            _check_ref("latent", self.latent, self.latent_bytes, sizes, True)
-        if self.loss_kind:
-            _check_ref("target", self.target, 4 if self.loss_kind == 1 else self.output_count, sizes, True)
+        target = (0, 4, self.output_count)[self.loss_kind]
+        for name, size, space in (("input", self.input_bytes, ARENA), ("latent", self.latent_bytes, ARENA), ("clock", 8, STATE),
+                                  ("output", output, ARENA), ("target", target, ARENA), ("rng", 4, STATE)):
+            ref = getattr(self, name)
+            _check_ref(name, ref, size, sizes, True)
+            if ref >> SPACE_SHIFT != space:
+                raise PackageError("%s lies in the wrong memory: compile the package again" % name)
         phases = [_walk(steps, start, count) for start, count in self._phases]
         for code, row in enumerate(RECORDS):  # one kind after the other: what describes a kind takes RAM
             specs = rules = None
