@@ -24,6 +24,8 @@ from .boards import BoardError, library_files
 
 SECONDS = 10  # of silence before a board counts as gone
 CHUNK = 2048  # bytes for each command to the board
+PART = ".part"  # beside a file's name while it is being written
+KEEP = 8  # chunks after which what was written outlives a power cut
 SPARE_BLOCKS = 6  # for directories and littlefs's own records
 
 # sys.implementation._mpy holds the architecture in bits 10..13.
@@ -82,6 +84,11 @@ def there(path):
 def make(folder):
     try:
         os.mkdir(folder)
+    except OSError:
+        pass
+def clear(path):
+    try:
+        os.remove(path)
     except OSError:
         pass
 def sources(folder):
@@ -154,10 +161,16 @@ def ask(board):
 
 
 def changed(board, files):
-    """The files that are not on the board as they should be, and the bytes that their old versions free."""
+    """The files that are not on the board as they should be; and what is there in their place, {path: bytes}."""
     old = {path: board.eval(f"there({path!r})") for path in files}
-    new = [path for path, data in files.items() if old[path] != (len(data), hashlib.sha256(data).hexdigest())]
-    return new, {path: old[path][0] for path in new if old[path]}
+    new = [path for path, data in files.items() if old[path] != summary(data)]
+    old.update({path + PART: board.eval(f"there({path + PART!r})") for path in new})
+    return new, {path: old[path][0] for name in new for path in (name, name + PART) if old[path]}
+
+
+def summary(data):
+    """What there() says of a file that holds this."""
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 def check_space(about, files, new, freed):
@@ -173,18 +186,27 @@ def check_space(about, files, new, freed):
 
 
 def send(board, path, data, moved):
-    """Write one file; moved(bytes) is called as it goes."""
+    """Write one file; moved(bytes) is called as it goes. What an earlier attempt left beside it is not sent again."""
     folders = path.split("/")[1:-1]
     for depth in range(len(folders)):
         board.exec(f"make({'/' + '/'.join(folders[: depth + 1])!r})")
-    board.exec(f"file = open({path!r}, 'wb')")
-    for start in range(0, len(data), CHUNK):
+    part = path + PART
+    held = board.eval(f"there({part!r})")
+    done = held[0] if held and held == summary(data[: held[0]]) else 0
+    moved(done)
+    board.exec(f"clear({path!r})")
+    board.exec(f"file = open({part!r}, {'ab' if done else 'wb'!r})")
+    for start in range(done, len(data), CHUNK):
         chunk = data[start : start + CHUNK]
         board.exec(b"file.write(a2b_base64(b'" + base64.b64encode(chunk) + b"'))")
+        if start // CHUNK % KEEP == KEEP - 1:
+            board.exec("file.flush()")
         moved(len(chunk))
     board.exec("file.close()")
-    if board.eval(f"there({path!r})") != (len(data), hashlib.sha256(data).hexdigest()):
+    if board.eval(f"there({part!r})") != summary(data):
+        board.exec(f"clear({part!r})")
         raise BoardError(f"{path} on the board at {board.port} is not what was sent: deploy again")
+    board.exec(f"os.rename({part!r}, {path!r})")
 
 
 def check_package(path):
