@@ -76,11 +76,22 @@ def layers(graph):
 
 
 def _last(trunk, policy):
-    return []
+    """last: the head alone; last:K, and all of the last K layers."""
+    return [_update(trunk, op, 1.0) for op in _tail(trunk, policy, 0)]
 
 
 def _bias(trunk, policy):
-    return [Update(op.name, axis=AXIS[op.kind]) for op in layers(trunk)]
+    """bias: all biases; bias:K, those of the last K layers."""
+    return [Update(op.name, axis=AXIS[op.kind]) for op in _tail(trunk, policy, len(layers(trunk)))]
+
+
+def _tail(trunk, policy, count):
+    """The last layers, as many as stand behind the policy's colon."""
+    name, _, text = policy.partition(":")
+    found = layers(trunk)
+    if text and not (text.isdigit() and int(text) <= len(found)):
+        raise ModelError(f"policy {policy}: give {name}: a number of layers, 0 to {len(found)}")
+    return found[len(found) - int(text or count) :]
 
 
 def _full(trunk, policy):
@@ -111,11 +122,12 @@ def _file(trunk, policy):
 
 
 def _sparse(trunk, policy):
-    """sparse:SCHEME, a published one."""
+    """sparse:SCHEME, a published one or one that is written out."""
     name = policy.partition(":")[2]
     convs = layers(trunk)
     if not name:
-        raise ModelError(f"policy sparse needs a scheme: give --scheme, one of {', '.join(schemes.SCHEMES)}")
+        raise ModelError(f"policy sparse needs a scheme: give --scheme, one of {', '.join(schemes.SCHEMES)}, or BIASES:"
+                         "LAYER=SHARE,...")
     shares = schemes.find(name, [trunk[op.inputs[1]].size for op in convs])
     return [_update(trunk, convs[i], share) for i, share in sorted(shares.items())]
 

@@ -2,8 +2,11 @@
 weights.
 
 Layers are counted from 0 at the first conv, without the classifier. A share r of a layer's input channels (of
-a depthwise layer's channels) is trained, the largest by magnitude.
+a depthwise layer's channels) is trained, the largest by magnitude. Schemes of one's own are written out:
+"20:24=1/4,27=1/2,30=1/2" is mcunet-49kb.
 """
+
+from fractions import Fraction
 
 from .ir import ModelError
 
@@ -36,6 +39,8 @@ SCHEMES = {
 
 def find(name, weights):
     """{conv: share}, 0 for its bias alone, of a scheme; weights: how many each layer of the trunk has."""
+    if name[:1].isdigit():
+        return _read(name, len(weights))
     if name not in SCHEMES:
         raise ModelError(f"scheme {name!r} is unknown: use one of {', '.join(SCHEMES)}")
     title, convs, total = NETWORKS[name.split("-")[0]]
@@ -44,5 +49,26 @@ def find(name, weights):
             f"scheme {name} is for {title} ({convs} layers, {total} weights), this model has {len(weights)} "
             f"and {sum(weights)}: write a plan by hand, --policy plan:FILE.json"
         )
-    last, shares = SCHEMES[name]
+    return _shares(convs, *SCHEMES[name])
+
+
+def write(last, shares):
+    """A scheme in one word."""
+    return f"{last}:" + ",".join(f"{conv}={Fraction(share)}" for conv, share in sorted(shares.items()) if share)
+
+
+def _read(text, convs):
+    last, _, pairs = text.partition(":")
+    try:
+        last = int(last)
+        shares = {int(conv): float(Fraction(share)) for conv, share in (p.split("=") for p in pairs.split(",") if p)}
+    except (ValueError, ZeroDivisionError):
+        raise ModelError(f"scheme {text!r} cannot be read: write how many last layers train biases, then layers and "
+                         "shares, for instance 20:24=1/4,30=1")
+    if not (0 <= last <= convs and all(0 <= conv < convs for conv in shares)):
+        raise ModelError(f"scheme {text!r} names layers that are not there: this model has {convs}, from 0")
+    return _shares(convs, last, shares)
+
+
+def _shares(convs, last, shares):
     return {**dict.fromkeys(range(convs - last, convs), 0), **shares}
