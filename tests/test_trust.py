@@ -5,6 +5,7 @@ import hmac
 import random
 import struct
 
+import numpy as np
 import pytest
 import trimtab
 from fake_net import FakeNet
@@ -14,7 +15,7 @@ from trimtab import serve, trust
 from trimtab.frame import encode
 from trimtab.package import Package, PackageError
 from trimtab.session import MESSAGES, TRAIN, Board
-from trimtab_tools import boards, key, simulate
+from trimtab_tools import boards, cli, key, simulate
 from trimtab_tools.client import BoardError, Client
 from trimtab_tools.host import Host
 from trimtab_tools.ir import UsageError
@@ -94,6 +95,18 @@ def test_a_key_file_is_made_once_and_private(tmp_path):
     path.write_bytes(b"short")
     with pytest.raises(UsageError, match="is not a key of 32 bytes"):
         key.read(path)
+
+
+def test_the_command_makes_signs_and_trains_with_a_key(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.ttp").write_bytes(tiny())
+    np.savez("data.npz", x=np.zeros((9, 4, 3, 2), np.uint8), y=np.arange(9) % 3)
+    assert cli.main(["key", "make", "--key", "k"]) == 0
+    assert cli.main(["key", "sign", "net.ttp", "--key", "k"]) == 0
+    trust.check(Package((tmp_path / "net.ttp").read_bytes()), key.read("k"))
+    assert cli.main(["train", "net.ttp", "--data", "data.npz", "--key", "k"]) == 0
+    assert cli.main(["key", "sign", "--key", "k"]) == 1
+    assert "name a package" in capsys.readouterr().err
 
 
 # -- sessions

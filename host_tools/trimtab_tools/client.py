@@ -365,7 +365,7 @@ CURES = (
     (r"OSError: \[Errno 2\]|ENOENT", "the board has no file {package}: " + DEPLOY),
     (r"MemoryError: (package needs .*)", "{0}"),
     (r"MemoryError", "{package} does not fit the board's free RAM: compile it again with a smaller --ram"),
-    (r"ValueError: (.*)", "{0}"),
+    (r"(?:ValueError|PackageError): (.*)", "{0}"),
     (r"(\w+(?:: .*)?)$", "the board cannot load {package}: {0}"),
 )
 
