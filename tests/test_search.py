@@ -1,0 +1,117 @@
+"""The search: sums of contributions, evolution under budgets, trials on processes and on a cluster."""
+
+import itertools
+import json
+
+import pytest
+import toys
+from trimtab_tools import cli, cost, experiment, plan, schemes, search
+from trimtab_tools.experiment import Prepared, Trial
+from trimtab_tools.ir import UsageError
+from trimtab_tools.search import Budget, Contributions, Space
+
+RATE = 4e-3
+SPACE = Space((4, 6, 7), (2, 4), (1 / 2, 1))
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "cache", lambda: tmp_path)
+    return Prepared(toys.reader(), toys.digits(300, 200).held_out())
+
+
+def here(prepared, wanted, step=search.quiet):
+    """Trials one after another in this process."""
+    return {trial: experiment.run(prepared, trial) for trial in wanted}
+
+
+def test_a_search_finds_a_scheme_within_its_budget(prepared):
+    found = search.search(prepared, Budget(6), SPACE, RATE, 2, generations=10, wanted=2, runner=here)
+    head, best = (experiment.run(prepared, Trial(p, RATE, 2)) for p in ("last", "sparse:" + found["scheme"]))
+    assert best["test"] == found["accuracy"] > head["test"] + 3
+    assert best["analytic_kb"]["mcunetv3"] == pytest.approx(found["kilobytes"], abs=0.01) and found["kilobytes"] <= 6
+    assert len(found["tried"]) == 2 and set(found["contributions"]["weights"]) == {
+        f"{i}={r}" for i in (4, 6, 7) for r in ("1/2", "1")}
+
+
+def test_evolution_finds_the_best_of_all(prepared):
+    parts = search.contributions(prepared, SPACE, RATE, 1, runner=here)
+    every = []
+    for last, *shares in itertools.product((0, *parts.bias), *[(0, 1 / 2, 1)] * 3):
+        chosen = dict(zip(SPACE.layers, shares))
+        last = parts.depth(last, chosen)
+        if parts.kilobytes(last, chosen) <= 5:
+            every.append(parts.points(last, chosen))
+    leaders = search.evolve(parts, 5, generations=20)
+    assert leaders[0].points == pytest.approx(max(every))
+    assert [one.points for one in leaders] == sorted((one.points for one in leaders), reverse=True)
+    assert all(one.kilobytes <= 5 for one in leaders)
+
+
+def test_bytes_of_a_scheme_are_a_sum(prepared):
+    parts = Contributions(8, {}, {}, *search._bytes(prepared, SPACE, 8))
+    for last, shares in ((4, {4: 1, 7: 1 / 2}), (8, {}), (2, {6: 1 / 2}), (0, {})):
+        made = plan.make(prepared.graph, "sparse:" + schemes.write(last, shares), classes=10)
+        assert parts.kilobytes(last, shares) == pytest.approx(cost.mcunetv3(cost.table(*made)) / 1024)
+
+
+def test_biases_reach_down_to_the_first_trained_layer():
+    parts = Contributions(8, {2: 0, 4: 0, 8: 0}, {}, (), {}, 0)
+    assert [parts.depth(0, {}), parts.depth(2, {6: 1}), parts.depth(2, {5: 1, 7: 0}), parts.depth(0, {1: 0, 0: 1})] == [0, 2, 4, 8]
+
+
+def test_limits_of_the_board_rule_schemes_out(prepared):
+    parts = search.contributions(prepared, SPACE, RATE, 1, runner=here)
+    leaders = search.evolve(parts, 8, generations=5)
+    costs = [search.exact(prepared, one.scheme) for one in leaders]
+    for limit, value in (("ram", lambda c: c["arena_bytes"] + c["state_bytes"]), ("flash", lambda c: c["flash_bytes"]),
+                         ("cycles", lambda c: c["estimated_cycles"]["pico"])):
+        most = sorted(map(value, costs))[len(costs) // 2]
+        chosen = search.finalists(prepared, leaders, Budget(8, **{limit: most}), 3)
+        assert chosen == [one for one, c in zip(leaders, costs) if value(c) <= most][:3]
+    with pytest.raises(UsageError, match="allow more RAM"):
+        search.finalists(prepared, leaders, Budget(8, ram=100), 3)
+
+
+def test_a_budget_that_nothing_fits_is_refused(prepared):
+    parts = Contributions(8, {8: 1.0}, {(7, 1): 1.0}, (0,) * 8, {(7, 1): 0}, 2048)
+    with pytest.raises(UsageError, match="no scheme fits 1 KB"):
+        search.evolve(parts, 1, generations=1)
+
+
+def test_finished_trials_outlive_a_search_that_was_stopped(prepared, monkeypatch):
+    wanted = [Trial("last", RATE, 1, seed) for seed in range(4)]
+
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search.local(prepared, wanted, workers=1, step=stop)
+    kept = [trial for trial in wanted if experiment.find(prepared, trial)]
+    assert len(kept) >= 2
+    seen = []
+    results = search.local(prepared, wanted, workers=2, step=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (len(kept), 4) and seen[-1] == (4, 4) and set(results) == set(wanted)
+    assert results == here(prepared, wanted)
+
+
+def test_a_cluster_gives_what_this_machine_gives(prepared, tmp_path, monkeypatch):
+    """Ray's own local cluster: two machines of one CPU each, as far as it can tell."""
+    ray = pytest.importorskip("ray", reason="Ray is not there: pip install trimtab[ray]")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "workers"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        machines.add_node(num_cpus=1)
+        wanted = [Trial("last", RATE, 1, seed) for seed in range(3)]
+        results = search.cluster(machines.address)(prepared, wanted)
+        assert len(ray.nodes()) == 2
+    finally:
+        ray.shutdown()
+        machines.shutdown()
+    assert [experiment.find(prepared, trial) for trial in wanted] == [results[trial] for trial in wanted]
+    here_again = [experiment._train(prepared, trial, search.quiet) for trial in wanted]
+    assert [r["state_crc"] for r in here_again] == [results[trial]["state_crc"] for trial in wanted]
