@@ -1,8 +1,8 @@
 """Damaged and hostile input, through the C kernels under address and undefined-behaviour sanitizers.
 
-python benchmarks/fuzz_packages.py packages 200000    mutated packages: refused, or a step that stays inside its memory
-python benchmarks/fuzz_packages.py states 200000      mutated state files: ignored, or a step that stays inside its memory
-python benchmarks/fuzz_packages.py frames 1000000     mutated frame streams: no crash, no wrong sample accepted
+python benchmarks/fuzz_packages.py packages 200000   mutated packages: refused, or a step inside its memory
+python benchmarks/fuzz_packages.py states 200000     mutated state files: ignored, or a step inside its memory
+python benchmarks/fuzz_packages.py frames 1000000    mutated frame streams: no wrong sample is accepted
 
 Most mutations get right checksums: what they meet is the validation, not the CRC.
 """
@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from fake_net import FakeNet  # noqa: E402
 from trimtab import serve, store  # noqa: E402
-from trimtab.format import HEADER, PHASES, RECORDS, SECTIONS, crc32  # noqa: E402
+from trimtab.format import HEADER, PHASES, SECTIONS, crc32  # noqa: E402
 from trimtab.frame import encode  # noqa: E402
 from trimtab.kernels import Tier  # noqa: E402
 from trimtab.net import Net  # noqa: E402
@@ -36,8 +36,31 @@ FLAGS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
 HEAD = 8 + 4 * WORDS  # its CRC follows
 MEMORY = 1 << 20  # bytes that this board has
-INTERESTING = (0, 1, 2, 3, 4, 127, 128, 255, 256, 32767, 32768, 65535, 1 << 20, (1 << 28) - 4, (1 << 28) - 1, 1 << 28,
-               (1 << 28) + 1, 1 << 29, 3 << 28, 1 << 31, (1 << 32) - 1, (1 << 32) - 4, (1 << 32) - 128)
+INTERESTING = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    32768,
+    65535,
+    1 << 20,
+    (1 << 28) - 4,
+    (1 << 28) - 1,
+    1 << 28,
+    (1 << 28) + 1,
+    1 << 29,
+    3 << 28,
+    1 << 31,
+    (1 << 32) - 1,
+    (1 << 32) - 4,
+    (1 << 32) - 128,
+)
 
 
 # -- kernels whose every space is a block of its own, so that the sanitizer sees its end
@@ -51,7 +74,10 @@ def alloc(size):
 
 def bind(*spaces):
     memory = native.Memory()
-    memory.spaces = [s if isinstance(s, np.ndarray) else np.frombuffer(bytes(s) or bytes(4), np.uint8).copy() for s in spaces]
+    memory.spaces = [
+        s if isinstance(s, np.ndarray) else np.frombuffer(bytes(s) or bytes(4), np.uint8).copy()
+        for s in spaces
+    ]
     for i, space in enumerate(memory.spaces):
         memory[i] = space.ctypes.data
     return memory
@@ -200,7 +226,9 @@ def spoiled(rng, good):
         for _ in range(rng.choice((1, 10, 100))):
             data[rng.randrange(head, len(data))] = rng.choice((0, 127, 128, 255, rng.randrange(256)))
     else:
-        data[head:] = rng.choice((rng.randbytes(len(data) - head), b"\xff" * (len(data) - head), b"\x80" * (len(data) - head)))
+        data[head:] = rng.choice(
+            (rng.randbytes(len(data) - head), b"\xff" * (len(data) - head), b"\x80" * (len(data) - head))
+        )
     if rng.random() < 0.95 and len(data) >= head:
         crc = crc32(data[head:], crc32(data[: store.HEADER_BYTES]))
         data[store.HEADER_BYTES : head] = crc.to_bytes(4, "little")
@@ -305,13 +333,25 @@ MODES = {"packages": packages, "states": states, "frames": frames}
 def start(mode, count, seed=1):
     """Run a mode in a process of its own under the sanitizers; returns its JSON."""
     library = toolchain.host_library(FLAGS)
-    preload = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    preload = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True
+    ).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="trimtab-fuzz.") as folder:
         write_corpus(folder)
-        env = {**os.environ, "LD_PRELOAD": preload, "PYTHONMALLOC": "malloc", "TRIMTAB_FUZZ": folder,
-               "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
-        done = subprocess.run([sys.executable, __file__, "--inside", mode, str(count), str(seed), str(library)], env=env,
-                              stdout=subprocess.PIPE, text=True)
+        env = {
+            **os.environ,
+            "LD_PRELOAD": preload,
+            "PYTHONMALLOC": "malloc",
+            "TRIMTAB_FUZZ": folder,
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
+        done = subprocess.run(
+            [sys.executable, __file__, "--inside", mode, str(count), str(seed), str(library)],
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
     if done.returncode:
         raise SystemExit(f"{mode}: the process ended with status {done.returncode}: its message stands above")
     return json.loads(done.stdout.splitlines()[-1])
@@ -322,7 +362,16 @@ def main(words):
         mode, count, seed, library = words[1:]
         began = time.monotonic()
         outcome = MODES[mode](library, int(count), int(seed))
-        print(json.dumps({"mode": mode, "count": sum(outcome.values()), **outcome, "seconds": round(time.monotonic() - began)}))
+        print(
+            json.dumps(
+                {
+                    "mode": mode,
+                    "count": sum(outcome.values()),
+                    **outcome,
+                    "seconds": round(time.monotonic() - began),
+                }
+            )
+        )
     else:
         print(json.dumps(start(words[0], int(words[1]), int(words[2]) if len(words) > 2 else 1)))
 

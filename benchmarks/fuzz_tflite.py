@@ -1,4 +1,4 @@
-"""Fuzz the .tflite reader, guided by coverage: python benchmarks/fuzz_tflite.py [SECONDS], 15 minutes without.
+"""Fuzz the .tflite reader, guided by coverage: benchmarks/fuzz_tflite.py [SECONDS] (900).
 
 Whatever the bytes are, the answer is a graph or ModelError. Needs `pip install atheris`.
 """
@@ -9,8 +9,15 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["trimtab_tools.import_tflite", "trimtab_tools.tflite_file", "trimtab_tools.ir",
-                                         "tflite", "flatbuffers"]):
+with atheris.instrument_imports(
+    include=[
+        "trimtab_tools.import_tflite",
+        "trimtab_tools.tflite_file",
+        "trimtab_tools.ir",
+        "tflite",
+        "flatbuffers",
+    ]
+):
     from trimtab_tools import import_tflite, ir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -50,8 +57,18 @@ def main():
     with tempfile.TemporaryDirectory(prefix="trimtab-fuzz.") as corpus:
         for i, graph in enumerate(seeds()):
             (Path(corpus) / f"seed{i}").write_bytes(export_tflite.write(graph))
-        atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=8192", "-timeout=60", "-rss_limit_mb=4096",
-                       "-print_final_stats=1", corpus], one)
+        atheris.Setup(
+            [
+                sys.argv[0],
+                f"-max_total_time={seconds}",
+                "-max_len=8192",
+                "-timeout=60",
+                "-rss_limit_mb=4096",
+                "-print_final_stats=1",
+                corpus,
+            ],
+            one,
+        )
         atheris.Fuzz()
 
 

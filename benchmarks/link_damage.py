@@ -1,6 +1,6 @@
-"""Train through a line that damages 1 % of all bytes and is cut again and again; the state must be that of a clean run.
+"""Train through a line that damages 1 % of all bytes and is cut: the state must be that of a clean run.
 
-python benchmarks/link_damage.py --samples 20000 --cuts 100            in memory, the clock runs as fast as it can
+python benchmarks/link_damage.py --samples 20000 --cuts 100         in memory, as fast as it can
 python benchmarks/link_damage.py --samples 500 --resets 10 --board pico    the emulated Pico, in real time
 """
 
@@ -57,11 +57,22 @@ def in_memory(package, samples, cuts, resets, rate, seed):
         path = f"{folder}/net.ttp"
         world = World(lambda: simulate.load(package, store=Store(path)), damage(rng, rate)).clock(patch)
         with Client(world.open) as client:
-            told, valued = stream(client, source, samples, 50, lambda step: (step in cut and world.cut(),
-                                                                             step in reset and world.reset()))
+            told, valued = stream(
+                client,
+                source,
+                samples,
+                50,
+                lambda step: (step in cut and world.cut(), step in reset and world.reset()),
+            )
             state = client.state_crc()
-        return {"told": told, "valued": valued, "resets": client.resets, "board_seconds": world.now // 1000,
-                "state": state, "same": state == undisturbed(package, samples, source)}
+        return {
+            "told": told,
+            "valued": valued,
+            "resets": client.resets,
+            "board_seconds": world.now // 1000,
+            "state": state,
+            "same": state == undisturbed(package, samples, source),
+        }
 
 
 def on_pico(package, samples, cuts, resets, rate, seed):
@@ -88,8 +99,13 @@ def on_pico(package, samples, cuts, resets, rate, seed):
         told, valued = stream(client, source, samples, 20, disturb)
         state = client.state_crc()
         client.close()
-    return {"told": told, "valued": valued, "resets": client.resets, "state": state,
-            "same": state == undisturbed(package, samples, source)}
+    return {
+        "told": told,
+        "valued": valued,
+        "resets": client.resets,
+        "state": state,
+        "same": state == undisturbed(package, samples, source),
+    }
 
 
 def main():

@@ -52,8 +52,18 @@ def main():
     middle = len(heaps) // 2
     growth = max(heaps[middle:]) - max(heaps[:middle] or heaps)
     seconds = time.monotonic() - start
-    print(json.dumps({"board": args.board, **result, "heap_used": heaps[-1], "heap_growth": growth,
-                      "steps_per_second": round(result["steps"] / seconds, 1), "seconds": round(seconds, 1)}))
+    print(
+        json.dumps(
+            {
+                "board": args.board,
+                **result,
+                "heap_used": heaps[-1],
+                "heap_growth": growth,
+                "steps_per_second": round(result["steps"] / seconds, 1),
+                "seconds": round(seconds, 1),
+            }
+        )
+    )
     return 0 if growth <= 0 else 1
 
 

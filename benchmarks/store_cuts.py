@@ -1,9 +1,9 @@
-"""Cut the power at every flash operation of many saves; what comes back is always one of the two last good states.
+"""Cut the power at every flash operation of many saves: one of the two last good states comes back.
 
 python benchmarks/store_cuts.py --saves 200 --boots 50
 
-A network saves on a real littlefs in a Pico's geometry. Its erases and programs are logged; every prefix of the log, and
-every prefix whose last operation is torn, is mounted and loaded on the host; some are booted on the emulated Pico.
+A network saves on a real littlefs of a Pico's size. Its erases and programs are logged; every prefix of the
+log, and every prefix whose last operation is torn, is mounted and loaded; some boot an emulated Pico.
 """
 
 import argparse
@@ -98,7 +98,14 @@ def replay(saves, boots, seed=1):
             if count in chosen and torn:
                 images.append((count, bytes(image)))
     booted = sum(right(boot(image), count, finished, states) for count, image in images)
-    return {"saves": saves, "operations": len(operations), "images": seen, "wrong": wrong, "boots": boots, "booted_right": booted}
+    return {
+        "saves": saves,
+        "operations": len(operations),
+        "images": seen,
+        "wrong": wrong,
+        "boots": boots,
+        "booted_right": booted,
+    }
 
 
 def boot(image):

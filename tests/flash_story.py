@@ -11,7 +11,7 @@ PACKAGE = 7
 
 
 class Flash:
-    """A block device in RAM that logs what is written; torn(half) writes only the first half of an operation."""
+    """A block device in RAM that logs what is written."""
 
     def __init__(self, image):
         self.image = bytearray(image)

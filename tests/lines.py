@@ -1,5 +1,7 @@
-"""Bad lines: bytes that are lost, flipped or repeated, lines that are cut, boards that are reset. No time passes for real
-in a World; Damaged spoils a real line."""
+"""Bad lines: bytes that are lost, flipped or repeated, lines that are cut, boards that are reset.
+
+No time passes for real in a World; Damaged spoils a real line.
+"""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Damaged and hostile input in small numbers; the long runs are benchmarks/fuzz_*.py and benchmarks/link_*.py."""
+"""Damaged and hostile input in small numbers; benchmarks/ has the long runs."""
 
 import importlib.util
 import random
@@ -25,11 +25,14 @@ def benchmark(name):
     return module
 
 
-@pytest.mark.parametrize("mode, count, least", [
-    ("packages", 1500, {"refused": 300, "ran": 100}),
-    ("states", 1500, {"loaded": 300, "ignored": 100}),
-    ("frames", 5000, {"accepted": 200, "not heard": 1000}),
-])
+@pytest.mark.parametrize(
+    "mode, count, least",
+    [
+        ("packages", 1500, {"refused": 300, "ran": 100}),
+        ("states", 1500, {"loaded": 300, "ignored": 100}),
+        ("frames", 5000, {"accepted": 200, "not heard": 1000}),
+    ],
+)
 def test_mutated(mode, count, least):
     """Under the sanitizers: a crash ends the process, which fails the test."""
     toolchain.provide("sim")
@@ -61,7 +64,10 @@ def test_mutated_tflite_files():
 def test_the_same_state_through_a_bad_line_with_cuts_and_resets(tmp_path, monkeypatch):
     package, samples = tiny(), 600
     rng = random.Random(5)
-    world = World(lambda: simulate.load(package, simulate.best_tier(), Store(str(tmp_path / "net.ttp"))), damage(rng, 0.01))
+    world = World(
+        lambda: simulate.load(package, simulate.best_tier(), Store(str(tmp_path / "net.ttp"))),
+        damage(rng, 0.01),
+    )
     world.clock(monkeypatch)
     source = noise(world.net.input_bytes)
     told = []

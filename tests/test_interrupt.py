@@ -1,4 +1,4 @@
-"""Ctrl-C at the REPL, at any moment of training: a step is done wholly or not at all, and the board stays usable."""
+"""Ctrl-C at the REPL, at any moment of training: a step is done wholly or not at all."""
 
 import random
 import time

@@ -22,19 +22,36 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     b = Builder((6, 6, 2), seed=2)
     b.conv(4, (3, 3), (2, 2), act="relu6")
-    (tmp_path / "net.ttp").write_bytes(compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01).data)
+    (tmp_path / "net.ttp").write_bytes(
+        compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01).data
+    )
     rng = np.random.default_rng(1)
     np.savez("data.npz", x=rng.integers(0, 256, (25, 6, 6, 2), np.uint8), y=rng.integers(0, 3, 25))
     return tmp_path
 
 
 def words(board="sim", *more):
-    return ["train", "net.ttp", "--data", "data.npz", "--board", board, "--epochs", str(EPOCHS), "--json", *more]
+    return [
+        "train",
+        "net.ttp",
+        "--data",
+        "data.npz",
+        "--board",
+        board,
+        "--epochs",
+        str(EPOCHS),
+        "--json",
+        *more,
+    ]
 
 
 def started(*args):
-    return subprocess.Popen([sys.executable, "-m", "trimtab_tools.cli", *args], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "trimtab_tools.cli", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def until_epoch(process, epoch):
@@ -83,7 +100,9 @@ def test_ctrl_c_on_the_host(here, capsys):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.startswith("trimtab: stopped and saved at step ") and said.endswith(": the same command goes on\n")
+    assert said.startswith("trimtab: stopped and saved at step ") and said.endswith(
+        ": the same command goes on\n"
+    )
     assert said.count("\n") == 1
     rows = last(capsys, *words("sim", "--resume"))
     assert 4 * 25 <= rows[0]["resumed"] < EPOCHS * 25
@@ -115,15 +134,22 @@ def test_only_the_same_run_goes_on(here):
     assert again.cut and again.number == run.number
     assert not again.begins({"run": run.number, "step": 12, "total": 30})
     assert again.begins({"run": 0, "step": 0, "total": 0})  # it was cut before the board heard of it
-    with pytest.raises(BoardError, match="no longer holds the run that was cut .*: start anew with --restart"):
+    with pytest.raises(
+        BoardError, match="no longer holds the run that was cut .*: start anew with --restart"
+    ):
         again.begins({"run": 77, "step": 5, "total": 9})
     assert not runs.Run.open(here / "p.ttp", what, restart=True).cut
 
 
-@pytest.mark.parametrize("changed, said", [
-    ({"seed": 4}, "had seed 2, not seed 4"), ({"epochs": 4, "steps": 40}, "had 3 epochs, not 4 epochs"),
-    ({"data": "e"}, "had other data: give the same"), ({"package": 5}, "had another package: give the same"),
-])
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        ({"seed": 4}, "had seed 2, not seed 4"),
+        ({"epochs": 4, "steps": 40}, "had 3 epochs, not 4 epochs"),
+        ({"data": "e"}, "had other data: give the same"),
+        ({"package": 5}, "had another package: give the same"),
+    ],
+)
 def test_another_run_does_not(here, changed, said):
     _, what = cut(here, **changed)
     assert not runs.Run.open(here / "p.ttp", what).cut

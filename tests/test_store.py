@@ -214,8 +214,16 @@ class Flash(UserContext):
         return 0
 
     def mount(self, fresh=False):
-        files = LittleFS(context=self, mount=False, block_size=self.BLOCK, block_count=self.count, read_size=32,
-                         prog_size=self.prog_bytes, cache_size=self.cache_bytes, lookahead_size=32)
+        files = LittleFS(
+            context=self,
+            mount=False,
+            block_size=self.BLOCK,
+            block_count=self.count,
+            read_size=32,
+            prog_size=self.prog_bytes,
+            cache_size=self.cache_bytes,
+            lookahead_size=32,
+        )
         if fresh:
             files.format()
         files.mount()

@@ -53,7 +53,10 @@ def refused(data, secret=KEY):
 
 def test_a_signed_package_runs_and_every_flipped_byte_is_refused():
     plain = tiny()
-    assert refused(plain) == "this package is not signed and the board has a key: sign it with `trimtab key sign`"
+    assert (
+        refused(plain)
+        == "this package is not signed and the board has a key: sign it with `trimtab key sign`"
+    )
     signed = key.sign(plain, KEY)
     trust.check(Package(signed), KEY)
     assert key.sign(key.sign(plain, OTHER), KEY) == signed
@@ -63,7 +66,9 @@ def test_a_signed_package_runs_and_every_flipped_byte_is_refused():
     for at in list(range(8, trust.HEADER_BYTES - 4, 3)) + list(range(trust.HEADER_BYTES, len(signed), 11)):
         forged = bytearray(signed)
         forged[at] ^= 4
-        struct.pack_into("<I", forged, trust.HEADER_BYTES - 4, trimtab.format.crc32(forged[: trust.HEADER_BYTES - 4]))
+        struct.pack_into(
+            "<I", forged, trust.HEADER_BYTES - 4, trimtab.format.crc32(forged[: trust.HEADER_BYTES - 4])
+        )
         assert refused(forged)
 
 
@@ -133,11 +138,14 @@ def test_host_and_board_with_one_key_train(monkeypatch):
         assert client.state_crc() == clean.state_crc()
 
 
-@pytest.mark.parametrize("board, host, said", [
-    (KEY, None, "the board has a key: give the same with --key FILE"),
-    (None, KEY, "the board has no key: give it yours"),
-    (KEY, OTHER, "that is not this board's key"),
-])
+@pytest.mark.parametrize(
+    "board, host, said",
+    [
+        (KEY, None, "the board has a key: give the same with --key FILE"),
+        (None, KEY, "the board has no key: give it yours"),
+        (KEY, OTHER, "that is not this board's key"),
+    ],
+)
 def test_keys_that_do_not_go_together(monkeypatch, board, host, said):
     here = world(monkeypatch, board)
     with pytest.raises(BoardError, match=said):
@@ -150,7 +158,9 @@ class Tap:
 
     def __init__(self, board=None):
         self.net = FakeNet(50)
-        self.board = board or Board(lambda: serve.describe(self.net), (self.net.input_view, serve.target(self.net)), key=KEY)
+        self.board = board or Board(
+            lambda: serve.describe(self.net), (self.net.input_view, serve.target(self.net)), key=KEY
+        )
         self.server = serve.Server(self.net, self.board)
         self.host = Host(KEY)
         self.sent = []
@@ -224,7 +234,9 @@ def test_forged_frames_are_not_heard():
     sid = tap.host.sid
     for name, (code, layout) in MESSAGES.items():
         for tail in (b"", rng.randbytes(12), rng.randbytes(40)):
-            body = struct.pack("<BBH", code[0], sid, tap.host.number + 1) + bytes(struct.calcsize(layout)) + tail
+            body = (
+                struct.pack("<BBH", code[0], sid, tap.host.number + 1) + bytes(struct.calcsize(layout)) + tail
+            )
             answer = tap.hear(encode(body))
             names = {name for name, _ in texts(answer)}
             assert names <= {"challenge", "denied"}, name
@@ -260,14 +272,20 @@ BOOT = b"import trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
 def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
     provide("pico")
     package = tiny()
-    files = {**boards.library_files("armv6m"), "/unsigned.ttp": package, "/other.ttp": key.sign(package, OTHER),
-             "/net.ttp": key.sign(package, KEY)}
+    files = {
+        **boards.library_files("armv6m"),
+        "/unsigned.ttp": package,
+        "/other.ttp": key.sign(package, OTHER),
+        "/net.ttp": key.sign(package, KEY),
+    }
     with boards.Pico(files=files) as pico:
         key.put(pico.url, KEY)
         with pytest.raises(boards.BoardError, match="has a key: remove /trimtab.key"):
             key.put(pico.url, OTHER)
-        for name, said in (("unsigned", "this package is not signed and the board has a key"),
-                           ("other", "this package's signature is not of the board's key")):
+        for name, said in (
+            ("unsigned", "this package is not signed and the board has a key"),
+            ("other", "this package's signature is not of the board's key"),
+        ):
             with pytest.raises(BoardError, match=said):
                 Client(lambda: Serial(pico.url), f"{name}.ttp", key=KEY).connect()
         taped = []
@@ -293,7 +311,12 @@ def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
 
 def test_a_replayed_session_on_the_pico():
     provide("pico")
-    files = {**boards.library_files("armv6m"), "/net.ttp": key.sign(tiny(), KEY), "/main.py": BOOT, "/trimtab.key": KEY}
+    files = {
+        **boards.library_files("armv6m"),
+        "/net.ttp": key.sign(tiny(), KEY),
+        "/main.py": BOOT,
+        "/trimtab.key": KEY,
+    }
     taped = []
 
     class Taped(Serial):

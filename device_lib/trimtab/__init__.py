@@ -23,7 +23,7 @@ def load(path, kernels=None):
 
 
 def board_key():
-    """The key of a board that obeys only its owner: frozen in as trimtab_key.KEY, or in its file. None without."""
+    """The key of a board that obeys only its owner: frozen in as trimtab_key.KEY, or in its file; or None."""
     try:
         from trimtab_key import KEY as key
     except ImportError:
@@ -35,6 +35,8 @@ def board_key():
                 raise
             return None
     if len(key) != KEY_BYTES:
-        raise ValueError("%s has %d bytes, a key has %d: remove it and run `trimtab key put`"
-                         % (KEY_FILE, len(key), KEY_BYTES))
+        raise ValueError(
+            "%s has %d bytes, a key has %d: remove it and run `trimtab key put`"
+            % (KEY_FILE, len(key), KEY_BYTES)
+        )
     return key

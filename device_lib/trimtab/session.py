@@ -33,7 +33,10 @@ HEADER_BYTES = 4
 MESSAGES = {
     "hello": (b"H", "<BI"),  # version, nonce; bytes that follow are ignored
     "challenge": (b"Q", "<I"),  # nonce of the hello; the board's nonce follows
-    "prove": (b"K", "<II"),  # nonce of the hello, head of the board's nonce; the host's nonce and the proof follow
+    "prove": (
+        b"K",
+        "<II",
+    ),  # nonce of the hello, head of the board's nonce; the host's nonce and the proof follow
     "denied": (b"D", ""),  # a sentence
     "closed": (b"Z", ""),  # there is no session: say hello
     "info": (b"I", "<IIIIIIIHBBHHIIIIIHH"),  # INFO; the package's name follows
@@ -117,7 +120,9 @@ class Session:
     def send(self, name, *fields, tail=b""):
         """Queue one message; returns the bytes that it takes on the line."""
         code, layout = MESSAGES[name]
-        payload = struct.pack(HEADER, code[0], self.sid, self.number) + struct.pack(layout, *fields) + bytes(tail)
+        payload = (
+            struct.pack(HEADER, code[0], self.sid, self.number) + struct.pack(layout, *fields) + bytes(tail)
+        )
         if self.seal and code not in OPEN:
             payload = self.seal.close(payload)
         frame = encode(payload)
@@ -207,7 +212,9 @@ class Board(Session):
                 self.number = number
             if name not in self.states[self.state]:
                 if not self.seal:
-                    self.send("error", ERRORS.index("unknown"), 0, tail=b"this board does not know that message")
+                    self.send(
+                        "error", ERRORS.index("unknown"), 0, tail=b"this board does not know that message"
+                    )
             elif fields is None:
                 self.send("error", ERRORS.index("layout"), 0, tail=b"a message is shorter than its layout")
             elif name in REQUESTS:
@@ -287,11 +294,15 @@ class Board(Session):
             return
         mine = self.challenge[1] if self.challenge else b""
         if not mine or self.challenge[0] != nonce or struct.unpack_from("<I", mine)[0] != head:
-            self._aside(sid, "denied", tail=b"this proof was made for another session: say hello and prove anew")
+            self._aside(
+                sid, "denied", tail=b"this proof was made for another session: say hello and prove anew"
+            )
             return
         said = struct.pack("<I", nonce) + mine + tail[: trust.NONCE_BYTES]
         if not trust.same(trust.proof(self.key, said), tail[trust.NONCE_BYTES :]):
-            self._aside(sid, "denied", tail=b"that is not this board's key: give the one that it was provisioned with")
+            self._aside(
+                sid, "denied", tail=b"that is not this board's key: give the one that it was provisioned with"
+            )
             return
         self.challenge = None
         self.proof = tail

@@ -57,13 +57,17 @@ def check(package, key):
     """Refuse a package that does not carry the key's signature over every byte."""
     offset, size, _ = package._sections["signature"]
     if not size:
-        raise PackageError("this package is not signed and the board has a key: sign it with `trimtab key sign`")
+        raise PackageError(
+            "this package is not signed and the board has a key: sign it with `trimtab key sign`"
+        )
     good = size == SIGNATURE_BYTES and offset >= HEADER_BYTES and not len(package._read(offset + size, 1))
     if good:
         mac = hmac(pads(key), _parts(package, offset))
         good = same(mac, bytes(package.section("signature")))
     if not good:
-        raise PackageError("this package's signature is not of the board's key: sign it with `trimtab key sign`")
+        raise PackageError(
+            "this package's signature is not of the board's key: sign it with `trimtab key sign`"
+        )
 
 
 def _parts(package, stop):
@@ -94,7 +98,7 @@ def proof(key, said):
 
 
 class Seal:
-    """Frames that only the other end of this session can have made: each passes once, and none after a later one."""
+    """Frames that only the other end of this session can have made, each once and none after a later one."""
 
     def __init__(self, key, said, mine, theirs):
         key = pads(key)

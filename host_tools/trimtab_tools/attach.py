@@ -1,7 +1,8 @@
 """A board by name or port, ready to be talked to: `with attach("pico", "x.ttp") as client: ...`.
 
-sim is the device library in this process, unix is MicroPython on this machine; both save beside the package, as a board
-does. pico is emulated and lives as long as the `with`. Anything else is a port (COM3, /dev/ttyACM0, socket://host:port) with a board on which the package has been deployed.
+sim is the device library in this process, unix is MicroPython on this machine; both save beside the package, as
+a board does. pico is emulated and lives as long as the `with`. Anything else is a port (COM3, /dev/ttyACM0,
+socket://host:port) with a board on which the package has been deployed.
 """
 
 import contextlib
@@ -48,12 +49,13 @@ def _unix(package, kernels, heap):
     toolchain.provide("unix")
     code = "import trimtab.serve as s; s.main(%r, %r)" % (package.name, kernels)
     command, env = boards.unix_command("-c", code, heap=heap, kernels=kernels == "c")
-    return Client(lambda: Process(command, cwd=package.parent, env=env, start_new_session=True))  # Ctrl-C is for us
+    options = {"cwd": package.parent, "env": env, "start_new_session": True}  # Ctrl-C is not for the board
+    return Client(lambda: Process(command, **options))
 
 
 def _pico(stack, package, kernels):
     toolchain.provide("pico")
-    files = boards.library_files("armv6m" if kernels == "c" else None)
+    files = boards.library_files("armv6m", kernels)
     files["/" + package.name] = package.read_bytes()
     pico = stack.enter_context(boards.Pico(files=files))
     return Client(lambda: Serial(pico.url), package.name)

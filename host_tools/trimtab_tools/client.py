@@ -36,7 +36,9 @@ class Live:
 
     def __call__(self, i):
         if i < self.first:
-            raise BoardError(f"the board is back at step {i}, the samples after it are gone: start the training anew")
+            raise BoardError(
+                f"the board is back at step {i}, the samples after it are gone: start the training anew"
+            )
         while i >= self.first + len(self.kept):
             try:
                 self.kept.append(next(self.source))
@@ -131,8 +133,8 @@ class Client:
         line the board tells its step, after a reset it is back at its last save and gets the samples since.
 
         With `resume` the run of that number (0: of that length) which was cut goes on where the board stands.
-        A source that cannot be asked again is given as an iterator, of the samples that the board has not seen;
-        it is kept since the last save.
+        A source that cannot be asked again is given as an iterator, of the samples that the board has not
+        seen; it is kept since the last save.
         """
         if resume and not run and self.info["total"] == count:
             run = self.info["run"]
@@ -214,7 +216,8 @@ class Client:
     def _same_run(self, count, run):
         if (self.info["run"], self.info["total"]) != (run, count):
             raise BoardError(
-                f"the board holds another run (step {self.info['step']} of {self.info['total']}): start the training anew"
+                f"the board holds another run (step {self.info['step']} of {self.info['total']}): "
+                "start the training anew"
             )
 
     def _begin(self, count, run):

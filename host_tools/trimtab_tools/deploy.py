@@ -161,7 +161,7 @@ def ask(board):
 
 
 def changed(board, files):
-    """The files that are not on the board as they should be; and what is there in their place, {path: bytes}."""
+    """The files that are not on the board as they should be; what is there in their place, {path: bytes}."""
     old = {path: board.eval(f"there({path!r})") for path in files}
     new = [path for path, data in files.items() if old[path] != summary(data)]
     old.update({path + PART: board.eval(f"there({path + PART!r})") for path in new})
@@ -186,7 +186,7 @@ def check_space(about, files, new, freed):
 
 
 def send(board, path, data, moved):
-    """Write one file; moved(bytes) is called as it goes. What an earlier attempt left beside it is not sent again."""
+    """Write one file; moved(bytes) is called as it goes. What an earlier attempt left is not sent again."""
     folders = path.split("/")[1:-1]
     for depth in range(len(folders)):
         board.exec(f"make({'/' + '/'.join(folders[: depth + 1])!r})")

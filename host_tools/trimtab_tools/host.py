@@ -130,10 +130,15 @@ class Host(Session):
                 self.news = True
                 yield from self._error(fields, tail)
                 continue
-            if name not in self.states[self.state] or (name in ("info", "challenge") and fields[0] != self.nonce):
+            if name not in self.states[self.state] or (
+                name in ("info", "challenge") and fields[0] != self.nonce
+            ):
                 continue
             if name == "info" and self.key and not self.seal:
-                yield ("denied", "the board has no key: give it yours with `trimtab key put`, or leave --key out")
+                yield (
+                    "denied",
+                    "the board has no key: give it yours with `trimtab key put`, or leave --key out",
+                )
                 return
             if name == "challenge" and not self.key:
                 yield ("denied", "the board has a key: give the same with --key FILE")

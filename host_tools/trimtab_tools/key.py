@@ -31,7 +31,9 @@ def make(path):
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise UsageError(f"{path} is there already: name another file, or remove it if no board needs that key") from None
+        raise UsageError(
+            f"{path} is there already: name another file, or remove it if no board needs that key"
+        ) from None
     with os.fdopen(file, "wb") as out:
         out.write(os.urandom(KEY_BYTES))
 

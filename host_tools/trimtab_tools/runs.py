@@ -1,7 +1,7 @@
 """A run that was cut goes on: what the host must remember of it, in a file beside the package (PACKAGE.run).
 
-The board's state carries the number of its run and its step; samples, order and length are the same again when
-package, data, seed and epochs are. So the file holds these, the number, and what the board held when the run began.
+The board's state carries the number of its run and its step; samples, order and length are the same again
+when package, data, seed and epochs are. So the file holds these, the number, and what the board held before.
 """
 
 import hashlib
@@ -12,7 +12,13 @@ from pathlib import Path
 from .client import BoardError
 from .ir import UsageError
 
-WORDS = {"package": "another package", "data": "other data", "seed": "seed {}", "epochs": "{} epochs", "steps": "{} steps"}
+WORDS = {
+    "package": "another package",
+    "data": "other data",
+    "seed": "seed {}",
+    "epochs": "{} epochs",
+    "steps": "{} steps",
+}
 
 
 def describe(crc, samples, seed, epochs):
@@ -20,7 +26,13 @@ def describe(crc, samples, seed, epochs):
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(b"%d %d %d;" % (len(sample.data), sample.label, sample.raw) + sample.data)
-    return {"package": crc, "data": digest.hexdigest(), "seed": seed, "epochs": epochs, "steps": epochs * len(samples)}
+    return {
+        "package": crc,
+        "data": digest.hexdigest(),
+        "seed": seed,
+        "epochs": epochs,
+        "steps": epochs * len(samples),
+    }
 
 
 class Run:
@@ -40,14 +52,17 @@ class Run:
 
     @classmethod
     def open(cls, package, what, resume=False, restart=False):
-        """The run of this description that was cut, or a new one; `resume` refuses anything but the former."""
+        """The run of this description that was cut, or a new one; `resume` refuses all but the former."""
         run = cls(package, what)
         kept = run._read()
         other = [key for key in what if kept and kept["what"].get(key) != what[key]]
         if resume and other:
             then, now = (WORDS[other[0]].format(w[other[0]]) for w in (kept["what"], what))
-            raise UsageError(f"the run that was cut had {then}" + (f", not {now}" if then != now else "") +
-                             ": give the same, or leave --resume out to start anew")
+            raise UsageError(
+                f"the run that was cut had {then}"
+                + (f", not {now}" if then != now else "")
+                + ": give the same, or leave --resume out to start anew"
+            )
         if resume and not kept:
             raise UsageError(f"no run of {package} was cut: leave --resume out")
         if kept and not other and not restart:
@@ -60,8 +75,10 @@ class Run:
         if self.cut and info["run"] == self.number:
             return False
         if self.cut and here != self.found:
-            raise BoardError(f"the board no longer holds the run that was cut (it is at step {info['step']} of "
-                             f"{info['total']} of another): start anew with --restart")
+            raise BoardError(
+                f"the board no longer holds the run that was cut (it is at step {info['step']} of "
+                f"{info['total']} of another): start anew with --restart"
+            )
         self.found = here
         self._write()
         return True
@@ -80,5 +97,7 @@ class Run:
 
     def _write(self):
         beside = self.path.with_name(self.path.name + ".new")
-        beside.write_text(json.dumps({key: getattr(self, key) for key in ("what", "number", "found", "before")}))
+        beside.write_text(
+            json.dumps({key: getattr(self, key) for key in ("what", "number", "found", "before")})
+        )
         os.replace(beside, self.path)
