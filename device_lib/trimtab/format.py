@@ -33,13 +33,15 @@ HEADER = (
     "output_scale",  # float32 bits; of the int8 output tensor
     "output_zero",  # signed
     "loss_kind",  # 0 none (inference only), 1 softmax, 2 mse
-    "classes",  # outputs of the head in use
+    "classes",  # outputs of the head in use; a head may have rows for more
     "target",  # arena reference: int32 class, or int8 values for mse
     "clock",  # state reference: step, total as uint32
     "rng",  # state reference: uint32 of the generator
     "accumulate",  # samples for each update, 1 or more
     "latent",  # arena reference: int8, what `prefix` leaves
     "latent_bytes",  # 0 without a prefix
+    "names",  # state reference: LABEL_BYTES for each row of the head that is not in use, UTF-8, filled up with NUL
+    "head_bias",  # state reference: int32 of each row of the head
     "flags",
 )
 LOSSES = ("none", "softmax", "mse")
@@ -51,6 +53,8 @@ SECTIONS = ("const", "weights", "steps", "state", "segments", "labels", "golden"
 # plan: zlib JSON for the host; a board never reads it
 
 GOLDEN_BYTES = 1021
+LABEL_BYTES = 16
+SPARE_BIAS = -(1 << 29)  # of a row that is not in use: far below all others, so its probability is 0
 
 # The time line, cut where Python has a say. A phase is a run of records in the steps section.
 PHASES = (

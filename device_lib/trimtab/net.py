@@ -64,9 +64,8 @@ class Net:
         self._torn = False
         names = package.labels()
         self.name = names[0]
-        self.labels = tuple(names[1:])
+        self._labels = tuple(names[1:])
         self.loss = LOSSES[package.loss_kind]
-        self.classes = package.classes
         self.input_bytes = package.input_bytes
         self.output_bytes = package.output_count
         self.input_view = self._span(package.input, package.input_bytes)
@@ -82,6 +81,7 @@ class Net:
             self.saved_step = store.load(self.segments, package.crc) or 0
             self.run = store.run
             self._count()
+            self.name_classes()
 
     # -- state
 
@@ -90,6 +90,22 @@ class Net:
         self.package.section("state", self._views[1])
         self._torn = False
         self._count()
+        self.name_classes()
+
+    def add_class(self, name):
+        """One class more, which knows nothing yet, as far as `--max-classes` reserved rows; returns its index."""
+        from . import grow
+
+        return grow.add_class(self, name)
+
+    def name_classes(self):
+        """The package's classes, and those that the state says were added."""
+        self.labels = self._labels
+        if self.package.classes < self.package.output_count:
+            from . import grow
+
+            self.labels += grow.names(self)
+        self.classes = self.package.classes + len(self.labels) - len(self._labels)
 
     def _count(self):
         """How many samples of an accumulation the state holds; counted along, because reading the clock allocates."""
@@ -360,6 +376,7 @@ class Net:
         finally:
             self._views[1][:] = kept
             self._count()
+            self.name_classes()
         return good
 
     def _repeat_input(self, sample):

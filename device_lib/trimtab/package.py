@@ -3,7 +3,7 @@
 import struct
 
 from .format import (
-    ABI, ARENA, CONST, GOLDEN_BYTES, HEADER, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT,
+    ABI, ARENA, CONST, GOLDEN_BYTES, HEADER, LABEL_BYTES, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT,
     STATE, VERSION, WEIGHTS, crc32, fields,
 )
 
@@ -45,7 +45,8 @@ class Package:
         n += 3 * len(SECTIONS)
         self._phases = [words[n + 2 * i : n + 2 * i + 2] for i in range(len(PHASES))]
         if (max(self.arena_bytes, self.state_bytes) > OFFSET_MASK or self.bytes_of("state") != self.state_bytes
-                or self.loss_kind >= len(LOSSES) or self.classes != self.output_count
+                or self.loss_kind >= len(LOSSES) or not 0 < self.classes <= self.output_count
+                or (self.classes < self.output_count and self.loss_kind != 1)
                 or not (self.input_bytes and self.output_count and self.accumulate)
                 or not -128 <= self.input_zero <= 127 or not 0 < self.float("input_scale") < 1e30
                 or max([offset + size for offset, size, _ in self._sections.values()]) > OFFSET_MASK):
@@ -134,8 +135,10 @@ class Package:
         sizes = (self.arena_bytes, self.state_bytes, len(const), 0, self.bytes_of("weights"))
         output = self.output_count * (4 if self.loss_kind == 1 else 1)
         target = (0, 4, self.output_count)[self.loss_kind]
+        spare = self.output_count - self.classes
         for name, size, space in (("input", self.input_bytes, ARENA), ("latent", self.latent_bytes, ARENA), ("clock", 8, STATE),
-                                  ("output", output, ARENA), ("target", target, ARENA), ("rng", 4, STATE)):
+                                  ("output", output, ARENA), ("target", target, ARENA), ("rng", 4, STATE),
+                                  ("names", LABEL_BYTES * spare, STATE), ("head_bias", spare and 4 * self.output_count, STATE)):
             ref = getattr(self, name)
             _check_ref(name, ref, size, sizes, True)
             if ref >> SPACE_SHIFT != space:

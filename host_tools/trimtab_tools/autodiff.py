@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from trimtab.format import LOSSES
+from trimtab.format import LABEL_BYTES, LOSSES
 
 from .ir import ModelError
 from .ops import ROWS, image, mantissa
@@ -190,7 +190,9 @@ class Lowering:
         head = self.plan.head
         if head:
             self.head_w = p.keep("head.weights", head.weights, np.int16, role="head weights")
-            self.head_b = p.keep("head.bias", head.bias, np.int32, role="head bias")
+            self.head_b = p.head_bias = p.keep("head.bias", head.bias, np.int32, role="head bias")
+            if self.plan.spare:
+                p.names = p.keep("head.names", np.zeros(LABEL_BYTES * self.plan.spare), np.int8, role="names")
         if self.plan.loss != "none":
             self._tracker_buffer = p.keep("exponents", [], np.int16, role="exponents")
             p.clock = p.keep("clock", [0, 0], np.uint32, role="clock")
@@ -377,7 +379,7 @@ class Lowering:
         out = self.graph[self.graph.outputs[0]]
         unit = out.scale[0] / 4096 if self.plan.loss == "softmax" else out.scale[0]
         count = self.plan.head.classes if self.plan.head else out.size
-        p.header.update(loss_kind=LOSSES.index(self.plan.loss), classes=count, output_count=count, output_scale=unit,
+        p.header.update(loss_kind=LOSSES.index(self.plan.loss), classes=count - self.plan.spare, output_count=count, output_scale=unit,
                         output_zero=0 if self.plan.head else out.zero_point, accumulate=self.plan.accumulate)
 
     def _no_training(self):

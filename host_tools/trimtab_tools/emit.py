@@ -6,7 +6,7 @@ import struct
 import zlib
 
 import numpy as np
-from trimtab.format import ABI, CONST, HEADER, MAGIC, OPCODES, PHASES, SECTIONS, SPACE_SHIFT, VERSION, WEIGHTS, crc32
+from trimtab.format import ABI, CONST, HEADER, MAGIC, OPCODES, PHASES, SECTIONS, SPACE_SHIFT, STATE, VERSION, WEIGHTS, crc32
 
 from .plan import TRAINABLE
 from .schedule import end
@@ -36,6 +36,8 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
         input_shape=(CONST << SPACE_SHIFT) | shape_at, input_scale=_float(x.scale[0]), input_zero=x.zero_point,
         output=reference(program.output), target=reference(program.target) if program.target else 0,
         latent=reference(program.latent) if program.latent else 0, latent_bytes=program.latent.size if program.latent else 0,
+        names=reference(program.names) if program.names else STATE << SPACE_SHIFT,
+        head_bias=reference(program.head_bias) if program.names else STATE << SPACE_SHIFT,
         clock=reference(program.clock), rng=reference(program.rng), flags=0, **program.header)
     header["output_scale"] = _float(header["output_scale"])
     return _assemble(header, sections, phases)

@@ -1,9 +1,10 @@
 """What to train: a policy makes a TrainPlan from a graph. Layers are named as the model names them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from trimtab.format import SPARE_BIAS
 
 from . import schemes
 from .ir import ModelError
@@ -31,6 +32,7 @@ class TrainPlan:
     accumulate: int = 1
     residual: int = 8
     labels: tuple = field(default=())
+    spare: int = 0  # rows of the head for classes that are added on the board
 
     def of(self, layer):
         return next((u for u in self.updates if u.layer == layer), None)
@@ -46,7 +48,7 @@ class Head:
     bias: np.ndarray  # int32 (classes,)
 
 
-def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumulate=1, residual=8):
+def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumulate=1, residual=8, max_classes=0):
     """(trunk, plan): the graph that is left of the model, and what is trained in it."""
     if policy == "none":
         return graph, TrainPlan()
@@ -62,13 +64,17 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
             raise ModelError(f"there are {len(labels)} labels for {head.classes} classes: name each class once")
     if len(set(labels)) != len(labels):
         raise ModelError("two labels have the same name: name each class once")
+    spare = 0
+    if max_classes:
+        head, spare = _with_spare_rows(head, labels, max_classes)
     name = policy.split(":")[0]
     if name not in POLICIES:
         raise ModelError(f"policy {name} is unknown: use one of {', '.join(POLICIES)} or plan:FILE.json")
     updates = POLICIES[name](trunk, policy)
     if loss == "mse":
         updates = _with_last_layer(trunk, updates)
-    return trunk, TrainPlan(name, tuple(updates), loss, head, rate or DEFAULT_RATE, accumulate, residual, tuple(labels))
+    return trunk, TrainPlan(name, tuple(updates), loss, head, rate or DEFAULT_RATE, accumulate, residual,
+                            tuple(labels), spare)
 
 
 def layers(graph):
@@ -209,6 +215,15 @@ def cut_head(graph, classes):
     bias = b.data * w.scale * f.scale[0]
     return trunk, Head(features, len(real), np.clip(np.rint(real * 4096), -limit, limit).astype(np.int16),
                        np.clip(np.rint(bias * 65536), -(1 << 29), 1 << 29).astype(np.int32))
+
+
+def _with_spare_rows(head, labels, max_classes):
+    """(head, rows more): room for classes that are named on the board."""
+    if head is None or not labels or not len(labels) <= max_classes <= 65535:
+        raise ModelError(f"--max-classes {max_classes} needs --labels, no more of them than that, and a softmax loss")
+    spare = max_classes - len(labels)
+    return replace(head, classes=max_classes, weights=np.pad(head.weights, ((0, spare), (0, 0))),
+                   bias=np.pad(head.bias, (0, spare), constant_values=SPARE_BIAS)), spare
 
 
 def _is_head(graph, op):

@@ -102,6 +102,8 @@ class Program:
     output: Buffer | None = None
     target: Buffer | None = None
     latent: Buffer | None = None  # what the phase `prefix` leaves
+    names: Buffer | None = None  # of classes that are not there yet
+    head_bias: Buffer | None = None
     clock: Buffer | None = None
     rng: Buffer | None = None
     header: dict = field(default_factory=dict)
