@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from lines import noise, tiny  # noqa: E402
@@ -50,14 +51,14 @@ def main():
     result = endure(args.board, args.steps)
     heaps = result.pop("heaps")
     middle = len(heaps) // 2
-    growth = max(heaps[middle:]) - max(heaps[:middle] or heaps)
+    growth = median(heaps[middle:]) - median(heaps[:middle] or heaps)
     seconds = time.monotonic() - start
     print(
         json.dumps(
             {
                 "board": args.board,
                 **result,
-                "heap_used": heaps[-1],
+                "heap_used": [min(heaps), max(heaps)],
                 "heap_growth": growth,
                 "steps_per_second": round(result["steps"] / seconds, 1),
                 "seconds": round(seconds, 1),
