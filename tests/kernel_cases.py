@@ -48,7 +48,7 @@ class Case:
         if "nk" in names:
             values["nk"] = self._between(1, values["oc" if self.name.startswith("depthwise") else "ic"])
         if "lo" in names and not self.hostile:
-            values["lo"], values["hi"] = sorted((values["lo"], values["hi"]))
+            values["lo"], values["hi"] = self._pick((-128, 127), sorted((values["lo"], values["hi"])))
         return values
 
     def _number(self, name):
@@ -60,7 +60,8 @@ class Case:
 
     def _geometry(self):
         v = {"sh": self._between(1, 3), "sw": self._pick(1, 2)}
-        v.update(ih=self._between(1, 7), iw=self._between(1, 7))
+        most = 14 if self.rng.random() < 0.1 else 7  # fast loops are unrolled
+        v.update(ih=self._between(1, most), iw=self._between(1, most))
         for size, k, out, stride, pad in (("ih", "kh", "oh", "sh", "pt"), ("iw", "kw", "ow", "sw", "pl")):
             v[k] = self._between(1, min(7, v[size] + 2))
             v[pad] = self._between(0, v[k] - 1)
@@ -73,7 +74,7 @@ class Case:
         depthwise = self.name.startswith("depthwise")
         v["oc"] = v["ic"] if pooled else v["ic"] * self._between(1, 3) if depthwise else self._between(1, 6)
         if depthwise and self.rng.random() < 0.3:  # of one size, so that it may work in place
-            v.update(sh=1, sw=1, oh=v["ih"], ow=v["iw"], kh=3, kw=5, pt=1, pl=2, oc=v["ic"])
+            v.update(sh=1, sw=1, oh=v["ih"], ow=v["iw"], kh=3, kw=3, pt=1, pl=1, oc=v["ic"])
         return v
 
     def _window(self):

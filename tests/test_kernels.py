@@ -38,14 +38,19 @@ def test_c_equals_plain(name):
         assert run_c(case) == run_plain(case), "seed %d: %s" % (seed, case.numbers)
 
 
-@pytest.fixture(scope="module", params=[1, 0], ids=["wide", "halves"])
+BUILDS = {"wide": (1, 0), "halves": (0, 0), "lanes": (0, 1)}  # 64-bit products, packed operands
+
+
+@pytest.fixture(scope="module", params=BUILDS)
 def replay(request, tmp_path_factory):
-    """Runs cases through a sanitized build, with 64-bit products or with 16-bit halves: [(value, result)]."""
+    """Runs cases through a sanitized build: [(value, result)]."""
+    wide, lanes = BUILDS[request.param]
     program = tmp_path_factory.mktemp("replay") / "replay"
     table = ",".join("trimtab_" + name for name in NAMES)
     subprocess.run(["gcc", "-O1", "-g", "-std=c99",
                     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-                    "-DTRIMTAB_WIDE_MULTIPLY=%d" % request.param, "-DKERNEL_FUNCTIONS=" + table,
+                    "-DTRIMTAB_WIDE_MULTIPLY=%d" % wide, "-DTRIMTAB_LANES=%d" % lanes,
+                    "-DKERNEL_FUNCTIONS=" + table,
                     "-I%s" % (FIRMWARE / "kernels"), *map(str, kernel_sources()),
                     str(Path(__file__).with_name("kernel_replay.c")), "-o", str(program)], check=True)
     return lambda cases: _replay(program, cases)

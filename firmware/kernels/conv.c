@@ -243,7 +243,9 @@ static void spread_conv(const void *record, uint8_t *const *mem, int32_t *row, i
 int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_dx);
     int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift);
-    trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_conv, r);
+    if (!trimtab_conv_dx_lanes(mem, r, exp)) {
+        trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_conv, r);
+    }
     return 0;
 }
 
@@ -286,6 +288,9 @@ int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
     const uint16_t *kept = at(mem, r->kept);
     struct update up;
     trimtab_update_open(&up, mem, &r->update, *(const int32_t *)at(mem, r->gy_exp));
+    if (trimtab_conv_dw_lanes(mem, r, &up)) {
+        return 0;
+    }
     int32_t j = 0;
     for (int32_t o = 0; o < geo->oc; o++) {
         for (int32_t ky = 0; ky < geo->kh; ky++) {

@@ -169,6 +169,9 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     int32_t many = r->geometry.oc / r->geometry.ic, positions = r->geometry.oh * r->geometry.ow;
     const int8_t *gy = at(mem, r->gy);
     int8_t *plane = at(mem, r->plane);
+    if (trimtab_depthwise_dx_lanes(mem, r, exp)) {
+        return 0;
+    }
     struct error e;
     trimtab_error_open(&e, mem, &r->error_out, exp);
     for (int32_t i = 0; i < r->geometry.ic; i++, gy += many) {

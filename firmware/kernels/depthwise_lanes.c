@@ -4,6 +4,7 @@
 
 #if TRIMTAB_LANES
 
+#define PLANE_MOST 1024 // rows or columns, so that no size overflows
 #define SUM_MOST(taps) ((uint32_t)(taps) * (255 * 127))
 
 // The weights of a channel; a lone zero where there are none.
@@ -39,10 +40,12 @@ struct slide_plan {
     int32_t skip; // words between rows of sums
 };
 
-static int32_t slides(const struct trimtab_geometry *geo, int32_t words) {
-    return geo->kh == 3 && geo->kw == 3 && geo->sh == 1 && geo->sw == 1 && geo->pt <= 1 && geo->pl <= 1
-        && geo->oh <= geo->ih + geo->pt - 1 && geo->ow <= geo->iw + geo->pl - 1
-        && (geo->ih + 1) * (geo->iw + 2) <= words;
+// From an image of h x w to oh x ow results, with pt and pl pads before it.
+static int32_t slides(const struct trimtab_geometry *geo, int32_t h, int32_t w, int32_t pt, int32_t pl,
+    int32_t oh, int32_t ow, int32_t words) {
+    return geo->kh == 3 && geo->kw == 3 && geo->sh == 1 && geo->sw == 1 && (pt | pl) >> 1 == 0
+        && oh <= h + pt - 1 && ow <= w + pl - 1 && h <= PLANE_MOST && w <= PLANE_MOST
+        && (h + 1) * (w + 2) <= words;
 }
 
 static struct slide_plan slide_plan(int32_t *plane, int32_t h, int32_t w, int32_t pt, int32_t pl, int32_t ow) {
@@ -122,8 +125,6 @@ static tile_t tile_of(const struct trimtab_geometry *geo) {
         default: return 0;
     }
 }
-
-#define PLANE_MOST 1024 // rows or columns, so that no size overflows
 
 static struct tile_plan tile_plan(uint32_t *scratch, const struct trimtab_geometry *geo) {
     struct tile_plan p;
@@ -242,7 +243,7 @@ int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthw
     if (!scratch) {
         return 0;
     }
-    if (slides(geo, r->words)) {
+    if (slides(geo, geo->ih, geo->iw, geo->pt, geo->pl, geo->oh, geo->ow, r->words)) {
         trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
         forward_slide(mem, r, out);
         return 1;
@@ -253,6 +254,37 @@ int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthw
     }
     trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
     forward_tiles(mem, r, out, &p);
+    return 1;
+}
+
+// -- error of the input: the slide over d = rsh(gy * m, m_shift) with the weights the other way round
+
+int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, int32_t exp) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    int32_t *plane = at(mem, r->scratch);
+    const int16_t *m = at(mem, r->m);
+    int32_t pt = 2 - geo->pt, pl = 2 - geo->pl;
+    if (!plane || geo->oc != geo->ic || !slides(geo, geo->oh, geo->ow, pt, pl, geo->ih, geo->iw, r->words)) {
+        return 0;
+    }
+    struct slide_plan p = slide_plan(plane, geo->oh, geo->ow, pt, pl, geo->iw);
+    const struct grid grid = { geo->iw, p.skip, geo->ih, geo->ic, 0 };
+    struct error e;
+    trimtab_error_open(&e, mem, &r->error_out, exp);
+    p.load.shift = r->m_shift;
+    p.load.add = r->m_shift ? 1 << (r->m_shift - 1) : 0;
+    for (int32_t i = 0; i < geo->ic; i++) {
+        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, i);
+        int32_t taps[9];
+        const int8_t *tap = w.w;
+        for (int32_t t = 8; t >= 0; t--, tap += w.step) {
+            taps[t] = *tap;
+        }
+        p.load.mul = m[i];
+        slide(plane, (const int8_t *)at(mem, r->gy) + i, geo->oc, taps, &p);
+        trimtab_error_grid(&e, i, p.first, &grid);
+    }
+    trimtab_error_close(&e);
     return 1;
 }
 

@@ -1,7 +1,7 @@
 // Writes one error tensor. The shift comes from the tracker (largest exponent seen, relative to this sample's
 // head error, in 1/256 octave), so one pass suffices; the tracker then rises to this sample's maximum or
 // decays by 4/256.
-#include "kernels.h"
+#include "lanes.h"
 
 void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r,
     int32_t exp) {
@@ -30,20 +30,52 @@ static int32_t with_addend(const struct error *e, int32_t i, int32_t v) {
     return add32(rsh(v, e->down), t);
 }
 
-HOT void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int32_t n) {
-    for (int32_t i = start; i < start + n; i++) {
-        int32_t v = *sums++;
-        if (e->add) {
-            v = with_addend(e, i, v);
+// Sums with their addends, and without what the producer's clamp hid.
+HOT static void complete(const struct error *e, int32_t i, int32_t *sums, const struct grid *grid) {
+    for (int32_t row = grid->rows; row; row--, sums += grid->skip, i += grid->next) {
+        for (int32_t n = grid->width; n; n--, sums++, i += grid->step) {
+            if (e->mask && !mask_bit(e->mask, i)) {
+                *sums = 0;
+            } else if (e->add) {
+                *sums = with_addend(e, i, *sums);
+            }
         }
-        if (e->mask && !mask_bit(e->mask, i)) {
-            v = 0;
-        }
-        if (magnitude(v) > e->max) {
-            e->max = magnitude(v);
-        }
-        e->g[i] = (int8_t)trimtab_shifted(v, e->shift, 127);
     }
+}
+
+HOT static void round_slowly(struct error *e, int32_t i, const int32_t *sums, const struct grid *grid) {
+    uint32_t max = e->max;
+    for (int32_t row = grid->rows; row; row--, sums += grid->skip, i += grid->next) {
+        for (int32_t n = grid->width; n; n--, i += grid->step) {
+            int32_t v = *sums++;
+            if (magnitude(v) > max) {
+                max = magnitude(v);
+            }
+            e->g[i] = (int8_t)trimtab_shifted(v, e->shift, 127);
+        }
+    }
+    e->max = max;
+}
+
+void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const struct grid *grid) {
+    if (e->add || e->mask) {
+        complete(e, start, sums, grid);
+    }
+#if TRIMTAB_LANES
+    if (e->shift >= 0 && e->shift < 32) {
+        const struct round p = { e->shift ? 1 << (e->shift - 1) : 0, e->shift, e->max,
+                                 e->shift < 23 ? 127u << e->shift : 1u << 30, grid->step, 4 * grid->width,
+                                 4 * grid->skip, grid->rows, grid->next };
+        e->max = trimtab_round(sums, e->g + start, &p);
+        return;
+    }
+#endif
+    round_slowly(e, start, sums, grid);
+}
+
+void trimtab_error_row(struct error *e, int32_t start, int32_t *sums, int32_t n) {
+    const struct grid grid = { n, 0, 1, 1, 0 };
+    trimtab_error_grid(e, start, sums, &grid);
 }
 
 void trimtab_error_close(const struct error *e) {

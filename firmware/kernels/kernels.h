@@ -113,8 +113,16 @@ struct error {
 
 // exp: the exponent of the sums that come. Writes the exponent of g.
 void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r, int32_t exp);
-// g[start .. start + n) from sums of less than 2^30.
-void trimtab_error_row(struct error *e, int32_t start, const int32_t *sums, int32_t n);
+// g[start .. start + n) from sums of less than 2^30, which are lost.
+void trimtab_error_row(struct error *e, int32_t start, int32_t *sums, int32_t n);
+
+struct grid { // sums in rows, and where they belong
+    int32_t width, skip, rows; // words in a row, words between rows
+    int32_t step, next; // from one element to the next, and after a row besides
+};
+
+// The same for a grid of sums that begins at element `start`.
+void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const struct grid *grid);
 // Moves the tracker.
 void trimtab_error_close(const struct error *e);
 

@@ -22,6 +22,24 @@ uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words) {
     return sum;
 }
 
+void trimtab_gather_x(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip) {
+    for (; words; words--, from += 4 * step, to += 2 + skip / 4) {
+        to[0] = (uint32_t)from[0] + ((uint32_t)from[2 * step] << 16);
+        to[1] = (uint32_t)from[step] + ((uint32_t)from[3 * step] << 16);
+    }
+}
+
+uint32_t trimtab_gather_w(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip) {
+    uint32_t sum = 0;
+    for (; words; words--, from += 4 * step, to += 2) {
+        to[0] = (uint32_t)from[2 * step] + ((uint32_t)from[0] << 16);
+        to[1] = (uint32_t)from[3 * step] + ((uint32_t)from[step] << 16);
+        sum += to[0] + to[1];
+    }
+    (void)skip;
+    return sum;
+}
+
 // The upper half of x * w, rounded by bit 15.
 static int32_t two_products(uint32_t x, uint32_t w) {
     uint32_t p = x * w;
@@ -123,6 +141,44 @@ static void tile(const uint32_t *x, int32_t *acc, const uint32_t *w, const struc
     }
 }
 
+void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs) {
+    for (; pairs; pairs--, d += 2) {
+        const int32_t *of_pair = d;
+        for (int32_t i = 0; i < 8; i++) {
+            int32_t sum = 0;
+            d = of_pair;
+            for (const uint32_t *v = w; v < w_end; v++, d += 2) {
+                sum = mac(sum, d[i >> 2], (int32_t)(*v >> 8 * (i & 3) & 255));
+            }
+            *sums++ = sub32(sum, d[i >> 2]);
+        }
+    }
+}
+
+uint32_t trimtab_round(const int32_t *sums, int8_t *g, const struct round *p) {
+    uint32_t max = p->max;
+    for (int32_t row = p->rows; row; row--, sums += p->skip / 4, g += p->g_skip) {
+        for (int32_t n = p->width; n; n -= 4, g += p->step) {
+            int32_t v = *sums++;
+            max = magnitude(v) > max ? magnitude(v) : max;
+            *g = (int8_t)clamp(add32(v, p->half) >> p->shift, -127, 127);
+        }
+    }
+    return max;
+}
+
+void trimtab_update_row(const int32_t *dw, int8_t *k, int8_t *r, const struct update_row *p) {
+    for (int32_t i = 0; i < p->n; i++) {
+        int32_t t = mul32(add32(dw[i], p->pre_half) >> p->pre, p->m);
+        if (t) {
+            int32_t delta = clamp(add32(t, p->half) >> p->shift, -32512, 32512);
+            int32_t w = clamp(k[i] * 256 + r[i] - delta, -32512, 32512);
+            k[i] = (int8_t)rsh(w, 8);
+            r[i] = (int8_t)(w - k[i] * 256);
+        }
+    }
+}
+
 #define TILE(width, stride) \
     void trimtab_tile##width##_##stride(const uint32_t *x, int32_t *acc, const uint32_t *w, \
         const struct tiles *p) { \
@@ -170,6 +226,41 @@ int32_t trimtab_pack_row_w(const int8_t *bytes, uint32_t *to, int32_t n) {
     if (n) {
         uint32_t last = last_bytes(bytes, n);
         total += sum_of_lanes(trimtab_pack_w((const int8_t *)&last, to, 1));
+    }
+    return total;
+}
+
+// What lies behind the last whole word, padded with zeros.
+static void last_strided(int8_t *to, const int8_t *from, int32_t step, int32_t n) {
+    for (int32_t i = 0; i < 4; i++, from += step) {
+        to[i] = 0;
+        if (i < n) {
+            to[i] = *from;
+        }
+    }
+}
+
+void trimtab_gather_row_x(const int8_t *from, int32_t step, uint32_t *to, int32_t n, int32_t skip) {
+    int32_t words = n >> 2;
+    if (words) {
+        trimtab_gather_x(from, step, to, words, skip);
+    }
+    if (n & 3) {
+        int8_t last[4];
+        last_strided(last, from + 4 * words * step, step, n & 3);
+        trimtab_gather_x(last, 1, to + words * (2 + skip / 4), 1, skip);
+    }
+}
+
+int32_t trimtab_gather_row_w(const int8_t *from, int32_t step, uint32_t *to, int32_t n) {
+    int32_t total = 0, words;
+    for (; (words = min32(n >> 2, PACK_MOST)); n -= 4 * words, from += 4 * words * step, to += 2 * words) {
+        total += sum_of_lanes(trimtab_gather_w(from, step, to, words, 0));
+    }
+    if (n) {
+        int8_t last[4];
+        last_strided(last, from, step, n);
+        total += sum_of_lanes(trimtab_gather_w(last, 1, to, 1, 0));
     }
     return total;
 }

@@ -26,6 +26,10 @@ void trimtab_pack_x(const int8_t *bytes, uint32_t *to, int32_t words, int32_t sk
 // In w; returns the sum of what was written.
 uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words);
 
+// The same of bytes that are `step` apart.
+void trimtab_gather_x(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip);
+uint32_t trimtab_gather_w(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip);
+
 // acc (2 * pairs) = start + sum x * w; x: (pairs, row / 2, 2 rows, 2 words), w: one row. Rows are multiples of 2.
 void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, int32_t *acc, int32_t pairs,
     int32_t start);
@@ -34,6 +38,10 @@ void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, in
 void trimtab_pack_row_x(const int8_t *bytes, uint32_t *to, int32_t n, int32_t skip);
 // Returns the sum of the bytes.
 int32_t trimtab_pack_row_w(const int8_t *bytes, uint32_t *to, int32_t n);
+
+// Both of bytes that are `step` apart.
+void trimtab_gather_row_x(const int8_t *from, int32_t step, uint32_t *to, int32_t n, int32_t skip);
+int32_t trimtab_gather_row_w(const int8_t *from, int32_t step, uint32_t *to, int32_t n);
 
 static inline int32_t row_words(int32_t n) {
     return (n + 3) / 4 * 2;
@@ -117,16 +125,50 @@ void trimtab_tile5_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const s
 void trimtab_tile7_1(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
 void trimtab_tile7_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
 
+// -- errors (lanes.c, armv6m/error.S)
+
+// sums (pairs, 2, 4) = sum of d (pairs, terms + 1, 2) times w, four weights + 128 in a word; the last d is 128 times
+// the sum of the others.
+void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs);
+
+struct round {
+    int32_t half, shift; // 0 .. 31
+    uint32_t max;
+    uint32_t limit; // magnitude below which nothing saturates
+    int32_t step; // of g
+    int32_t width, skip, rows; // bytes of sums in a row, bytes between rows
+    int32_t g_skip; // of g, after a row
+};
+
+// Sums of less than 2^30 to int8, saturated at +-127; returns the largest magnitude of all sums and p->max.
+uint32_t trimtab_round(const int32_t *sums, int8_t *g, const struct round *p);
+
+// -- updates (lanes.c, armv6m/update.S)
+
+struct update_row {
+    int32_t n, pre, shift;
+    int32_t pre_half, m, half;
+};
+
+// n weights k with 8-bit residuals r: less round(round(dw / 2^pre) * m / 2^shift), saturated.
+void trimtab_update_row(const int32_t *dw, int8_t *k, int8_t *r, const struct update_row *p);
+
 // -- kernels; 0 where they decline and the plain loops have to do it
 
 int32_t trimtab_conv_lanes(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out);
 int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
     const struct output *out);
+int32_t trimtab_conv_dx_lanes(uint8_t *const *mem, const struct trimtab_conv_dx *r, int32_t exp);
+int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, int32_t exp);
+int32_t trimtab_conv_dw_lanes(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up);
 
 #else
 
 #define trimtab_conv_lanes(mem, r, out) 0
 #define trimtab_depthwise_lanes(mem, r, out) 0
+#define trimtab_conv_dx_lanes(mem, r, exp) 0
+#define trimtab_depthwise_dx_lanes(mem, r, exp) 0
+#define trimtab_conv_dw_lanes(mem, r, up) 0
 
 #endif
 

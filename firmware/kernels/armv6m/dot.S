@@ -158,4 +158,57 @@ FUNCTION trimtab_pack_w
     RESTORE
     .balign 4
 5:  .word 0x00ff00ff, 0x80808080, -0x00800080
+
+// Four bytes, r8 apart, to two words of lanes. r0 offset, r1 to, r2 from, r3-r6 bytes, r10 sum, r9 skip
+.macro GATHER side
+    ldrsb r3, [r2, r0]
+    add r0, r8
+    ldrsb r4, [r2, r0]
+    add r0, r8
+    ldrsb r5, [r2, r0]
+    add r0, r8
+    ldrsb r6, [r2, r0]
+    add r0, r8
+    .ifc \side, w
+    lsls r3, r3, #16
+    lsls r4, r4, #16
+    .else
+    lsls r5, r5, #16
+    lsls r6, r6, #16
+    .endif
+    adds r3, r3, r5
+    adds r4, r4, r6
+    stmia r1!, {r3, r4}
+    .ifc \side, w
+    add r10, r3
+    add r10, r4
+    .else
+    add r1, r9
+    .endif
+.endm
+
+.macro GATHERING side
+    SAVE
+    mov r8, r1
+    mov r7, r3 // words left
+    ldr r4, [sp, #36]
+    mov r9, r4
+    mov r1, r2
+    mov r2, r0
+    movs r0, #0
+    mov r10, r0
+1:  GATHER \side
+    subs r7, #1
+    bne 1b
+    mov r0, r10
+    RESTORE
+.endm
+
+// void trimtab_gather_x(from, step, to, words, skip)
+FUNCTION trimtab_gather_x
+    GATHERING x
+
+// uint32_t trimtab_gather_w(from, step, to, words, skip)
+FUNCTION trimtab_gather_w
+    GATHERING w
 #endif

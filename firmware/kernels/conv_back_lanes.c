@@ -1,0 +1,354 @@
+// Backward through convolutions and dense layers over packed operands.
+#include "lanes.h"
+
+#if TRIMTAB_LANES
+
+#define MOST_CHANNELS 4096 // limits that keep every size below 2^31
+#define MOST_TAPS 15
+#define MOST_POSITIONS 32768
+
+// -- error of the input: d = rsh(gy * m, m_shift) of all outputs that see an input, times their weights. Inputs are
+// taken by phase: those with the same remainders of row and column are seen through the same taps.
+
+struct phase {
+    int32_t ky, kx; // first kernel position
+    int32_t rows, cols; // kernel positions
+    int32_t iy, ix; // first input
+    int32_t high, wide; // inputs
+};
+
+static int32_t count(int32_t first, int32_t end, int32_t stride) {
+    return first < end ? (end - first + stride - 1) / stride : 0;
+}
+
+static struct phase phase(const struct trimtab_geometry *geo, int32_t ky, int32_t kx) {
+    struct phase f = { ky, kx, count(ky, geo->kh, geo->sh), count(kx, geo->kw, geo->sw), 0, 0, 0, 0 };
+    f.iy = (ky + (geo->pt / geo->sh + 1) * geo->sh - geo->pt) % geo->sh;
+    f.ix = (kx + (geo->pl / geo->sw + 1) * geo->sw - geo->pl) % geo->sw;
+    f.high = count(f.iy, geo->ih, geo->sh);
+    f.wide = count(f.ix, geo->iw, geo->sw);
+    return f;
+}
+
+struct back {
+    const struct trimtab_geometry *geo;
+    const int8_t *gy;
+    const int16_t *m;
+    int32_t m_shift;
+    const int8_t *w, *k;
+    const uint16_t *kept;
+    int32_t nk;
+    int32_t *d, *sums; // (block / 2, terms + 1, 2), (block, 4)
+    uint32_t *four; // (terms) four weights each, + 128
+    int32_t block, terms;
+};
+
+// d of all outputs at one position, every other word; returns their sum.
+HOT static int32_t errors_of(int32_t *to, const int8_t *gy, const int16_t *m, int32_t n, int32_t shift,
+    int32_t half) {
+    int32_t sum = 0;
+    for (const int16_t *end = m + n; m < end; to += 2) {
+        int32_t d = (*gy++ * *m++ + half) >> shift;
+        *to = d;
+        sum += d;
+    }
+    return sum;
+}
+
+static void no_errors(int32_t *to, int32_t n) {
+    for (; n; n--, to += 2) {
+        *to = 0;
+    }
+}
+
+// The d of `n` inputs of a phase, from number `first` on.
+static void collect(const struct back *b, const struct phase *f, int32_t first, int32_t n) {
+    const struct trimtab_geometry *geo = b->geo;
+    int32_t row = first / f->wide, col = first % f->wide, half = b->m_shift ? 1 << (b->m_shift - 1) : 0;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t *to = b->d + (i >> 1) * 2 * (b->terms + 1) + (i & 1), sum = 0;
+        int32_t oy = (f->iy + row * geo->sh + geo->pt - f->ky) / geo->sh;
+        int32_t left = (f->ix + col * geo->sw + geo->pl - f->kx) / geo->sw;
+        for (int32_t y = f->rows; y; y--, oy--) {
+            for (int32_t x = f->cols, ox = left; x; x--, ox--, to += 2 * geo->oc) {
+                if (oy >= 0 && oy < geo->oh && ox >= 0 && ox < geo->ow) {
+                    sum += errors_of(to, b->gy + (oy * geo->ow + ox) * geo->oc, b->m, geo->oc, b->m_shift, half);
+                } else {
+                    no_errors(to, geo->oc);
+                }
+            }
+        }
+        *to = mul32(128, sum);
+        if (++col == f->wide) {
+            col = 0;
+            row++;
+        }
+    }
+}
+
+// Where the weights of input channel i lie, whether frozen, trained or absent; distances between outputs and taps.
+static const int8_t *channel_weights(const struct back *b, int32_t i, int32_t *step, int32_t *tap) {
+    for (int32_t j = 0; b->k && j < b->nk; j++) {
+        if ((b->kept ? b->kept[j] : j) == i) {
+            *tap = b->nk;
+            *step = b->geo->kh * b->geo->kw * b->nk;
+            return b->k + j;
+        }
+    }
+    if (b->w) {
+        return b->w + i;
+    }
+    static const int8_t none = 0;
+    *tap = *step = 0;
+    return &none;
+}
+
+HOT static void copy_lane(uint8_t *to, const int8_t *from, int32_t n, int32_t step) {
+    for (; n; n--, to += 4, from += step) {
+        *to = (uint8_t)(*from + 128);
+    }
+}
+
+typedef uint32_t __attribute__((may_alias)) word_t; // four bytes
+
+HOT static void copy_four(uint32_t *to, const int8_t *from, int32_t n, int32_t step) {
+    uint32_t flip = 0x80808080u;
+    if (n & 1) {
+        *to++ = *(const word_t *)from ^ flip;
+        from += step;
+    }
+    for (const uint32_t *end = to + (n & ~1); to < end; to += 2) {
+        to[0] = *(const word_t *)from ^ flip;
+        from += step;
+        to[1] = *(const word_t *)from ^ flip;
+        from += step;
+    }
+}
+
+// The weights of channels i .. i + n through all taps of a phase.
+static void collect_weights(const struct back *b, const struct phase *f, int32_t i, int32_t n) {
+    const struct trimtab_geometry *geo = b->geo;
+    int32_t oc = geo->oc, taps = geo->kh * geo->kw;
+    const int8_t *plane = !b->k ? b->w : b->nk == geo->ic ? b->k : 0; // with all weights
+    int32_t in_words = n == 4 && plane && ((uintptr_t)plane | (uint32_t)geo->ic) % 4 == 0;
+    for (int32_t lane = 0; lane < (in_words ? 1 : n); lane++) {
+        int32_t tap = geo->ic, step = taps * tap;
+        const int8_t *w = plane ? plane + i + lane : channel_weights(b, i + lane, &step, &tap);
+        uint32_t *to = b->four;
+        for (int32_t y = f->ky; y < geo->kh; y += geo->sh) {
+            for (int32_t x = f->kx; x < geo->kw; x += geo->sw, to += oc) {
+                const int8_t *from = w + (y * geo->kw + x) * tap;
+                if (in_words) {
+                    copy_four(to, from, oc, step);
+                } else {
+                    copy_lane((uint8_t *)to + lane, from, oc, step);
+                }
+            }
+        }
+    }
+}
+
+// Sums of channels i .. i + n to the errors of the inputs first .. first + many of a phase, row by row.
+static void put(const struct back *b, const struct phase *f, struct error *e, int32_t i, int32_t n,
+    int32_t first, int32_t many) {
+    const struct trimtab_geometry *geo = b->geo;
+    int32_t ic = geo->ic;
+    struct grid grid = { n, 4 - n, many, 1, geo->sw * ic - n };
+    if (geo->sh == 1 && geo->sw == 1) {
+        trimtab_error_grid(e, first * ic + i, b->sums, &grid);
+        return;
+    }
+    int32_t row = first / f->wide, col = first - row * f->wide;
+    int32_t *sums = b->sums;
+    for (; many; many -= grid.rows, sums += 4 * grid.rows, row++, col = 0) {
+        grid.rows = min32(many, f->wide - col);
+        trimtab_error_grid(e, ((f->iy + row * geo->sh) * geo->iw + f->ix + col * geo->sw) * ic + i, sums, &grid);
+    }
+}
+
+static void back_phase(struct back *b, const struct phase *f, struct error *e) {
+    int32_t inputs = f->high * f->wide;
+    for (int32_t first = 0; first < inputs; first += b->block) {
+        int32_t many = min32(b->block, inputs - first), ic = b->geo->ic;
+        collect(b, f, first, many);
+        for (int32_t i = 0; i < ic; i += 4) {
+            int32_t n = min32(4, ic - i);
+            collect_weights(b, f, i, n);
+            trimtab_spread(b->four, b->four + b->terms, b->d, b->sums, (many + 1) >> 1);
+            put(b, f, e, i, n, first, many);
+        }
+    }
+}
+
+// Inputs at once, an even number; 0: the scratch memory is too small.
+static int32_t divide(struct back *b, int32_t *scratch, int32_t words) {
+    b->block = min32((words - b->terms) / (b->terms + 5), MOST_POSITIONS) & ~1;
+    b->four = (uint32_t *)scratch;
+    b->sums = scratch + b->terms;
+    b->d = b->sums + 4 * b->block;
+    return b->block;
+}
+
+int32_t trimtab_conv_dx_lanes(uint8_t *const *mem, const struct trimtab_conv_dx *r, int32_t exp) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    int32_t *scratch = at(mem, r->scratch);
+    struct back b = { geo, at(mem, r->gy), at(mem, r->m), r->m_shift, at(mem, r->weights.w), at(mem, r->weights.k),
+                      at(mem, r->weights.kept), r->nk, 0, 0, 0, 0, 0 };
+    if (!scratch || (!b.w && !b.k) || geo->ic > MOST_CHANNELS || geo->oc > MOST_CHANNELS
+        || geo->kh > MOST_TAPS || geo->kw > MOST_TAPS || geo->sh > geo->kh || geo->sw > geo->kw
+        || geo->ih * geo->iw < 2) {
+        return 0; // strides beyond the kernel leave inputs without a phase
+    }
+    b.terms = count(0, geo->kh, geo->sh) * count(0, geo->kw, geo->sw) * geo->oc;
+    if (divide(&b, scratch, r->words) < 2) {
+        return 0;
+    }
+    struct error e;
+    trimtab_error_open(&e, mem, &r->error_out, exp);
+    for (int32_t ky = 0; ky < geo->sh; ky++) {
+        for (int32_t kx = 0; kx < geo->sw; kx++) {
+            const struct phase f = phase(geo, ky, kx);
+            b.terms = f.rows * f.cols * geo->oc;
+            divide(&b, scratch, r->words);
+            back_phase(&b, &f, &e);
+        }
+    }
+    trimtab_error_close(&e);
+    return 1;
+}
+
+// -- update: dw = sum over positions of g * x - zx * sum g; x is packed by tap and channel, pads hold zx
+
+struct correlation {
+    const struct trimtab_conv_dw *r;
+    const struct trimtab_geometry *geo;
+    const int8_t *gy, *x;
+    const uint16_t *kept;
+    const struct update *up;
+    int8_t *bytes; // one row before it is packed
+    uint32_t *g, *columns; // rows of g: one, or all; columns of x, in pairs
+    int32_t *start, *dw;
+    int32_t row, block, held, positions;
+};
+
+static void pack_errors(const struct correlation *c, int32_t o, int32_t to) {
+    int32_t sum = trimtab_gather_row_w(c->gy + o, c->geo->oc, c->g + to * c->row, c->positions);
+    c->start[to] = -c->r->zx * sum;
+}
+
+HOT static int8_t *copy_strided(int8_t *to, const int8_t *from, int32_t n, int32_t step) {
+    for (; n; n--, from += step) {
+        *to++ = *from;
+    }
+    return to;
+}
+
+static int8_t *fill(int8_t *to, int32_t value, int32_t n) {
+    for (; n > 0; n--) {
+        *to++ = (int8_t)value;
+        NO_LIBRARY_CALL;
+    }
+    return to;
+}
+
+// What all outputs see through one tap of one channel.
+static void pack_column(const struct correlation *c, int32_t column, uint32_t *to) {
+    const struct trimtab_geometry *geo = c->geo;
+    int32_t tap = column / c->r->nk, i = column - tap * c->r->nk, ky = tap / geo->kw, kx = tap - ky * geo->kw;
+    const int8_t *x = c->x + (c->kept ? c->kept[i] : i);
+    struct span rows = span(ky, geo->sh, geo->pt, geo->ih, geo->oh);
+    struct span cols = span(kx, geo->sw, geo->pl, geo->iw, geo->ow);
+    int32_t step = geo->sw * geo->ic, pitch = geo->sh * geo->iw * geo->ic;
+    x += ((rows.first * geo->sh - geo->pt + ky) * geo->iw + cols.first * geo->sw - geo->pl + kx) * geo->ic;
+    if (rows.count == geo->oh && cols.count == geo->ow && pitch == geo->ow * step) {
+        trimtab_gather_row_x(x, step, to, c->positions, 8);
+        return;
+    }
+    if (!rows.count || !cols.count) { // then `first` may lie beyond the last output
+        rows = (struct span) { geo->oh, 0 };
+    }
+    int8_t *p = fill(c->bytes, c->r->zx, rows.first * geo->ow);
+    for (int32_t y = rows.count; y; y--, x += pitch) {
+        p = fill(p, c->r->zx, cols.first);
+        p = copy_strided(p, x, cols.count, step);
+        p = fill(p, c->r->zx, geo->ow - cols.first - cols.count);
+    }
+    fill(p, c->r->zx, (geo->oh - rows.first - rows.count) * geo->ow);
+    trimtab_pack_row_x(c->bytes, to, c->positions, 8);
+}
+
+// The fast loop's conditions; shift <= 31 and the bounds of a sum keep what it adds below 2^31.
+static int32_t update_fast(const struct correlation *c, int32_t j, int32_t o, int32_t n) {
+    const struct update *up = c->up;
+    struct update_row p;
+    p.n = n;
+    p.m = rsh(mul32(up->u[o] & 255, up->rate), 8);
+    p.shift = add32(up->base, up->u[o] >> 8);
+    p.pre = up->pre;
+    if (!up->r || up->bits != 8 || up->acc || p.shift < 0 || p.shift > 31 || p.m < 0 || p.m > 255
+        || c->positions * (255 * 127) >> p.pre > 1 << 22) {
+        return 0;
+    }
+    p.pre_half = p.pre ? 1 << (p.pre - 1) : 0;
+    p.half = p.shift ? 1 << (p.shift - 1) : 0;
+    trimtab_update_row(c->dw, up->k + j, up->r + j, &p);
+    return 1;
+}
+
+static void update(const struct correlation *c, int32_t j, int32_t o, int32_t n) {
+    if (!update_fast(c, j, o, n)) {
+        for (int32_t i = 0; i < n; i++) {
+            trimtab_update(c->up, j + i, o, c->dw[i]);
+        }
+    }
+}
+
+// Divides the scratch memory; all rows of g are held if that leaves room for 4 columns.
+static int32_t divide_dw(struct correlation *c, uint32_t *scratch, int32_t words, int32_t columns) {
+    words -= c->row / 2;
+    c->held = columns > 4 && words / (c->row + 1) >= c->geo->oc + 4;
+    int32_t rows = c->held ? c->geo->oc : 1;
+    c->block = min32(words / (c->row + 1) - rows, columns + 1) & ~1;
+    c->bytes = (int8_t *)scratch;
+    c->g = scratch + c->row / 2;
+    c->start = (int32_t *)(c->g + rows * c->row);
+    c->dw = c->start + rows;
+    c->columns = (uint32_t *)(c->dw + c->block);
+    return c->block;
+}
+
+int32_t trimtab_conv_dw_lanes(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    struct correlation c = { r, geo, at(mem, r->gy), at(mem, r->x), at(mem, r->kept), up, 0, 0, 0, 0, 0, 0, 0, 0,
+                             geo->oh * geo->ow };
+    uint32_t *scratch = at(mem, r->scratch);
+    if (!scratch || up->rng || geo->kh > MOST_TAPS || geo->kw > MOST_TAPS || c.positions < 4
+        || c.positions > MOST_POSITIONS || r->nk > MOST_CHANNELS || !r->nk) {
+        return 0; // a generator counts the weights in another order
+    }
+    int32_t columns = geo->kh * geo->kw * r->nk;
+    c.row = row_words(c.positions);
+    if (divide_dw(&c, scratch, r->words, columns) < 2) {
+        return 0;
+    }
+    for (int32_t o = 0; o < geo->oc && c.held; o++) {
+        pack_errors(&c, o, o);
+    }
+    for (int32_t first = 0; first < columns; first += c.block) {
+        int32_t n = min32(c.block, columns - first);
+        for (int32_t i = 0; i < n; i++) {
+            pack_column(&c, first + i, c.columns + (i >> 1) * 2 * c.row + (i & 1) * 2);
+        }
+        for (int32_t o = 0; o < geo->oc; o++) {
+            int32_t place = c.held ? o : 0;
+            if (!c.held) {
+                pack_errors(&c, o, 0);
+            }
+            trimtab_dot(c.columns, c.g + place * c.row, c.g + (place + 1) * c.row, c.dw, (n + 1) >> 1, c.start[place]);
+            update(&c, o * columns + first, o, n);
+        }
+    }
+    return 1;
+}
+
+#endif
