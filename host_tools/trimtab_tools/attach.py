@@ -15,7 +15,15 @@ from . import boards, simulate, toolchain
 from .client import Client
 from .transport import Cable, Process, Serial, Thread
 
-NAMES = ("sim", "unix", "pico")
+NAMES = ("sim", "unix", "pico", *toolchain.QEMU_BOARDS)
+# What a board's microseconds are made of, where they are not time of this machine: (unit, how many).
+CLOCKS = {"pico": ("cycles", 125), **dict.fromkeys(toolchain.QEMU_BOARDS, ("instructions", 1000))}
+NOTES = {
+    "pico": "an emulated Pico is not a Pico: it has one core and no flash cache misses",
+    **dict.fromkeys(toolchain.QEMU_BOARDS, "QEMU counts instructions, not cycles, and forgives unaligned accesses"),
+}
+
+QEMU_PATIENCE_MS = 120000  # it runs some 50 million instructions a second
 
 
 @contextlib.contextmanager
@@ -32,6 +40,8 @@ def attach(board, package, kernels="c", heap=None, key=None, fresh=False):
             client = _unix(package, kernels, heap)
         elif board == "pico":
             client = _pico(stack, package, kernels)
+        elif board in toolchain.QEMU_BOARDS:
+            client = _qemu(stack, board, package, kernels)
         else:
             client = Client(Cable(board), package.name, key=key)
         yield stack.enter_context(client)
@@ -61,11 +71,22 @@ def _pico(stack, package, kernels):
     return Client(lambda: Serial(pico.url), package.name)
 
 
-def clock_of(board):
-    """What a board's microseconds are worth: emulated cycles, or time of this machine."""
-    return "cycles_per_step" if board == "pico" else "ms_per_step"
+def _qemu(stack, board, package, kernels):
+    toolchain.provide(board)
+    files = boards.library_files(toolchain.QEMU_BOARDS[board][0], kernels)
+    files["/" + package.name] = package.read_bytes()
+    qemu = stack.enter_context(boards.Qemu(board, files))
+    return Client(lambda: Serial(qemu.url), "/rom/" + package.name, patience_ms=QEMU_PATIENCE_MS)
+
+
+def cost(board, us):
+    """A board's microseconds for each step, in its own unit."""
+    if board in CLOCKS:
+        unit, per_us = CLOCKS[board]
+        return {f"{unit}_per_step": round(us * per_us)}
+    return {"ms_per_step": round(us / 1000, 3)}
 
 
 def note(board):
-    if board == "pico":
-        print("an emulated Pico is not a Pico: it has one core and no flash cache misses", file=sys.stderr)
+    if board in NOTES:
+        print(NOTES[board], file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Boards that need no hardware: an emulated Raspberry Pi Pico and MicroPython's unix port."""
+"""Boards that need no hardware: an emulated Raspberry Pi Pico, boards of QEMU's, MicroPython's unix port."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from . import toolchain
+from . import romfs, toolchain
 
 BOOT_SECONDS = 30  # wall time from power to the REPL's prompt; about 1 s on an idle machine
 
@@ -32,11 +32,13 @@ class BoardError(Exception):
 # --- files for a board ---
 
 
-def library_files(arch=None):
-    """The device library, {path on the board: bytes}: bytecode, and the kernels of a known arch."""
+def library_files(arch=None, kernels=None):
+    """The device library, {path on the board: bytes}: bytecode, and for a known arch kernels, "c" or "viper"."""
+    kernels = kernels or ("c" if arch in toolchain.NATMODS else "viper" if arch else "plain")
+    sources = sorted(toolchain.library().glob("*.py"))
     files = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for source in sorted(toolchain.library().glob("*.py")):
+        for source in [s for s in sources if kernels == "viper" or "viper" not in s.name]:
             target = Path(scratch) / f"{source.stem}.mpy"
             march = [f"-march={arch}"] if arch else []
             subprocess.run(
@@ -44,7 +46,7 @@ def library_files(arch=None):
                 check=True,
             )
             files[f"/lib/trimtab/{target.name}"] = target.read_bytes()
-    if arch in toolchain.NATMODS:
+    if kernels == "c":
         files["/lib/_kernels.mpy"] = toolchain.natmod(arch).read_bytes()
     return files
 
@@ -160,6 +162,66 @@ class Pico:
 
     def __exit__(self, *_):
         self.close()
+
+
+# --- boards of QEMU's ---
+
+QEMU_ROM = {"m3": 0x21000000, "m4": 0x21000000, "c3": 0x81000000}  # where support.c looks for ROMFS
+QEMU_COMMANDS = {
+    "m3": ["qemu-system-arm", "-machine", "mps2-an385"],
+    "m4": ["qemu-system-arm", "-machine", "mps2-an386"],
+    "c3": ["qemu-system-riscv32", "-machine", "virt", "-bios", "none"],
+}
+
+
+class Qemu:
+    """A board that QEMU emulates, its serial port at .url; files lie in ROMFS at /rom, which is on its path.
+
+    One instruction takes one nanosecond of the board's time, so its clocks count instructions.
+    """
+
+    def __init__(self, board, files=None, wait=True):
+        self._folder = Path(tempfile.mkdtemp(prefix=f"trimtab-{board}."))
+        self._process = None
+        try:
+            rom = self._folder / "rom"
+            rom.write_bytes(romfs.image(files or {}))
+            with socket.create_server(("127.0.0.1", 0)) as port:
+                self.url = f"socket://127.0.0.1:{port.getsockname()[1]}"
+                self._process = subprocess.Popen(
+                    [
+                        *QEMU_COMMANDS[board],
+                        *("-display", "none", "-monitor", "none", "-semihosting"),
+                        *("-icount", "shift=0,align=off,sleep=off"),
+                        *("-chardev", f"socket,id=port,server=on,wait=off,fd={port.fileno()}"),
+                        *("-serial", "chardev:port"),
+                        *("-device", f"loader,file={rom},addr={QEMU_ROM[board]},force-raw=on"),
+                        *("-kernel", toolchain.qemu_firmware(board)),
+                    ],
+                    pass_fds=[port.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )  # Ctrl-C is not for the board
+            if wait:
+                wait_for_prompt(self.url)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+# --- talking to a board ---
 
 
 def wait_for_prompt(url, seconds=BOOT_SECONDS):

@@ -9,18 +9,38 @@ MicroPython's own builder puts files at any address; a padding record before a f
 import argparse
 from pathlib import Path
 
-_PADDING, _DATA, _FILE = 1, 2, 5
+_PADDING, _DATA, _FOLDER, _FILE = 1, 2, 4, 5
 _MAGIC = b"\xd2\xcd\x31"
 _WIDTH = 5  # bytes of a length: fixed, so that positions are known before sizes are
 ALIGN = 4
 
 
 def image(files):
-    """The image of {name: bytes}; names without folders. Its own address must be a multiple of 4."""
-    body, start = b"", len(_MAGIC) + _WIDTH
-    for name, data in files.items():
-        body += _file(name.strip("/").encode(), data, start + len(body))
+    """The image of {path: bytes}. Its own address must be a multiple of 4."""
+    tree = {}
+    for path, data in files.items():
+        *folders, name = path.strip("/").split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = data
+    body = _records(tree, len(_MAGIC) + _WIDTH)
     return _MAGIC + _length(len(body)) + body
+
+
+def _records(tree, at):
+    """Files and folders, the first of them at that position in the image."""
+    body = b""
+    for name, content in tree.items():
+        make = _folder if isinstance(content, dict) else _file
+        body += make(name.encode(), content, at + len(body))
+    return body
+
+
+def _folder(name, tree, at):
+    head = _length(len(name)) + name
+    payload = head + _records(tree, at + 1 + _WIDTH + len(head))
+    return bytes([_FOLDER]) + _length(len(payload)) + payload
 
 
 def _file(name, data, at):

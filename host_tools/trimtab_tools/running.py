@@ -9,12 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import data, runs
-from .attach import attach, note
+from .attach import attach, cost, note
 from .ir import UsageError
 from .client import BoardError
 from .contents import Contents
-
-CYCLES_PER_US = 125  # of the emulated Pico
 
 
 # -- simulate
@@ -38,9 +36,7 @@ def simulate(package, board="sim", kernels="c", steps=50, seed=0, source=None, p
         result = {"state_crc": client.state_crc(), "losses": losses, "arena_bytes": contents.package.arena_bytes,
                   "heap_used": client.info["heap_used"] or contents.package.arena_bytes + contents.package.state_bytes}
     mean = sum(micros) / len(micros)
-    result.update({"cycles_per_step": round(mean * CYCLES_PER_US)} if board == "pico" else
-                  {"ms_per_step": round(mean / 1000, 3)})
-    return result
+    return {**result, **cost(board, mean)}
 
 
 def _noise(contents, seed):

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -35,13 +36,19 @@ TOOLS = {
     "/usr/lib/arm-none-eabi/newlib/thumb/v6-m/nofp/libstdc++.a": "libstdc++-arm-none-eabi-newlib",
     "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
     "/usr/lib/picolibc/riscv64-unknown-elf/picolibc.specs": "picolibc-riscv64-unknown-elf",
+    "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-riscv32": "qemu-system-misc",
 }
 ARM_TOOLS = [name for name, package in TOOLS.items() if "arm-none-eabi" in package]
+RV32_TOOLS = [name for name, package in TOOLS.items() if "riscv64" in package]
 BOARD_TOOLS = {
     "sim": ["gcc"],
     "unix": ["gcc", "make"],
     "firmware": ["gcc", "make", "cmake", "ninja", *ARM_TOOLS],
     "pico": ["gcc", "make", "cmake", "ninja", "node", "npm", *ARM_TOOLS],
+    "m3": ["make", "qemu-system-arm", *ARM_TOOLS[:2]],
+    "m4": ["make", "qemu-system-arm", *ARM_TOOLS[:2]],
+    "c3": ["make", "qemu-system-riscv32", *RV32_TOOLS],
 }
 
 # The sources of one MicroPython release and of the libraries that it wants, all in Debian's trixie.
@@ -77,13 +84,28 @@ ARCHIVES = [
 
 # Native modules: architecture -> (tools, make variables).
 ARM_NATMOD = ["make", *ARM_TOOLS[:2]]
-RV32_NATMOD = ["make", "riscv64-unknown-elf-gcc", "/usr/lib/picolibc/riscv64-unknown-elf/picolibc.specs"]
+RV32_NATMOD = ["make", *RV32_TOOLS]
 NATMODS = {
     "x64": (["make", "gcc"], {}),
     "armv6m": (ARM_NATMOD, {}),
     "armv7m": (ARM_NATMOD, {}),
     "armv7emsp": (ARM_NATMOD, {}),
     "rv32imc": (RV32_NATMOD, {"CFLAGS_EXTRA": "-O2 -Ikernels -misa-spec=2.2"}),
+}
+
+# Boards that QEMU emulates: the architecture of their native code, and make variables of their firmware. Debian's
+# compiler for RISC-V has its libraries under the names of an older specification.
+QEMU_BOARDS = {
+    "m3": ("armv7m", {}),
+    "m4": ("armv7emsp", {}),
+    "c3": (
+        "rv32imc",
+        {
+            "RV32_ARCH": "rv32imac",
+            "CFLAGS_EXTRA": "-misa-spec=2.2",
+            "AS": "riscv64-unknown-elf-as -misa-spec=2.2",
+        },
+    ),
 }
 
 RP2040_FAMILY = "0xe48bff56"
@@ -484,6 +506,33 @@ def emulator():
     return _built("emulator", [FIRMWARE / "emulator"], build) / "pico.mjs"
 
 
+def qemu_firmware(board):
+    """MicroPython for one of QEMU's boards, as an ELF file."""
+    _, variables = QEMU_BOARDS[board]
+    source = micropython()
+    folder = FIRMWARE / "qemu"
+
+    def build(out):
+        _need(BOARD_TOOLS[board])
+        name = f"TRIMTAB_{board.upper()}"
+        _run(
+            "make",
+            "-j2",
+            "-C",
+            source / "ports/qemu",
+            f"BOARD={name}",
+            f"BOARD_DIR={folder / name}",
+            f"BUILD={out}/build",
+            f"MICROPY_MPYCROSS={mpy_cross()}",
+            f"PYTHON={sys.executable}",
+            *(f"{key}={value}" for key, value in variables.items()),
+        )
+        shutil.move(out / "build/firmware.elf", out)
+        shutil.rmtree(out / "build")
+
+    return _built(f"firmware-{board}", [source.name, folder, variables], build) / "firmware.elf"
+
+
 # --- command line ---
 
 BOARDS = {
@@ -494,6 +543,10 @@ BOARDS = {
         "emulator": emulator,
         "firmware": lambda: pico_firmware("stock") / "firmware.bin",
         "kernels": lambda: natmod("armv6m"),
+    },
+    **{
+        name: {"firmware": partial(qemu_firmware, name), "kernels": partial(natmod, arch)}
+        for name, (arch, _) in QEMU_BOARDS.items()
     },
 }
 
