@@ -1,5 +1,6 @@
-"""Which kernels run: C if the board has them, else plain Python. Nothing else."""
+"""Which kernels run: C if the board has them, else native code from Python, else plain Python. Nothing else."""
 
+import sys
 from array import array
 
 from .format import ABI, RECORDS
@@ -45,13 +46,25 @@ def native():
     return Tier("c", {row[0]: getattr(_kernels, row[0]) for row in RECORDS}, bytearray, bind)
 
 
+def viper():
+    """Precompiled for this architecture; ImportError or ValueError where it is absent or of another one."""
+    if sys.implementation.name != "micropython":  # the others cannot even compile it
+        raise ImportError("only MicroPython runs these kernels: choose others")
+    from . import kernels_viper
+
+    return Tier("viper", {row[0]: getattr(kernels_viper, row[0]) for row in RECORDS}, bytearray, kernels_viper.bind)
+
+
+TIERS = {"c": native, "viper": viper, "plain": plain}  # the fastest first
+
+
 def choose(name=None):
-    """The tier called `name` ("plain", "c"), or the fastest that loads."""
-    if name == "plain":
-        return plain()
-    if name == "c":
-        return native()
-    try:
-        return native()
-    except (ImportError, ValueError):
-        return plain()
+    """The tier of that name, or the fastest that loads."""
+    if name:
+        return TIERS[name]()
+    for tier in (native, viper):
+        try:
+            return tier()
+        except (ImportError, ValueError):
+            pass
+    return plain()

@@ -73,26 +73,26 @@ def _put(words: ptr32, i: int, v: int):
 
 
 def bind(arena, state, const, steps, weights=b""):
-    """The first argument of every kernel: scratch words, the buffer that lies lowest, and all buffers to keep them alive."""
+    """The first argument of every kernel: the scratch words, and all buffers to keep them alive."""
     words = bytearray(4 * _SCRATCH)
     buffers = [b if len(b) else words for b in (arena, state, const, steps, weights, words)]
     places = [_address(b) for b in buffers]
-    lowest = min(places)
-    if (max(places) - lowest) >> 31:
+    origin = min(places) - 16
+    if (max(places) - origin) >> 31:
         raise ValueError("memory lies too far apart for these kernels: use others")
     _put(words, _WIDE, 32 if sys.maxsize >> 40 else 0)
     for i in range(5):
-        _put(words, _SPACES + i, places[i] - lowest + 16)
-    _put(words, _WORDS, places[5] - lowest + 16)
-    return (words, buffers[places.index(lowest)], buffers)
+        _put(words, _SPACES + i, places[i] - origin)
+    _put(words, _WORDS, places[5] - origin)
+    return (words, buffers)
 
 
 @micropython.viper
-def _open(mem, off: int):
+def _open(words, off: int):
     """Finds the record and what its fields refer to. Of fields that are numbers it makes distances that nobody reads."""
-    s = ptr32(mem[0])
+    s = ptr32(words)
     s[_RECORD] = s[_SPACES + 3] + off
-    r = ptr32(int(ptr8(mem[1])) - 16 + s[_RECORD])
+    r = ptr32(int(s) - s[_WORDS] + s[_RECORD])
     i = 1
     while i < _FIELDS:
         s[_AT + i] = 0
@@ -105,15 +105,21 @@ def _open(mem, off: int):
 
 
 @micropython.viper
-def _scale_row(mem, channel: int, step: int, n: int):
-    """Row sums times their channel's multiplier, rounded as TensorFlow Lite does, twice or once."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+def _put_row(words, channel: int, step: int, at: int, apart: int, n: int):
+    """A row of n sums, each times its channel's multiplier, rounded as TensorFlow Lite does, twice or once; then as
+    outputs at, at + apart, ...: zero point, clamp, mask bit. The channel moves by `step`. at < 0: leave them in the row."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     row = ptr32(int(s) + 4 * _ROW)
     wide = s[_WIDE]
     once = s[_ONCE]
     mult = ptr32(origin + s[_MULT] + 4 * channel)
     shift = ptr8(origin + s[_SHIFT] + channel)
+    y = ptr8(origin + s[_Y])
+    mask = ptr8(origin + s[_MASK])
+    zero = s[_ZERO] << wide >> wide
+    low = (s[_LOW] << wide >> wide) - zero
+    high = (s[_HIGH] << wide >> wide) - zero
     while n:
         a = row[0] << wide >> wide
         e = (shift[0] ^ 128) - 128
@@ -123,68 +129,47 @@ def _scale_row(mem, channel: int, step: int, n: int):
         ah = a >> 16
         ml = mult[0] & 0xFFFF
         mh = mult[0] >> 16
-        low = al * ml
-        t = al * mh + ((low >> 16) & 0xFFFF)  # below 2^31, as is u
+        lows = al * ml
+        t = al * mh + ((lows >> 16) & 0xFFFF)  # below 2^31, as is u
         u = ah * ml
         if once:
             middle = (t & 0xFFFF) + (u & 0xFFFF)
-            high = ah * mh + (t >> 16) + (u >> 16) + (middle >> 16)
-            low = (middle & 0xFFFF) << 16 | (low & 0xFFFF)
+            v = ah * mh + (t >> 16) + (u >> 16) + (middle >> 16)
+            lows = (middle & 0xFFFF) << 16 | (lows & 0xFFFF)
             e = (31 - e) & 63
             if e > 32:
-                v = (high >> (e - 32)) + ((high >> (e - 33)) & 1)
+                v = (v >> (e - 32)) + ((v >> (e - 33)) & 1)
             elif e == 32:
-                v = high + ((low >> 31) & 1)
+                v += (lows >> 31) & 1
             elif e:
-                v = ((low >> e) & ((1 << (32 - e)) - 1) | high << (32 - e)) + ((low >> (e - 1)) & 1)
+                v = ((lows >> e) & ((1 << (32 - e)) - 1) | v << (32 - e)) + ((lows >> (e - 1)) & 1)
             else:
-                v = low
+                v = lows
+            v = v << wide >> wide
         else:
             v = 2 * ah * mh + (t >> 15) + (u >> 15) + (((t & 0x7FFF) + (u & 0x7FFF) + 0x4000) >> 15)
             if e < 0:
                 v += v >> 31
                 v = (v >> -e) + ((v >> (-1 - e)) & 1)
-        row[0] = v
+        if at < 0:
+            row[0] = v
+        else:
+            bit = 1 << (at & 7)
+            inside = bit
+            if v < low:
+                v = low
+                inside = 0
+            elif v > high:
+                v = high
+                inside = 0
+            y[at] = v + zero
+            if s[_MASK]:
+                mask[at >> 3] = mask[at >> 3] & ~bit | inside
+            at += apart
         row = ptr32(int(row) + 4)
         mult = ptr32(int(mult) + 4 * step)
         shift = ptr8(int(shift) + step)
         n -= 1
-
-
-@micropython.viper
-def _store_row(mem, at: int, step: int, n: int):
-    """A row as outputs at, at + step, ...: zero point, clamp, mask bit."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
-    row = ptr32(int(s) + 4 * _ROW)
-    wide = s[_WIDE]
-    y = ptr8(origin + s[_Y])
-    masked = s[_MASK] != 0
-    mask = y
-    if masked:
-        mask = ptr8(origin + s[_MASK])
-    zero = s[_ZERO] << wide >> wide
-    low = (s[_LOW] << wide >> wide) - zero
-    high = (s[_HIGH] << wide >> wide) - zero
-    i = 0
-    while i < n:
-        v = row[i] << wide >> wide
-        inside = 1
-        if v < low:
-            v = low
-            inside = 0
-        if v > high:
-            v = high
-            inside = 0
-        y[at] = v + zero
-        if masked:
-            bit = 1 << (at & 7)
-            if inside:
-                mask[at >> 3] = mask[at >> 3] | bit
-            else:
-                mask[at >> 3] = mask[at >> 3] & ~bit
-        at += step
-        i += 1
 
 
 @micropython.viper
@@ -215,10 +200,10 @@ def _int8_shift(s: ptr32, wide: int) -> int:
 
 
 @micropython.viper
-def _expand(mem, pixel: int, j: int, to: int, n: int):
+def _expand(words, pixel: int, j: int, to: int, n: int):
     """X[to .. to + n) = x - zx, from the j-th kept channel of `pixel` on, pixel by pixel; their sum to _SUM."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     x = ptr8(origin + s[_INPUT])
     out = ptr32(int(s) + 4 * (_X + to))
     zero = (s[_ZX] << s[_WIDE] >> s[_WIDE]) + 128
@@ -258,10 +243,10 @@ def _expand(mem, pixel: int, j: int, to: int, n: int):
 
 
 @micropython.viper
-def _dots(x: ptr32, w: ptr8, a: int, mem, n: int, outputs: int, apart: int):
+def _dots(x: ptr32, w: ptr8, a: int, words, n: int, outputs: int, apart: int):
     """row[o] += sum of X * w for rows of w that lie `apart`. The sum is over w + 128, less 128 times the sum of X."""
-    s = ptr32(mem[0])
-    first = int(ptr8(mem[1])) - 16 + s[_WEIGHTS]
+    s = ptr32(words)
+    first = int(s) - s[_WORDS] + s[_WEIGHTS]
     row = ptr32(int(s) + 4 * _ROW)
     less = s[_SUM] << 7
     while outputs:
@@ -294,68 +279,73 @@ def _dots(x: ptr32, w: ptr8, a: int, mem, n: int, outputs: int, apart: int):
 
 
 @micropython.viper
-def _conv_position(mem, o: int, n: int, oy: int, ox: int):
-    """Row of n outputs from o on: bias and the products of both planes at one position."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+def _conv_row(words, o: int, n: int, oy: int):
+    """Outputs o to o + n of one row of positions."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
-    bias = ptr32(origin + s[_AT + 6])
-    i = 0
-    while i < n:
-        row[i] = bias[o + i]
-        i += 1
+    bias = ptr32(origin + s[_AT + 6] + 4 * o)
     kh = r[16]
     kw = r[17]
     iy = oy * r[18] - r[20]
-    ix = ox * r[19] - r[21]
     top = 0
-    left = 0
     bottom = kh
-    right = kw
     if iy < 0:
         top = -iy
-    if ix < 0:
-        left = -ix
     if bottom > r[10] - iy:
         bottom = r[10] - iy
-    if right > r[11] - ix:
-        right = r[11] - ix
-    plane = 0
-    while plane < 2:
-        if s[_AT + 3 + plane] and left < right:
-            nk = r[12]
-            s[_KEPT] = 0
-            if plane:
-                nk = r[22]
-                s[_KEPT] = s[_AT + 5]
-            s[_NK] = nk
-            fill = 0
-            ky = top
-            while ky < bottom:
-                done = 0
-                total = (right - left) * nk
-                while done < total:
-                    part = total - done
-                    if part > _N - fill:
-                        part = _N - fill
-                    if fill == 0:
-                        s[_WEIGHTS] = s[_AT + 3 + plane] + ((o * kh + ky) * kw + left) * nk + done
-                    _expand(mem, ((iy + ky) * r[11] + ix + left) * r[12], done, fill, part)
-                    fill += part
-                    done += part
-                    if fill == _N or (done == total and (right - left < kw or ky + 1 == bottom)):
-                        _dots(0, 0, 0, mem, fill, n, kh * kw * nk)
-                        fill = 0
-                ky += 1
-        plane += 1
+    ox = 0
+    while ox < r[14]:
+        i = 0
+        while i < n:
+            row[i] = bias[i]
+            i += 1
+        ix = ox * r[19] - r[21]
+        left = 0
+        right = kw
+        if ix < 0:
+            left = -ix
+        if right > r[11] - ix:
+            right = r[11] - ix
+        plane = 0
+        while plane < 2:
+            if s[_AT + 3 + plane] and left < right:
+                nk = r[12]
+                s[_KEPT] = 0
+                if plane:
+                    nk = r[22]
+                    s[_KEPT] = s[_AT + 5]
+                s[_NK] = nk
+                fill = 0
+                ky = top
+                while ky < bottom:
+                    done = 0
+                    total = (right - left) * nk
+                    while done < total:
+                        part = total - done
+                        if part > _N - fill:
+                            part = _N - fill
+                        if fill == 0:
+                            s[_WEIGHTS] = s[_AT + 3 + plane] + ((o * kh + ky) * kw + left) * nk + done
+                        _expand(words, ((iy + ky) * r[11] + ix + left) * r[12], done, fill, part)
+                        fill += part
+                        done += part
+                        if fill == _N or (done == total and (right - left < kw or ky + 1 == bottom)):
+                            _dots(0, 0, 0, words, fill, n, kh * kw * nk)
+                            fill = 0
+                    ky += 1
+            plane += 1
+        _put_row(words, o, 1, (oy * r[14] + ox) * r[15] + o, 1, n)
+        ox += 1
 
 
 @micropython.viper
 def conv_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     s[_Y] = s[_AT + 1]
     s[_INPUT] = s[_AT + 2]
@@ -368,22 +358,14 @@ def conv_fwd(mem, off: int) -> int:
     s[_LOW] = r[25]
     s[_HIGH] = r[26]
     s[_ONCE] = r[27]
-    oc = r[15]
     o = 0
-    while o < oc:
-        n = oc - o
+    while o < r[15]:
+        n = r[15] - o
         if n > _N:
             n = _N
-        at = o
         oy = 0
         while oy < r[13]:
-            ox = 0
-            while ox < r[14]:
-                _conv_position(mem, o, n, oy, ox)
-                _scale_row(mem, o, 1, n)
-                _store_row(mem, at, 1, n)
-                at += oc
-                ox += 1
+            _conv_row(words, o, n, oy)
             oy += 1
         o += n
     return 0
@@ -393,12 +375,12 @@ def conv_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def _channel_weights(mem, field: int, nk: int, o: int, oc: int) -> int:
+def _channel_weights(words, field: int, nk: int, o: int, oc: int) -> int:
     """Finds channel o in the trained plane, else in the frozen tensor; returns how far apart its weights lie there.
 
     The record's fields w, k and kept begin at `field`. Where a channel is trained, the frozen tensor holds zeros."""
-    s = ptr32(mem[0])
-    kept = ptr16(int(ptr8(mem[1])) - 16 + s[_AT + 2 + field])
+    s = ptr32(words)
+    kept = ptr16(int(s) - s[_WORDS] + s[_AT + 2 + field])
     s[_WEIGHTS] = 0
     j = 0
     while j < nk and s[_AT + 1 + field]:
@@ -415,10 +397,10 @@ def _channel_weights(mem, field: int, nk: int, o: int, oc: int) -> int:
 
 
 @micropython.viper
-def _channel_input(mem, x: int, plane: int, channel: int, step: int, n: int) -> int:
+def _channel_input(words, x: int, plane: int, channel: int, step: int, n: int) -> int:
     """Finds a channel of n numbers in field x, or copies it to field `plane`; returns how far apart they lie there."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     s[_INPUT] = s[_AT + x] + channel
     if plane == 0 or s[_AT + plane] == 0:
         return step
@@ -434,10 +416,10 @@ def _channel_input(mem, x: int, plane: int, channel: int, step: int, n: int) -> 
 
 
 @micropython.viper
-def _depthwise_row(p: ptr8, q: ptr8, a: int, mem, step: int, apart: int, oy: int, ox: int, n: int):
+def _depthwise_row(p: ptr8, q: ptr8, a: int, words, step: int, apart: int, oy: int, ox: int, n: int):
     """Row of n sums of one channel, whose inputs lie `step` apart and its weights `apart`."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     inputs = origin + s[_INPUT]
@@ -479,9 +461,10 @@ def _depthwise_row(p: ptr8, q: ptr8, a: int, mem, step: int, apart: int, oy: int
 
 @micropython.viper
 def depthwise_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     s[_Y] = s[_AT + 1]
@@ -497,8 +480,8 @@ def depthwise_fwd(mem, off: int) -> int:
     many = oc // r[13]
     o = 0
     while o < oc:
-        step = int(_channel_input(mem, 2, 10, o // many, r[13], r[11] * r[12]))
-        apart = int(_channel_weights(mem, 3, r[23], o, oc))
+        step = int(_channel_input(words, 2, 10, o // many, r[13], r[11] * r[12]))
+        apart = int(_channel_weights(words, 3, r[23], o, oc))
         oy = 0
         while oy < r[14]:
             ox = 0
@@ -511,9 +494,8 @@ def depthwise_fwd(mem, off: int) -> int:
                     row[i] = bias[o]
                     i += 1
                 if s[_WEIGHTS]:
-                    _depthwise_row(0, 0, 0, mem, step, apart, oy, ox, n)
-                _scale_row(mem, o, 0, n)
-                _store_row(mem, (oy * r[15] + ox) * oc + o, oc, n)
+                    _depthwise_row(0, 0, 0, words, step, apart, oy, ox, n)
+                _put_row(words, o, 0, (oy * r[15] + ox) * oc + o, oc, n)
                 ox += n
             oy += 1
         o += 1
@@ -524,10 +506,10 @@ def depthwise_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def _load_row(mem, x: int, start: int, zero: int, shift: int, n: int):
+def _load_row(words, x: int, start: int, zero: int, shift: int, n: int):
     """Row = (x - zero) << shift, by the record's fields x and zero."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     p = ptr8(origin + s[_AT + x] + start)
@@ -539,19 +521,19 @@ def _load_row(mem, x: int, start: int, zero: int, shift: int, n: int):
 
 
 @micropython.viper
-def _scale_by(mem, mult: int, n: int):
-    """_scale_row by the record's fields mult and, behind it, shift."""
-    s = ptr32(mem[0])
+def _put_by(words, mult: int, at: int, n: int):
+    """_put_row by the record's fields mult and, behind it, shift."""
+    s = ptr32(words)
     s[_MULT] = s[_RECORD] + 4 * mult
     s[_SHIFT] = s[_RECORD] + 4 * mult + 4
-    _scale_row(mem, 0, 0, n)
+    _put_row(words, 0, 0, at, 1, n)
 
 
 @micropython.viper
-def _set_output(mem, mask: int, zero: int, low: int):
+def _set_output(words, mask: int, zero: int, low: int):
     """The scratch words of an output from fields of its record; 0: none; low and high behind it, else all of int8."""
-    s = ptr32(mem[0])
-    r = ptr32(int(ptr8(mem[1])) - 16 + s[_RECORD])
+    s = ptr32(words)
+    r = ptr32(int(s) - s[_WORDS] + s[_RECORD])
     s[_Y] = s[_AT + 1]
     s[_MASK] = 0
     if mask:
@@ -569,64 +551,65 @@ def _set_output(mem, mask: int, zero: int, low: int):
 
 @micropython.viper
 def add_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     first = ptr32(int(s) + 4 * _X)
-    _set_output(mem, 4, 8, 15)
+    _set_output(words, 4, 8, 15)
     at = 0
     while at < r[5]:
         n = r[5] - at
         if n > _N:
             n = _N
-        _load_row(mem, 2, at, 6, 20, n)
-        _scale_by(mem, 9, n)
+        _load_row(words, 2, at, 6, 20, n)
+        _put_by(words, 9, -1, n)
         i = 0
         while i < n:
             first[i] = row[i]
             i += 1
-        _load_row(mem, 3, at, 7, 20, n)
-        _scale_by(mem, 11, n)
+        _load_row(words, 3, at, 7, 20, n)
+        _put_by(words, 11, -1, n)
         i = 0
         while i < n:
             row[i] = row[i] + first[i]
             i += 1
-        _scale_by(mem, 13, n)
-        _store_row(mem, at, 1, n)
+        _put_by(words, 13, at, n)
         at += n
     return 0
 
 
 @micropython.viper
 def requantize_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    _set_output(mem, 3, 6, 0)
+    _set_output(words, 3, 6, 0)
     at = 0
     while at < r[4]:
         n = r[4] - at
         if n > _N:
             n = _N
-        _load_row(mem, 2, at, 5, 0, n)
-        _scale_by(mem, 7, n)
-        _store_row(mem, at, 1, n)
+        _load_row(words, 2, at, 5, 0, n)
+        _put_by(words, 7, at, n)
         at += n
     return 0
 
 
 @micropython.viper
 def mean_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     x = ptr8(origin + s[_AT + 2])
-    _set_output(mem, 3, 7, 0)
+    _set_output(words, 3, 7, 0)
     zero = (r[6] << s[_WIDE] >> s[_WIDE]) + 128
     ic = r[5]
     at = 0
@@ -645,17 +628,16 @@ def mean_fwd(mem, off: int) -> int:
                 left -= 1
             row[i] = a
             i += 1
-        _scale_by(mem, 8, n)
-        _store_row(mem, at, 1, n)
+        _put_by(words, 8, at, n)
         at += n
     return 0
 
 
 @micropython.viper
-def _pool_channel(mem, oy: int, ox: int, i: int, largest: int) -> int:
+def _pool_channel(words, oy: int, ox: int, i: int, largest: int) -> int:
     """The largest input of one window, or their mean, ties away from zero; pads do not count."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     x = ptr8(origin + s[_AT + 2])
     best = -128
@@ -685,46 +667,53 @@ def _pool_channel(mem, oy: int, ox: int, i: int, largest: int) -> int:
 
 
 @micropython.viper
-def _pool(mem, largest: int):
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+def _pool(words, largest: int):
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    row = ptr32(int(s) + 4 * _ROW)
-    _set_output(mem, 0, 0, 15)
-    at = 0
+    y = ptr8(origin + s[_AT + 1])
+    low = r[15] << s[_WIDE] >> s[_WIDE]
+    high = r[16] << s[_WIDE] >> s[_WIDE]
     oy = 0
     while oy < r[6]:
         ox = 0
         while ox < r[7]:
             i = 0
             while i < r[5]:
-                row[0] = int(_pool_channel(mem, oy, ox, i, largest))
-                _store_row(mem, at, 1, 1)
-                at += 1
+                v = int(_pool_channel(words, oy, ox, i, largest))
+                if v < low:
+                    v = low
+                elif v > high:
+                    v = high
+                y[i] = v
                 i += 1
+            y = ptr8(int(y) + r[5])
             ox += 1
         oy += 1
 
 
 @micropython.viper
 def avg_pool_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    _pool(mem, 0)
+    words = mem[0]
+    _open(words, off)
+    _pool(words, 0)
     return 0
 
 
 @micropython.viper
 def max_pool_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    _pool(mem, 1)
+    words = mem[0]
+    _open(words, off)
+    _pool(words, 1)
     return 0
 
 
 @micropython.viper
 def lut_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     y = ptr8(origin + s[_AT + 1])
     x = ptr8(origin + s[_AT + 2])
@@ -739,9 +728,10 @@ def lut_fwd(mem, off: int) -> int:
 
 @micropython.viper
 def copy_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     y = ptr8(origin + s[_AT + 1])
     x = ptr8(origin + s[_AT + 2])
@@ -770,9 +760,10 @@ def copy_fwd(mem, off: int) -> int:
 
 @micropython.viper
 def gather(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     y = ptr8(origin + s[_AT + 1])
     x = ptr8(origin + s[_AT + 2])
@@ -804,24 +795,24 @@ def _high31(s: ptr32):
 
 
 @micropython.viper
-def _inverse(mem):
+def _inverse(words):
     """X[0] = 1 / (2 * X[0]) in Q31, for X[0] in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29."""
-    s = ptr32(mem[0])
+    s = ptr32(words)
     wide = s[_WIDE]
     half = s[_X] << wide >> wide
     z = 0x5A5A
     most = 0x3FFFFFFF
     most = most * 2 + 1
     s[_X + 1] = -0x3C3C3C3C
-    _high31(mem[0])
+    _high31(words)
     z = (z << 16 | z) + (s[_X] << wide >> wide)
     i = 0
     while i < 3:
         s[_X] = half
         s[_X + 1] = z
-        _high31(mem[0])
+        _high31(words)
         s[_X] = (1 << 29) - (s[_X] << wide >> wide)
-        _high31(mem[0])
+        _high31(words)
         v = s[_X] << wide >> wide
         if v > most >> 2:
             v = most
@@ -840,9 +831,10 @@ def _inverse(mem):
 
 @micropython.viper
 def softmax_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     y = ptr8(origin + s[_AT + 1])
@@ -867,13 +859,13 @@ def softmax_fwd(mem, off: int) -> int:
             total = 1
         up = 32 - int(_bit_length(total))
         s[_X] = total << (up - 1)
-        _inverse(mem)
+        _inverse(words)
         inverse = s[_X]
         i = 0
         while i < n:
             s[_X] = inverse
             s[_X + 1] = exps[255 + (x[i] ^ 128) - top]
-            _high31(mem[0])
+            _high31(words)
             v = s[_X] << wide >> wide
             e = 35 - up
             if e > 31:
@@ -898,10 +890,10 @@ def softmax_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def _error_open(mem, out: int, gy_exp: int, plus: int):
+def _error_open(words, out: int, gy_exp: int, plus: int):
     """Begins the error tensor whose fields start at `out` in the record; sums have the exponent at gy_exp, plus `plus`."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     word = ptr32(origin + s[_AT + gy_exp])
@@ -935,10 +927,10 @@ def _error_open(mem, out: int, gy_exp: int, plus: int):
 
 
 @micropython.viper
-def _error_row(mem, at: int, start: int, step: int, n: int):
+def _error_row(words, at: int, start: int, step: int, n: int):
     """g[start], g[start + step], ... from n sums of less than 2^30 at distance `at`."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
     sums = ptr32(origin + at)
     g = ptr8(origin + s[_Y])
@@ -999,15 +991,15 @@ def _error_row(mem, at: int, start: int, step: int, n: int):
 
 
 @micropython.viper
-def _error_close(mem):
+def _error_close(words):
     """The tracker rises to this sample's maximum or decays by 4/256."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
     if s[_MAX]:
         track = ptr16(origin + s[_TRACK])
         old = (track[0] ^ 0x8000) - 0x8000
-        new = ((s[_BASE] << wide >> wide) + int(_int8_shift(mem[0], wide))) << 8
+        new = ((s[_BASE] << wide >> wide) + int(_int8_shift(words, wide))) << 8
         if new <= old:
             new = old - 4
         if new > 32000:
@@ -1018,9 +1010,10 @@ def _error_close(mem):
 
 
 @micropython.viper
-def _clear(row: ptr32, mem, at: int, n: int):
+def _clear(row: ptr32, words, at: int, n: int):
     """Zeros to n words at distance `at`."""
-    row = ptr32(int(ptr8(mem[1])) - 16 + at)
+    s = ptr32(words)
+    row = ptr32(int(s) - s[_WORDS] + at)
     while n:
         row[0] = 0
         row = ptr32(int(row) + 4)
@@ -1028,12 +1021,12 @@ def _clear(row: ptr32, mem, at: int, n: int):
 
 
 @micropython.viper
-def _spread(p: ptr32, q: ptr8, d: int, mem, position: int, tap: int):
+def _spread(p: ptr32, q: ptr8, d: int, words, position: int, tap: int):
     """row += d * w over the channels, for every output at one position through one kernel position.
 
     As in _dots, w + 128 is used and 128 times the sum of d taken away."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     gy = ptr8(origin + s[_AT + 1] + position * r[13])
     m = ptr16(origin + s[_AT + 5])
@@ -1111,10 +1104,10 @@ def _last_output(i: int, stride: int, size: int) -> int:
 
 
 @micropython.viper
-def _windows(mem, geometry: int, row: int, kind: int):
+def _windows(words, geometry: int, row: int, kind: int):
     """The error tensor of an operator with windows: for each input, what comes back from the outputs that saw it."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     g = ptr32(int(r) + 4 * geometry)
     row = s[_AT + row]
@@ -1126,7 +1119,7 @@ def _windows(mem, geometry: int, row: int, kind: int):
         ix = 0
         while ix < g[1]:
             left = int(_last_output(ix + g[11], g[9], g[4]))
-            _clear(0, mem, row, ic)
+            _clear(0, words, row, ic)
             oy = top
             ky = iy + g[10] - oy * g[8]
             while oy >= 0 and ky < g[6]:
@@ -1134,30 +1127,31 @@ def _windows(mem, geometry: int, row: int, kind: int):
                 kx = ix + g[11] - ox * g[9]
                 while ox >= 0 and kx < g[7]:
                     if kind == 0:
-                        _spread(0, 0, 0, mem, oy * g[4] + ox, ky * g[7] + kx)
+                        _spread(0, 0, 0, words, oy * g[4] + ox, ky * g[7] + kx)
                     elif kind == 1:
-                        _spread_mean(mem, oy, ox)
+                        _spread_mean(words, oy, ox)
                     else:
-                        _spread_largest(mem, oy, ox, at)
+                        _spread_largest(words, oy, ox, at)
                     kx += g[9]
                     ox -= 1
                 ky += g[8]
                 oy -= 1
-            _error_row(mem, row, at, 1, ic)
+            _error_row(words, row, at, 1, ic)
             at += ic
             ix += 1
         iy += 1
-    _error_close(mem)
+    _error_close(words)
 
 
 @micropython.viper
 def conv_dx(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    _error_open(mem, 23, 7, (r[22] << s[_WIDE] >> s[_WIDE]) + r[21])
-    _windows(mem, 8, 6, 0)
+    _error_open(words, 23, 7, (r[22] << s[_WIDE] >> s[_WIDE]) + r[21])
+    _windows(words, 8, 6, 0)
     return 0
 
 
@@ -1174,9 +1168,9 @@ def _seen(o: int, stride: int, pad: int, size: int, k: int) -> int:
 
 
 @micropython.viper
-def _spread_mean(mem, oy: int, ox: int):
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+def _spread_mean(words, oy: int, ox: int):
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     gy = ptr8(origin + s[_AT + 1] + (oy * r[9] + ox) * r[7])
     m = ptr16(origin + s[_AT + 2])
@@ -1191,20 +1185,21 @@ def _spread_mean(mem, oy: int, ox: int):
 
 @micropython.viper
 def avg_dx(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    _error_open(mem, 18, 4, (r[17] << s[_WIDE] >> s[_WIDE]) + 7)
-    _windows(mem, 5, 3, 1)
+    _error_open(words, 18, 4, (r[17] << s[_WIDE] >> s[_WIDE]) + 7)
+    _windows(words, 5, 3, 1)
     return 0
 
 
 @micropython.viper
-def _spread_largest(mem, oy: int, ox: int, here: int):
+def _spread_largest(words, oy: int, ox: int, here: int):
     """The error of a window goes to the first of its largest inputs; here: index of this input's first channel."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     gy = ptr8(origin + s[_AT + 1] + (oy * r[9] + ox) * r[7])
     x = ptr8(origin + s[_AT + 2])
@@ -1233,23 +1228,25 @@ def _spread_largest(mem, oy: int, ox: int, here: int):
 
 @micropython.viper
 def max_dx(mem, off: int) -> int:
-    _open(mem, off)
-    _error_open(mem, 17, 4, 0)
-    _windows(mem, 5, 3, 2)
+    words = mem[0]
+    _open(words, off)
+    _error_open(words, 17, 4, 0)
+    _windows(words, 5, 3, 2)
     return 0
 
 
 @micropython.viper
 def scale_dx(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     gy = ptr8(origin + s[_AT + 1])
     row = ptr32(origin + s[_AT + 3])
     m = r[13] << wide >> wide
-    _error_open(mem, 15, 2, (r[14] << wide >> wide) + 7)
+    _error_open(words, 15, 2, (r[14] << wide >> wide) + 7)
     at = 0
     iy = 0
     while iy < r[4]:
@@ -1260,25 +1257,26 @@ def scale_dx(mem, off: int) -> int:
             while i < r[6]:
                 row[i] = (((gy[p + i] ^ 128) - 128) * m + 64) >> 7
                 i += 1
-            _error_row(mem, s[_AT + 3], at, 1, r[6])
+            _error_row(words, s[_AT + 3], at, 1, r[6])
             at += r[6]
             ix += 1
         iy += 1
-    _error_close(mem)
+    _error_close(words)
     return 0
 
 
 @micropython.viper
 def lut_dx(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     gy = ptr8(origin + s[_AT + 1])
     x = ptr8(origin + s[_AT + 2])
     slopes = ptr16(origin + s[_AT + 3])
     row = ptr32(origin + s[_AT + 4])
-    _error_open(mem, 10, 5, (r[9] << s[_WIDE] >> s[_WIDE]) + 7)
+    _error_open(words, 10, 5, (r[9] << s[_WIDE] >> s[_WIDE]) + 7)
     n = r[6] * r[7] * r[8]
     at = 0
     while at < n:
@@ -1287,17 +1285,17 @@ def lut_dx(mem, off: int) -> int:
             slope = (slopes[x[at + i] ^ 128] ^ 0x8000) - 0x8000
             row[i] = (((gy[at + i] ^ 128) - 128) * slope + 64) >> 7
             i += 1
-        _error_row(mem, s[_AT + 4], at, 1, r[8])
+        _error_row(words, s[_AT + 4], at, 1, r[8])
         at += r[8]
-    _error_close(mem)
+    _error_close(words)
     return 0
 
 
 @micropython.viper
-def _depthwise_back(p: ptr8, q: ptr8, a: int, mem, step: int, apart: int, o: int, iy: int, ix: int, n: int):
+def _depthwise_back(p: ptr8, q: ptr8, a: int, words, step: int, apart: int, o: int, iy: int, ix: int, n: int):
     """Row of n sums += what output channel o sends back to its inputs; its errors lie `step` apart, its weights `apart`."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     errors = origin + s[_INPUT]
@@ -1337,13 +1335,14 @@ def _depthwise_back(p: ptr8, q: ptr8, a: int, mem, step: int, apart: int, o: int
 
 @micropython.viper
 def depthwise_dx(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     oc = r[13]
     many = oc // r[10]
-    _error_open(mem, 23, 7, (r[22] << s[_WIDE] >> s[_WIDE]) + r[21])
+    _error_open(words, 23, 7, (r[22] << s[_WIDE] >> s[_WIDE]) + r[21])
     row = s[_WORDS] + 4 * _ROW
     plane = 6
     if many > 1:
@@ -1358,20 +1357,20 @@ def depthwise_dx(mem, off: int) -> int:
                 n = r[9] - ix
                 if n > _N:
                     n = _N
-                _clear(0, mem, row, n)
+                _clear(0, words, row, n)
                 o = i * many
                 while o < (i + 1) * many:
                     if plane == 0 or iy + ix == 0:
-                        step = int(_channel_input(mem, 1, plane, o, oc, r[11] * r[12]))
-                    apart = int(_channel_weights(mem, 2, r[20], o, oc))
+                        step = int(_channel_input(words, 1, plane, o, oc, r[11] * r[12]))
+                    apart = int(_channel_weights(words, 2, r[20], o, oc))
                     if s[_WEIGHTS]:
-                        _depthwise_back(0, 0, 0, mem, step, apart, o, iy, ix, n)
+                        _depthwise_back(0, 0, 0, words, step, apart, o, iy, ix, n)
                     o += 1
-                _error_row(mem, row, (iy * r[9] + ix) * r[10] + i, r[10], n)
+                _error_row(words, row, (iy * r[9] + ix) * r[10] + i, r[10], n)
                 ix += n
             iy += 1
         i += 1
-    _error_close(mem)
+    _error_close(words)
     return 0
 
 
@@ -1379,10 +1378,10 @@ def depthwise_dx(mem, off: int) -> int:
 
 
 @micropython.viper
-def _move_row(mem, j: int, n: int):
+def _move_row(words, j: int, n: int):
     """Weights j .. j + n less the deltas of the row, in 2^-bits, saturated to +-127 * 2^bits; see move_weight in plain."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
     row = ptr32(int(s) + 4 * _ROW)
     k = ptr8(origin + s[_K])
@@ -1424,10 +1423,10 @@ def _move_row(mem, j: int, n: int):
 
 
 @micropython.viper
-def _update_open(mem):
+def _update_open(words):
     """From the record of a weight gradient: gy_exp is its field 4, the update begins at field 5."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     exp = ptr32(origin + s[_AT + 4])
@@ -1448,11 +1447,11 @@ def _update_open(mem):
 
 
 @micropython.viper
-def _update_row(mem, j: int, o: int, first: int, n: int):
+def _update_row(words, j: int, o: int, first: int, n: int):
     """Weights j .. j + n of output channel o (of kept channels from the `first` on, if o is -1) by the gradient sums of
     the row: times the channel's mantissa and the rate, below 2^30, shifted to a delta, rounded."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
     row = ptr32(int(s) + 4 * _ROW)
     us = ptr16(origin + s[_U])
@@ -1524,14 +1523,14 @@ def _update_row(mem, j: int, o: int, first: int, n: int):
                 acc[j + i] = t
         i += 1
     if not summed:
-        _move_row(mem, j, n)
+        _move_row(words, j, n)
 
 
 @micropython.viper
-def _correlate(p: ptr32, q: ptr8, g: int, mem, o: int, ky: int, kx: int, first: int, n: int):
+def _correlate(p: ptr32, q: ptr8, g: int, words, o: int, ky: int, kx: int, first: int, n: int):
     """Row = sum over positions of gy * (x - zx), for kept channels first .. first + n; see _dots for the 128."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     gy = ptr8(origin + s[_AT + 1] + o)
@@ -1588,11 +1587,12 @@ def _correlate(p: ptr32, q: ptr8, g: int, mem, o: int, ky: int, kx: int, first: 
 
 @micropython.viper
 def conv_dw(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    _update_open(mem)
+    _update_open(words)
     nk = r[25]
     j = 0
     o = 0
@@ -1606,9 +1606,9 @@ def conv_dw(mem, off: int) -> int:
                     n = nk - first
                     if n > _N:
                         n = _N
-                    _clear(0, mem, s[_WORDS] + 4 * _ROW, n)
-                    _correlate(0, 0, 0, mem, o, ky, kx, first, n)
-                    _update_row(mem, j, o, 0, n)
+                    _clear(0, words, s[_WORDS] + 4 * _ROW, n)
+                    _correlate(0, 0, 0, words, o, ky, kx, first, n)
+                    _update_row(words, j, o, 0, n)
                     j += n
                     first += n
                 kx += 1
@@ -1618,10 +1618,10 @@ def conv_dw(mem, off: int) -> int:
 
 
 @micropython.viper
-def _correlate_depthwise(p: ptr8, q: ptr8, a: int, mem, ky: int, kx: int, first: int, n: int):
+def _correlate_depthwise(p: ptr8, q: ptr8, a: int, words, ky: int, kx: int, first: int, n: int):
     """Row = sum over positions of gy * (x - zx), each kept channel first .. first + n on its own."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     gy = origin + s[_AT + 1]
@@ -1663,11 +1663,12 @@ def _correlate_depthwise(p: ptr8, q: ptr8, a: int, mem, ky: int, kx: int, first:
 
 @micropython.viper
 def depthwise_dw(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    _update_open(mem)
+    _update_open(words)
     s[_KEPT] = s[_AT + 3]
     nk = r[25]
     j = 0
@@ -1680,8 +1681,8 @@ def depthwise_dw(mem, off: int) -> int:
                 n = nk - first
                 if n > _N:
                     n = _N
-                _correlate_depthwise(0, 0, 0, mem, ky, kx, first, n)
-                _update_row(mem, j, -1, first, n)
+                _correlate_depthwise(0, 0, 0, words, ky, kx, first, n)
+                _update_row(words, j, -1, first, n)
                 j += n
                 first += n
             kx += 1
@@ -1690,10 +1691,10 @@ def depthwise_dw(mem, off: int) -> int:
 
 
 @micropython.viper
-def _move_bias(mem, field: int, acc: int, o: int, delta: int):
+def _move_bias(words, field: int, acc: int, o: int, delta: int):
     """Bias o of a field of the record less delta, or, where there is an accumulator, that one plus delta."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
     bias = ptr32(origin + s[_AT + acc])
     if s[_AT + acc] == 0:
@@ -1709,9 +1710,10 @@ def _move_bias(mem, field: int, acc: int, o: int, delta: int):
 
 @micropython.viper
 def bias_dw(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     gy = origin + s[_AT + 1]
@@ -1746,16 +1748,17 @@ def bias_dw(mem, off: int) -> int:
                 t = -1 << 28
             elif e < 0:
                 t = t << -e
-            _move_bias(mem, 3, 4, o, t)
+            _move_bias(words, 3, 4, o, t)
         o += 1
     return 0
 
 
 @micropython.viper
 def fold_weights(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     row = ptr32(int(s) + 4 * _ROW)
     acc = ptr16(origin + s[_AT + 3])
@@ -1776,16 +1779,16 @@ def fold_weights(mem, off: int) -> int:
             row[i] = v
             acc[j + i] = 0
             i += 1
-        _move_row(mem, j, n)
+        _move_row(words, j, n)
         j += n
     return 0
 
 
 @micropython.viper
-def _fold_biases(mem, field: int, field_acc: int, n: int):
+def _fold_biases(words, field: int, field_acc: int, n: int):
     """Biases less their accumulators, which become 0."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
     bias = ptr32(origin + s[_AT + field])
     acc = ptr32(origin + s[_AT + field_acc])
@@ -1803,19 +1806,21 @@ def _fold_biases(mem, field: int, field_acc: int, n: int):
 
 @micropython.viper
 def fold_bias(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    _fold_biases(mem, 1, 2, r[3])
+    _fold_biases(words, 1, 2, r[3])
     return 0
 
 
 @micropython.viper
 def fold_head(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     w = ptr16(origin + s[_AT + 1])
     acc = ptr16(origin + s[_AT + 3])
@@ -1830,7 +1835,7 @@ def fold_head(mem, off: int) -> int:
         w[i] = v
         acc[i] = 0
         i += 1
-    _fold_biases(mem, 2, 4, r[5])
+    _fold_biases(words, 2, 4, r[5])
     return 0
 
 
@@ -1838,10 +1843,10 @@ def fold_head(mem, off: int) -> int:
 
 
 @micropython.viper
-def _head_dots(p: ptr32, q: ptr16, a: int, mem, start: int, n: int):
+def _head_dots(p: ptr32, q: ptr16, a: int, words, start: int, n: int):
     """logits += sum of X * w over features start .. start + n. The sum is over w + 2^15, less 2^15 times the sum of X."""
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     logits = ptr32(origin + s[_AT + 1])
     w = origin + s[_AT + 3] + 2 * start
@@ -1863,9 +1868,10 @@ def _head_dots(p: ptr32, q: ptr16, a: int, mem, start: int, n: int):
 
 @micropython.viper
 def head_fwd(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     logits = ptr32(origin + s[_AT + 1])
@@ -1875,14 +1881,14 @@ def head_fwd(mem, off: int) -> int:
     s[_NK] = 1
     s[_IC] = 1
     s[_ZX] = r[7]
-    _clear(0, mem, s[_AT + 1], r[5])
+    _clear(0, words, s[_AT + 1], r[5])
     start = 0
     while start < r[6]:
         n = r[6] - start
         if n > _N:
             n = _N
-        _expand(mem, start, 0, 0, n)
-        _head_dots(0, 0, 0, mem, start, n)
+        _expand(words, start, 0, 0, n)
+        _head_dots(0, 0, 0, words, start, n)
         start += n
     most = 0x3FFFFFFF
     most = most * 2 + 1
@@ -1933,9 +1939,10 @@ def head_fwd(mem, off: int) -> int:
 
 @micropython.viper
 def softmax_loss(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     logits = ptr32(origin + s[_AT + 1])
@@ -1993,10 +2000,10 @@ def softmax_loss(mem, off: int) -> int:
 
 
 @micropython.viper
-def _largest(mem, at: int, n: int):
+def _largest(words, at: int, n: int):
     """The largest magnitude of n words at distance `at`, to _MAX."""
-    s = ptr32(mem[0])
-    sums = ptr32(int(ptr8(mem[1])) - 16 + at)
+    s = ptr32(words)
+    sums = ptr32(int(s) - s[_WORDS] + at)
     top = 0
     i = 0
     while i < n:
@@ -2011,9 +2018,10 @@ def _largest(mem, at: int, n: int):
 
 @micropython.viper
 def head_dx(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     g = ptr8(origin + s[_AT + 1])
@@ -2021,7 +2029,7 @@ def head_dx(mem, off: int) -> int:
     w = ptr16(origin + s[_AT + 3])
     sums = ptr32(origin + s[_AT + 4])
     f = r[9]
-    _clear(0, mem, s[_AT + 4], f)
+    _clear(0, words, s[_AT + 4], f)
     k = 0
     while k < r[8]:
         e = err[k] << wide >> wide
@@ -2038,7 +2046,7 @@ def head_dx(mem, off: int) -> int:
             if (mask[i >> 3] >> (i & 7)) & 1 == 0:
                 sums[i] = 0
             i += 1
-    _largest(mem, s[_AT + 4], f)
+    _largest(words, s[_AT + 4], f)
     if s[_MAX] == 0:
         return 0
     pre = int(_bit_length(s[_MAX])) - 22
@@ -2051,8 +2059,8 @@ def head_dx(mem, off: int) -> int:
             v = (v >> pre) + ((v >> (pre - 1)) & 1)
         sums[i] = v * r[10]
         i += 1
-    _largest(mem, s[_AT + 4], f)
-    shift = int(_int8_shift(mem[0], wide))
+    _largest(words, s[_AT + 4], f)
+    shift = int(_int8_shift(words, wide))
     i = 0
     while i < f:
         v = sums[i] << wide >> wide
@@ -2072,9 +2080,10 @@ def head_dx(mem, off: int) -> int:
 
 @micropython.viper
 def head_dw(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     plain = s[_AT + 3] == 0
@@ -2130,16 +2139,17 @@ def head_dw(mem, off: int) -> int:
             t = 0
         elif i > 0:
             t = (t >> i) + ((t >> (i - 1)) & 1)
-        _move_bias(mem, 2, 4, k, t)
+        _move_bias(words, 2, 4, k, t)
         k += 1
     return 0
 
 
 @micropython.viper
 def mse_loss(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     y = ptr8(origin + s[_AT + 1])
     target = ptr8(origin + s[_AT + 2])
@@ -2155,9 +2165,10 @@ def mse_loss(mem, off: int) -> int:
 
 @micropython.viper
 def mse_dx(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     g = ptr8(origin + s[_AT + 1])
@@ -2196,9 +2207,10 @@ def mse_dx(mem, off: int) -> int:
 
 @micropython.viper
 def begin_step(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
     wide = s[_WIDE]
     lr = ptr32(origin + s[_AT + 1])
@@ -2242,9 +2254,10 @@ def begin_step(mem, off: int) -> int:
 
 @micropython.viper
 def end_step(mem, off: int) -> int:
-    _open(mem, off)
-    s = ptr32(mem[0])
-    origin = int(ptr8(mem[1])) - 16
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
     clock = ptr32(origin + s[_AT + 1])
     clock[0] = clock[0] + 1
     return 0

@@ -4,11 +4,15 @@ from trimtab.kernels import plain
 from trimtab.net import Net
 from trimtab.package import Package
 
+from .ir import UsageError
+
 
 def tier(name="c"):
     """Kernels by name: "c" (the shared library, built when first needed) or "plain"."""
     if name == "plain":
         return plain()
+    if name == "viper":
+        raise UsageError("viper kernels run on MicroPython: use --board unix, or another kind of kernels")
     from .native import tier as native
 
     return native()
