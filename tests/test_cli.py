@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import provide
 from models import Builder
-from trimtab_tools import cli, export_tflite
+from trimtab_tools import boards, cli, export_tflite
 from trimtab_tools.ir import Tensor
 from trimtab_tools.tflite_file import Row, serialize
 
@@ -43,15 +44,18 @@ def result(capsys, *words):
     return [json.loads(line) for line in out.splitlines()]
 
 
+NOTES = ("an emulated Pico is not", "building ", "built ")  # what stands on stderr before the sentence
+
+
 def refused(capsys, *words):
     """The sentence of a refusal."""
     capsys.readouterr()
     code, out, err = run(capsys, *words)
     assert code == 1
     assert out == ""
-    lines = err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("trimtab: ") and ": " in lines[0][9:], err
-    return lines[0]
+    said = [line for line in err.strip().splitlines() if not line.startswith(NOTES)]
+    assert len(said) == 1 and said[0].startswith("trimtab: ") and ": " in said[0][9:], err
+    return said[0]
 
 
 def files(folder):
@@ -199,3 +203,36 @@ def test_an_autoencoder_trains_towards_its_input(here, capsys):
     result(capsys, "pull", "auto.ttp", "-o", "auto2.tflite")
     (row,) = result(capsys, "verify", "auto2.tflite", "-n", "10")
     assert row["identical"] == 10
+
+
+# -- refusals of a board
+
+
+@pytest.fixture(scope="module")
+def bare_pico():
+    """Stock MicroPython, nothing else."""
+    provide("pico")
+    with boards.Pico() as pico:
+        yield pico
+
+
+def test_board_without_the_library(here, capsys, bare_pico):
+    before = files(here)
+    said = refused(capsys, "train", "net.ttp", "--data", "data.npz", "--port", bare_pico.url)
+    assert "no trimtab library" in said and "trimtab deploy net.ttp" in said
+    assert files(here) == before
+    assert boards.mpremote(bare_pico.url, "exec", "import os; print(os.listdir('/'))").strip() == "[]"
+
+
+def test_arena_larger_than_the_boards_ram(here, capsys):
+    provide("pico")
+    b = Builder((200, 200, 4), seed=1)
+    b.conv(4, (3, 3), (2, 2), act="relu")
+    b.pool("avg_pool", (100, 100), (1, 1))
+    b.dense(2)
+    (here / "big.tflite").write_bytes(export_tflite.write(b.graph()))
+    assert cli.main(["compile", "big.tflite", "--policy", "full", "--classes", "2", "-o", "big.ttp"]) == 0
+    before = files(here)
+    said = refused(capsys, "simulate", "big.ttp", "--board", "pico", "--steps", "1", "--json")
+    assert "bytes of arena" in said and "--ram" in said
+    assert files(here) == before
