@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import numpy as np
 import pytest
 import toys
 from trimtab_tools import cli, cost, experiment, plan, schemes, search
@@ -115,3 +116,20 @@ def test_a_cluster_gives_what_this_machine_gives(prepared, tmp_path, monkeypatch
     assert [experiment.find(prepared, trial) for trial in wanted] == [results[trial] for trial in wanted]
     here_again = [experiment._train(prepared, trial, search.quiet) for trial in wanted]
     assert [r["state_crc"] for r in here_again] == [results[trial]["state_crc"] for trial in wanted]
+
+
+def test_the_command_writes_a_plan_that_compiles(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(experiment, "cache", lambda: tmp_path)
+    data = toys.digits(300, 200)
+    np.savez(tmp_path / "digits.npz", x=data.train[0], y=data.y)
+    monkeypatch.setattr(cli, "_read_model", lambda args: toys.reader())
+    asked = ["search", "reader.tflite", "--data", f"{tmp_path}/digits.npz", "--classes", "10", "--budget", "4", "--layers", "6,7",
+             "--depths", "2", "--ratios", "1/2,1", "--lr", "0.004", "--epochs", "1", "-o", f"{tmp_path}/plan.json", "--json"]
+    assert cli.main(asked) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["scheme"] in [row["scheme"] for row in said["tried"]] and said["kilobytes"] <= 4
+    _, chosen = plan.make(toys.reader(), f"plan:{tmp_path}/plan.json", classes=10)
+    _, same = plan.make(toys.reader(), f"sparse:{said['scheme']}", classes=10)
+    assert chosen.updates == same.updates
+    assert cli.main([*asked, "--layers", "x"]) == 1
+    assert "is not a list of numbers" in capsys.readouterr().err

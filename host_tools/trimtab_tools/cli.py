@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 from trimtab import __version__
@@ -12,6 +14,7 @@ from trimtab.package import PackageError
 
 from . import running
 from .ir import ModelError, UsageError
+from .plan import DEFAULT_RATE
 
 
 # -- verbs
@@ -39,6 +42,28 @@ def do_plan(args):
         _check_ram(made, args.ram)
     summary = report.summary(made)
     _say(args, summary, report.table(made) if not args.json else "")
+
+
+def do_search(args):
+    from . import data, experiment, search
+
+    graph = _read_model(args)
+    x, y, names = data.load(args.data, _labels(args), graph[graph.inputs[0]].shape[1:], args.classes or None, "train")
+    if y is None:
+        raise UsageError(f"{args.data} has no labels: a search needs samples of every class")
+    whole = experiment.Data(Path(args.data).name, x[None], y, x[:0], y[:0], len(names) or args.classes or int(y.max()) + 1)
+    with _progress(args, "frozen layers") as step:
+        prepared = experiment.Prepared(graph, whole.held_out(args.held_out), _pixels(args.pixels), step)
+    space = search.Space.of(prepared.trunk, _numbers(args.layers, int), _numbers(args.depths, int),
+                            _numbers(args.ratios, lambda word: float(Fraction(word))) or search.RATIOS)
+    budget = search.Budget(args.budget, *(_size(word, word) if word else None for word in (args.ram, args.flash)), args.cycles)
+    runner = search.cluster(args.ray) if args.ray else functools.partial(search.local, workers=args.workers)
+    found = search.search(prepared, budget, space, args.lr or DEFAULT_RATE, args.epochs, range(args.seeds),
+                          runner=runner, progress=functools.partial(_progress, args))
+    Path(args.output).write_text(json.dumps(search.updates(prepared, found["scheme"]), indent=1) + "\n")
+    _say(args, {"plan": args.output, **found},
+         f"{args.output}: scheme {found['scheme']}, {found['kilobytes']} KB, {found['accuracy']:.1f} % of {len(prepared.y_test)} "
+         f"samples held out; train it with --policy plan:{args.output}")
 
 
 def do_report(args):
@@ -157,20 +182,26 @@ def do_flash(args):
 # -- grammars
 
 
-def _model(p, what=""):
+def _network(p, what=""):
     p.add_argument("model", help=what + "an int8 .tflite file, a published .npz or .pkl checkpoint, or a .keras or .h5 model "
                                  "with --samples")
-    p.add_argument("--policy", default="last", help="last, bias, full, sparse, or plan:FILE.json (default last)")
-    p.add_argument("--scheme", help="a published sparse update, with --policy sparse: mcunet-49kb and so on")
     p.add_argument("--labels", help="names of the classes of a new head, with commas")
     p.add_argument("--classes", type=int, default=0, help="number of classes of a new head without names")
+    p.add_argument("--pixels", metavar="LOW,HIGH", help="real values of raw 0 and 255 (default: the input's whole range)")
+    p.add_argument("--samples", help=".npz with x: what a Keras model is quantized with")
+
+
+def _model(p, what=""):
+    _network(p, what)
+    p.add_argument("--policy", default="last", help="last, bias, full, sparse, or plan:FILE.json (default last)")
+    p.add_argument("--scheme", help="a sparse update, with --policy sparse: a published one, mcunet-49kb and so on, or written "
+                                    "out, 20:24=1/4,30=1 (biases of the last 20 layers, shares of layers 24 and 30)")
+    p.add_argument("--max-classes", type=int, default=0, metavar="N", help="room for classes that are added on the board")
     p.add_argument("--loss", choices=("softmax", "mse"), default="softmax")
     p.add_argument("--lr", type=float, help="learning rate of one sample (default 0.001)")
     p.add_argument("--accumulate", type=int, default=1, metavar="N", help="samples for each update")
     p.add_argument("--residual", type=int, choices=(8, 4, 0), default=8, help="fraction bits kept beside int8 weights")
     p.add_argument("--ram", help="refuse a plan whose arena and state need more, for instance 96k")
-    p.add_argument("--pixels", metavar="LOW,HIGH", help="real values of raw 0 and 255 (default: the input's whole range)")
-    p.add_argument("--samples", help=".npz with x: what a Keras model is quantized with")
 
 
 def argparse_compile(p):
@@ -180,6 +211,25 @@ def argparse_compile(p):
 
 def argparse_plan(p):
     _model(p)
+
+
+def argparse_search(p):
+    _network(p)
+    p.add_argument("--data", required=True, help=".npz with x and y, or a folder with one folder of images for each class")
+    p.add_argument("--budget", type=float, required=True, metavar="KB", help="extra memory by MCUNetV3's rule")
+    p.add_argument("--ram", help="most of arena and state together, for instance 200k")
+    p.add_argument("--flash", help="most of the package")
+    p.add_argument("--cycles", type=int, help="most of a training step on a Pico, estimated")
+    p.add_argument("--layers", help="layers whose weights may train, counted from 0 (default: all but depthwise ones)")
+    p.add_argument("--depths", help="numbers of last layers whose biases may train (default: every third)")
+    p.add_argument("--ratios", help="shares of channels that are tried (default 1/8,1/4,1/2,1)")
+    p.add_argument("--lr", type=float, help="learning rate of one sample (default 0.001)")
+    p.add_argument("--epochs", type=int, default=2, help="of each trial (default 2)")
+    p.add_argument("--seeds", type=int, default=1, help="trials of each kind (default 1)")
+    p.add_argument("--held-out", type=float, default=0.25, metavar="SHARE", help="of the samples: they judge (default 0.25)")
+    p.add_argument("--workers", type=int, default=2, help="trials at a time on this machine (default 2)")
+    p.add_argument("--ray", metavar="ADDRESS", help="run the trials on this Ray cluster instead")
+    p.add_argument("-o", "--output", required=True, help="the plan, .json")
 
 
 def argparse_report(p):
@@ -267,6 +317,7 @@ def argparse_flash(p):
 VERBS = {
     "compile": (do_compile, argparse_compile, "make a package from a model"),
     "plan": (do_plan, argparse_plan, "what would be trained, and what it costs"),
+    "search": (do_search, argparse_search, "find which layers to train under a budget"),
     "report": (do_report, argparse_report, "one page that shows memory over time, layers and costs"),
     "verify": (do_verify, argparse_verify, "compare our kernels with TensorFlow Lite's, bit for bit"),
     "info": (do_info, argparse_info, "what a package holds"),
@@ -305,8 +356,20 @@ def _plan_options(args):
     if args.scheme and args.policy != "sparse":
         raise UsageError(f"--scheme {args.scheme} is a sparse update: give --policy sparse with it")
     policy = f"{args.policy}:{args.scheme}" if args.scheme else args.policy
-    return dict(policy=policy, labels=tuple(args.labels.split(",")) if args.labels else (), classes=args.classes,
-                loss=args.loss, rate=args.lr, accumulate=args.accumulate, residual=args.residual, pixels=_pixels(args.pixels))
+    return dict(policy=policy, labels=_labels(args), classes=args.classes, loss=args.loss, rate=args.lr,
+                accumulate=args.accumulate, residual=args.residual, max_classes=args.max_classes, pixels=_pixels(args.pixels))
+
+
+def _labels(args):
+    return tuple(args.labels.split(",")) if args.labels else ()
+
+
+def _numbers(text, kind):
+    """Numbers with commas between; None without any."""
+    try:
+        return [kind(word) for word in text.split(",")] if text else None
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"{text} is not a list of numbers: write them with commas between")
 
 
 def _pixels(text):
