@@ -1,0 +1,223 @@
+"""Accuracy of every policy on real data, in `sim`: python benchmarks/accuracy.py [--workers N] [--seeds N] [--draw]
+
+Trains MCUNet on CIFAR-10 (2000 training and 2000 test pictures) and on flowers5 (1300 and 450), writes
+benchmarks/results/accuracy.json, and from it docs/accuracy.svg and the tables of docs/results.md. What has been run
+stays run: it can be stopped at any time, and goes on. --draw only draws what is there.
+"""
+
+import argparse
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from trimtab_tools import import_checkpoint, running, search
+from trimtab_tools.experiment import Prepared, Trial
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+PAGE, PICTURE = ROOT / "docs" / "results.md", ROOT / "docs" / "accuracy.svg"
+SETS = {"cifar10": 2000, "flowers5": 450}  # and how many pictures test
+
+ACCEPTANCE = (  # data, policy, epochs, floor, expected
+    ("cifar10", "sparse:mcunet-99kb", 5, 75.0, 76.5),
+    ("cifar10", "sparse:mcunet-49kb", 5, 72.5, 74.3),
+    ("flowers5", "sparse:mcunet-99kb", 8, 87.3, 89.8),
+)
+POLICIES = (  # what it is called, policy, rate, epochs; all on CIFAR-10
+    ("last", "last", 2e-3, 8),
+    *((f"bias, last {k}", f"bias:{k}", 2e-3, 5) for k in (6, 22)),
+    ("bias, all", "bias", 2e-3, 5),
+    *((f"last-k, {k}", f"last:{k}", 1e-3, 5) for k in (2, 3, 6)),
+    *((f"sparse, {kb} KB", f"sparse:mcunet-{kb}kb", 1e-3, 5) for kb in (49, 74, 99)),
+    ("full", "full", 1e-3, 5),
+)
+TWINS = (  # data, policy, rate, epochs, arithmetic
+    *((data, policy, 1e-3, epochs, "qas") for data, policy, epochs, _, _ in ACCEPTANCE),
+    ("cifar10", "sparse:mcunet-99kb", 1e-3, 5, "plain"),
+)
+
+
+def trials(seeds):
+    """[(data, Trial)] in the order of their worth."""
+    wanted = []
+    for seed in range(seeds):
+        wanted += [(data, Trial(policy, 1e-3, epochs, seed)) for data, policy, epochs, _, _ in ACCEPTANCE]
+        wanted += [(data, Trial(policy, rate, epochs, seed, twin=twin)) for data, policy, rate, epochs, twin in TWINS]
+        wanted += [("cifar10", Trial(policy, rate, epochs, seed)) for _, policy, rate, epochs in POLICIES]
+    return list(dict.fromkeys(wanted))
+
+
+def run(wanted, workers):
+    """Run what is missing, keeping each result at once."""
+    import datasets
+
+    graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    done = read()
+    for data in SETS:
+        with running.bar() as bar:
+            task = bar.add_task(f"{data}: frozen layers", total=None, speed="")
+            prepared = Prepared(graph, getattr(datasets, data)(),
+                                step=lambda i, n: bar.update(task, completed=i, total=n))
+            task = bar.add_task(f"{data}: trials", total=None, speed="")
+            results = search.local(prepared, [t for d, t in wanted if d == data], workers,
+                                   lambda i, n: bar.update(task, completed=i, total=n))
+        done.update({(data, trial): result for trial, result in results.items()})
+        write(done)
+
+
+def read():
+    """{(data, Trial): result}"""
+    if not RESULTS.exists():
+        return {}
+    fields = asdict(Trial(""))
+    rows = json.loads(RESULTS.read_text())
+    return {(row["data"], Trial(**{key: row[key] for key in fields})): row for row in rows}
+
+
+def write(done):
+    RESULTS.parent.mkdir(exist_ok=True)
+    rows = [json.dumps({"data": data, **result}) for (data, _), result in sorted(done.items(), key=repr)]
+    RESULTS.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------
+
+
+class Results:
+    def __init__(self, done):
+        self.done = done
+
+    def of(self, data, policy, rate, epochs, twin=""):
+        """Results of all seeds, in order."""
+        same = [(t.seed, r) for (d, t), r in self.done.items()
+                if (d, t.policy, t.rate, t.epochs, t.twin) == (data, policy, rate, epochs, twin)]
+        return [result for _, result in sorted(same, key=lambda pair: pair[0])]
+
+
+def tests(results):
+    return [r["test"] for r in results]
+
+
+def said(values, n):
+    """Mean, standard error by n test pictures, and each seed's value."""
+    if not values:
+        return "not run"
+    p = np.mean(values) / 100
+    error = 100 * (p * (1 - p) / n) ** 0.5
+    return f"**{100 * p:.1f}** ± {error:.1f} ({' / '.join(f'{v:.1f}' for v in values)})"
+
+
+def acceptance(results):
+    yield "data", "scheme", "in integers", "float twin", "difference", "floor", "expected"
+    for data, policy, epochs, floor, expected in ACCEPTANCE:
+        whole, real = (tests(results.of(data, policy, 1e-3, epochs, twin)) for twin in ("", "qas"))
+        gap = f"{np.mean(whole) - np.mean(real):+.1f}" if whole and real else "not run"
+        yield data, policy.split(":")[1], said(whole, SETS[data]), said(real, SETS[data]), gap, floor, expected
+
+
+def scaling(results):
+    yield "gradients of weights and biases", "test", "training pictures"
+    for name, twin in (("scaled (QAS)", "qas"), ("as they are", "plain")):
+        found = results.of("cifar10", "sparse:mcunet-99kb", 1e-3, 5, twin)
+        yield name, said(tests(found), SETS["cifar10"]), f"{np.mean([r['train'] for r in found]):.1f}" if found else "not run"
+
+
+def policies(results):
+    yield "policy", "extra memory, KB", "arena, bytes", "state, bytes", "multiplications of a step", "test"
+    for name, policy, rate, epochs in POLICIES:
+        found = results.of("cifar10", policy, rate, epochs)
+        if not found:
+            yield name, "", "", "", "", "not run"
+            continue
+        r = found[0]
+        yield (name, f"{r['analytic_kb']['mcunetv3']:.1f}", r["arena_bytes"], r["state_bytes"],
+               f"{sum(r['macs'].values()) / 1e6:.1f} M", said(tests(found), SETS["cifar10"]))
+
+
+def table(rows):
+    head, *body = [[str(cell) for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
+
+
+TABLES = {"acceptance": acceptance, "scaling": scaling, "policies": policies}
+
+
+def draw(done):
+    results, page = Results(done), PAGE.read_text()
+    for name, rows in TABLES.items():
+        mark = f"<!-- {name} -->"
+        page = re.sub(f"{mark}.*?<!-- end -->", lambda _: f"{mark}\n{table(rows(results))}\n<!-- end -->", page, flags=re.S)
+    PAGE.write_text(page)
+    PICTURE.write_text(picture(results))
+
+
+# -- the picture -----------------------------------------------------------------------------------------------------
+
+FAMILIES = {"last": "#666666", "bias": "#2a7ab8", "last-k": "#c77700", "sparse": "#2f8f4e", "full": "#a33b3b"}
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 400, 60, 20, 20, 50
+
+
+def points(results):
+    """[(family, name, KB, accuracy)]; the head alone needs less than the axis shows and stands at its left end."""
+    found = []
+    for name, policy, rate, epochs in POLICIES:
+        rows = results.of("cifar10", policy, rate, epochs)
+        if rows:
+            found.append((name.split(",")[0], name, max(8, rows[0]["analytic_kb"]["mcunetv3"]), float(np.mean(tests(rows)))))
+    return found
+
+
+def picture(results):
+    """Accuracy over extra memory, a logarithmic axis; bars are one standard error of the test pictures."""
+    found = points(results)
+    low = 5 * int(min((p[3] for p in found), default=60) // 5)
+    high = 5 * int(max((p[3] for p in found), default=80) // 5 + 1)
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+             f'font-size="12"><rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>']
+
+    def x(kb):
+        return LEFT + (np.log2(kb) - 3) / (np.log2(2048) - 3) * (WIDTH - LEFT - RIGHT)
+
+    def y(accuracy):
+        return HEIGHT - BOTTOM - (accuracy - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    def text(at_x, at_y, words, anchor="middle", color="#333333"):
+        parts.append(f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{color}">{words}</text>')
+
+    def line(x1, y1, x2, y2, color="#dddddd", width=1):
+        parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" stroke-width="{width}"/>')
+
+    for kb in (8, 16, 32, 64, 128, 256, 512, 1024, 2048):
+        line(x(kb), TOP, x(kb), HEIGHT - BOTTOM)
+        text(x(kb), HEIGHT - BOTTOM + 16, kb)
+    for accuracy in range(low, high + 1, 5):
+        line(LEFT, y(accuracy), WIDTH - RIGHT, y(accuracy))
+        text(LEFT - 8, y(accuracy) + 4, f"{accuracy} %", "end")
+    text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "extra memory, KB (masks, kept inputs, trained weights and biases)")
+    for family, color in FAMILIES.items():
+        mine = sorted(p[2:] for p in found if p[0] == family)
+        for (kb, accuracy), (kb2, accuracy2) in zip(mine, mine[1:]):
+            line(x(kb), y(accuracy), x(kb2), y(accuracy2), color, 2)
+    for family, name, kb, accuracy in found:
+        error = (accuracy * (100 - accuracy) / SETS["cifar10"]) ** 0.5
+        line(x(kb), y(accuracy - error), x(kb), y(accuracy + error), FAMILIES[family])
+        parts.append(f'<circle cx="{x(kb):.1f}" cy="{y(accuracy):.1f}" r="4" fill="{FAMILIES[family]}"/>')
+        text(x(kb), y(accuracy + error) - 5, name, color=FAMILIES[family])
+    return "\n".join((*parts, "</svg>", ""))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=2, help="trials at a time (default 2)")
+    parser.add_argument("--seeds", type=int, default=2, help="of each trial (default 2)")
+    parser.add_argument("--draw", action="store_true", help="only draw what is there")
+    args = parser.parse_args()
+    if not args.draw:
+        run(trials(args.seeds), args.workers)
+    draw(read())
+
+
+if __name__ == "__main__":
+    main()
