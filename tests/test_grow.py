@@ -5,7 +5,9 @@ import pytest
 import toys
 import trimtab
 from helpers import TIERS, compiled, fastest, load, provide, tier
+from models import run
 from trimtab_tools import boards, simulate
+from trimtab_tools.contents import Contents
 from trimtab_tools.ir import ModelError
 
 NAMES = tuple("cdefghij")
@@ -94,6 +96,25 @@ def test_refusals_leave_everything_as_it_was():
         net.add_class("jug")
     with pytest.raises(ValueError, match="--max-classes 9"):
         load(package(), fastest()).add_class("mug")
+
+
+def test_what_was_added_comes_home():
+    """In the tuned model of the PC: its outputs are the classes in use."""
+    c = package(max_classes=10)
+    assert len(Contents(c.data).head()["weights"]) == 8
+    net = load(c, fastest())
+    net.add_class("mug")
+    for x, y in lessons(9, 60):
+        net.train(x, y)
+    state = bytearray(net.state_bytes)
+    net.read_state(0, memoryview(state))
+    contents = Contents(c.data, bytes(state))
+    assert contents.labels == [*NAMES, "mug"]
+    data = contents.tflite()
+    x = (toys.digits().test[:20] ^ 128).view(np.int8)
+    p = list(run(data, x).values())[-1]
+    assert p.shape == (20, 9)
+    assert p.argmax(1).tolist() == [net.labels.index(net.predict(one.tobytes())) for one in toys.digits().test[:20]]
 
 
 @pytest.mark.parametrize("options", [{"max_classes": 7}, {"labels": (), "classes": 8, "max_classes": 9},

@@ -9,10 +9,9 @@ import struct
 from .format import LABEL_BYTES
 
 
-def names(net):
+def names(view):
     """Names of the classes that were added, in the order of their rows."""
     found = []
-    view = _names(net)
     for at in range(0, len(view), LABEL_BYTES):
         name = bytes(view[at : at + LABEL_BYTES]).rstrip(b"\0")
         if not name:
@@ -31,13 +30,14 @@ def add_class(net, name):
     if not 0 < len(data) <= LABEL_BYTES or b"\0" in data:
         raise ValueError("a label has 1 to %d bytes, %r has %d: choose another name" % (LABEL_BYTES, name, len(data)))
     at = (net.classes - package.classes) * LABEL_BYTES
-    _names(net)[at : at + len(data)] = data
+    names_of(net)[at : at + len(data)] = data
     bias = net._span(package.head_bias, 4 * package.output_count)
     struct.pack_into("<i", bias, 4 * net.classes, 0)
     net.name_classes()
     return net.classes - 1
 
 
-def _names(net):
+def names_of(net):
+    """The part of the state where names lie."""
     package = net.package
     return net._span(package.names, (package.output_count - package.classes) * LABEL_BYTES)

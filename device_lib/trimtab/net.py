@@ -104,7 +104,7 @@ class Net:
         if self.package.classes < self.package.output_count:
             from . import grow
 
-            self.labels += grow.names(self)
+            self.labels += grow.names(grow.names_of(self))
         self.classes = self.package.classes + len(self.labels) - len(self._labels)
 
     def _count(self):

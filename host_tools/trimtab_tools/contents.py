@@ -6,6 +6,7 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
+from trimtab import grow
 from trimtab.format import CONST, LOSSES, OFFSET_MASK, SPACE_SHIFT, WEIGHTS
 from trimtab.package import Package, PackageError
 
@@ -21,7 +22,7 @@ class Contents:
         self.notes = _notes(self.package)
         self.constants = {space: bytes(self.package.section(name)) for space, name in ((CONST, "const"), (WEIGHTS, "weights"))}
         self.state = self._pieces(self._initial() if state is None else state)
-        self.labels = self.package.labels()[1:]
+        self.labels = [*self.package.labels()[1:], *grow.names(self.state.get("head.names", b""))]
         self.name = self.package.labels()[0]
         self.loss = LOSSES[self.package.loss_kind]
         self.trained = self.loss != "none"
@@ -77,9 +78,10 @@ class Contents:
         """The 16-bit head as export wants it: features, W / 4096 and b / 65536; None without one."""
         if "head" not in self.notes:
             return None
-        classes = self.notes["head"]["classes"]
+        rows = self.notes["head"]["classes"]
+        used = len(self.labels) or rows
         return {"features": self.notes["head"]["features"], "labels": self.labels,
-                "weights": self.state["head.weights"].reshape(classes, -1), "bias": self.state["head.bias"]}
+                "weights": self.state["head.weights"].reshape(rows, -1)[:used], "bias": self.state["head.bias"][:used]}
 
     def tensors(self):
         """{name: array} for an .npz: each layer tensor as `layer|tensor`, with `.scale` and `.zero_point` beside it."""
