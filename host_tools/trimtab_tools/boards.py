@@ -34,7 +34,8 @@ class BoardError(Exception):
 
 def library_files(arch=None, kernels=None):
     """The device library, {path on the board: bytes}: bytecode, and for a known arch kernels, "c" or "viper"."""
-    kernels = kernels or ("c" if arch in toolchain.NATMODS else "viper" if arch else "plain")
+    proven = arch in toolchain.NATMODS and arch not in toolchain.UNPROVEN
+    kernels = kernels or ("c" if proven else "viper" if arch else "plain")
     sources = sorted(toolchain.library().glob("*.py"))
     files = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -38,8 +38,12 @@ TOOLS = {
     "/usr/lib/picolibc/riscv64-unknown-elf/picolibc.specs": "picolibc-riscv64-unknown-elf",
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-riscv32": "qemu-system-misc",
+    "qemu-xtensa": "qemu-user",
+    "xtensa-lx106-elf-ld": "binutils-xtensa-lx106",
+    "/usr/lib/xtensa-lx106-elf/include/stdio.h": "picolibc-xtensa-lx106-elf",
 }
 ARM_TOOLS = [name for name, package in TOOLS.items() if "arm-none-eabi" in package]
+XTENSA_TOOLS = [name for name, package in TOOLS.items() if "xtensa-lx106" in package]
 RV32_TOOLS = [name for name, package in TOOLS.items() if "riscv64" in package]
 BOARD_TOOLS = {
     "sim": ["gcc"],
@@ -49,6 +53,7 @@ BOARD_TOOLS = {
     "m3": ["make", "qemu-system-arm", *ARM_TOOLS[:2]],
     "m4": ["make", "qemu-system-arm", *ARM_TOOLS[:2]],
     "c3": ["make", "qemu-system-riscv32", *RV32_TOOLS],
+    "xtensa": ["make", "qemu-xtensa", *XTENSA_TOOLS],
 }
 
 # The sources of one MicroPython release and of the libraries that it wants, all in Debian's trixie.
@@ -91,7 +96,19 @@ NATMODS = {
     "armv7m": (ARM_NATMOD, {}),
     "armv7emsp": (ARM_NATMOD, {}),
     "rv32imc": (RV32_NATMOD, {"CFLAGS_EXTRA": "-O2 -Ikernels -misa-spec=2.2"}),
+    # The emulator's core lacks the ESP32's instruction for the upper word of a product, so what ships avoids it too.
+    "xtensawin": (
+        ["make", *XTENSA_TOOLS],
+        {"LINK_RUNTIME": "0", "CFLAGS_EXTRA": "-O2 -Ikernels -DTRIMTAB_WIDE_MULTIPLY=0"},
+    ),
 }
+UNPROVEN = {"xtensawin"}  # emulator-tested, never run on silicon: a board gets these only when they are asked for
+
+# The only compiler for the ESP32 that packages bring: LLVM, with the C library that it wants.
+LLVM = (
+    "clang-22 libclang-cpp22 libllvm22 llvm-22 libclang-common-22-dev libc6 libstdc++6 libgcc-s1 zlib1g libzstd1 "
+    "libxml2 libedit2 libtinfo6 libffi8 libbsd0 libmd0 liblzma5 libicu76"
+).split()
 
 # Boards that QEMU emulates: the architecture of their native code, and make variables of their firmware. Debian's
 # compiler for RISC-V has its libraries under the names of an older specification.
@@ -395,6 +412,8 @@ def natmod(arch):
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
     tools, variables = NATMODS[arch]
     source = micropython()
+    if arch == "xtensawin":
+        variables = {**variables, "CROSS": xtensa_compiler()}
 
     def build(out):
         _need(tools)
@@ -423,6 +442,49 @@ def natmod(arch):
         FIRMWARE / "natmod.c",
     ]
     return _built(f"natmod-{arch}", inputs, build) / "_kernels.mpy"
+
+
+def xtensa_compiler():
+    """The front of the name of a compiler for the ESP32's cores: add "gcc"."""
+
+    def unpack(out):
+        apt = _apt(out / "apt")
+        _run(*apt, "update")
+        _run(*apt, "download", *LLVM, cwd=out / "apt")
+        for package in (out / "apt").glob("*.deb"):
+            _run("dpkg-deb", "-x", package, out)
+        shutil.rmtree(out / "apt")
+
+    def wrap(out):
+        script = out / "xtensa-esp32-elf-gcc"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "${{0%/*}}/cc.py" "{root}" "$@"\n')
+        script.chmod(0o755)
+        shutil.copy(FIRMWARE / "xtensa/cc.py", out)
+
+    root = _built("llvm", [RELEASE, *LLVM], unpack)
+    return _built("xtensa-gcc", [root.name, sys.executable, FIRMWARE / "xtensa/cc.py"], wrap) / "xtensa-esp32-elf-"
+
+
+def xtensa_kernels():
+    """The kernels' native module for xtensawin as a program for qemu-xtensa: calls in, results out."""
+    module, gcc = natmod("xtensawin"), f"{xtensa_compiler()}gcc"
+    source, folder = micropython(), FIRMWARE / "xtensa"
+
+    def build(out):
+        _need(BOARD_TOOLS["xtensa"])
+        preprocess = [sys.executable, source / "tools/mpy_ld.py", "--arch", "xtensawin", "--preprocess"]
+        (out / "empty.c").touch()
+        _run(*preprocess, "-o", out / "config.h", out / "empty.c")
+        _run(sys.executable, folder / "load.py", module, out)
+        options = [f"-I{source}", "-DNO_QSTR", f"-DMP_CONFIGFILE=<{out}/config.h>"]
+        options.append("-DMICROPY_FLOAT_IMPL=MICROPY_FLOAT_IMPL_FLOAT")
+        _run(gcc, *options, "-c", folder / "run.c", "-o", out / "run.o")
+        _run(gcc, "-c", folder / "start.s", "-o", out / "start.o")
+        _run(gcc, "-c", out / "module.s", "-o", out / "module.o")
+        parts = [out / "start.o", out / "run.o", out / "module.o"]
+        _run("xtensa-lx106-elf-ld", "--no-relax", "-T", out / "module.ld", "-o", out / "kernels", *parts)
+
+    return _built("xtensa", [source.name, folder, module.parent.name], build) / "kernels"
 
 
 def library():
@@ -544,6 +606,7 @@ BOARDS = {
         "firmware": lambda: pico_firmware("stock") / "firmware.bin",
         "kernels": lambda: natmod("armv6m"),
     },
+    "xtensa": {"kernels": lambda: natmod("xtensawin"), "program": xtensa_kernels},
     **{
         name: {"firmware": partial(qemu_firmware, name), "kernels": partial(natmod, arch)}
         for name, (arch, _) in QEMU_BOARDS.items()
