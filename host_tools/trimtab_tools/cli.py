@@ -13,6 +13,7 @@ from trimtab import __version__
 from trimtab.package import PackageError
 
 from . import running
+from .attach import NAMES
 from .ir import ModelError, UsageError
 from .plan import DEFAULT_RATE
 
@@ -255,8 +256,8 @@ def argparse_info(p):
 
 
 def _boards(p, default="sim"):
-    p.add_argument("--board", default=default, help="sim, unix, pico (emulated), or a port")
-    p.add_argument("--kernels", choices=("c", "plain"), default="c")
+    p.add_argument("--board", default=default, help=f"{', '.join(NAMES)} (emulated from pico on), or a port")
+    p.add_argument("--kernels", choices=("c", "viper", "plain"), default="c")
 
 
 def _key_option(p):
