@@ -28,11 +28,12 @@ from trimtab.frame import encode  # noqa: E402
 from trimtab.kernels import Tier  # noqa: E402
 from trimtab.net import Net  # noqa: E402
 from trimtab.package import Package, PackageError  # noqa: E402
-from trimtab.session import TRAIN, Board  # noqa: E402
+from trimtab.session import MESSAGES, TRAIN, Board  # noqa: E402
 from trimtab_tools import native, toolchain  # noqa: E402
 from trimtab_tools.host import Host  # noqa: E402
 
 FLAGS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+OTHERS = bytes(code for code in range(256) if code != MESSAGES["hello"][0][0])
 WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
 HEAD = 8 + 4 * WORDS  # its CRC follows
 MEMORY = 1 << 20  # bytes that this board has
@@ -255,7 +256,9 @@ def frames(library, count, seed):
     for n in range(count):
         wanted = (random.Random(board.step).randbytes(100), board.step % 3)
         host.submit(TRAIN, board.step + 1, wanted[1], wanted[0])
-        stream = host.take() + (encode(rng.randbytes(rng.randrange(1, 60))) if n % 7 == 0 else b"")
+        stream = host.take()
+        if n % 7 == 0:  # a whole frame of another session; only a hello may come from there
+            stream += encode(bytes([rng.choice(OTHERS), host.sid ^ 90]) + rng.randbytes(rng.randrange(60)))
         accepted.clear()
         for piece in torn(rng, stream):
             for event in board.receive(piece):
