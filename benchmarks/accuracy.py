@@ -144,13 +144,17 @@ def table(rows):
 TABLES = {"acceptance": acceptance, "scaling": scaling, "policies": policies}
 
 
-def draw(done):
-    results, page = Results(done), PAGE.read_text()
+def page(done, text):
+    """The page with its tables drawn anew."""
     for name, rows in TABLES.items():
-        mark = f"<!-- {name} -->"
-        page = re.sub(f"{mark}.*?<!-- end -->", lambda _: f"{mark}\n{table(rows(results))}\n<!-- end -->", page, flags=re.S)
-    PAGE.write_text(page)
-    PICTURE.write_text(picture(results))
+        made = f"<!-- {name} -->\n{table(rows(Results(done)))}\n<!-- end -->"
+        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
+    return text
+
+
+def draw(done):
+    PAGE.write_text(page(done, PAGE.read_text()))
+    PICTURE.write_text(picture(Results(done)))
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------

@@ -63,6 +63,14 @@ def test_a_trial_from_latents_is_the_trial(folder):
     assert net.state_crc() == run(prepared, trial)["state_crc"]
 
 
+def test_every_latent_is_prepared():
+    """Also where tensors one after another have the same size."""
+    graph = pooled()
+    names = experiment.narrow(plan.cut_head(graph, 10)[0])
+    latents = [compiled(graph, f"last:{k}", classes=10).program.latent for k in range(6)]
+    assert {latent.name for latent in latents if latent} <= set(names) and len({latent.name for latent in latents if latent}) > 1
+
+
 def test_other_samples_and_other_weights_have_other_results(folder):
     data, graph = toys.digits(), toys.reader()
     moved = dataclasses.replace(data, train=data.train[::-1].copy())

@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import types
 
 import numpy as np
 import pytest
 import toys
-from trimtab_tools import cli, cost, experiment, plan, schemes, search
+from helpers import assets
+from trimtab_tools import cli, cost, experiment, import_checkpoint, plan, schemes, search
 from trimtab_tools.experiment import Prepared, Trial
 from trimtab_tools.ir import UsageError
 from trimtab_tools.search import Budget, Contributions, Space
@@ -47,6 +49,28 @@ def test_evolution_finds_the_best_of_all(prepared):
     assert leaders[0].points == pytest.approx(max(every))
     assert [one.points for one in leaders] == sorted((one.points for one in leaders), reverse=True)
     assert all(one.kilobytes <= 5 for one in leaders)
+
+
+# MCUNetV3, figure 10: points on Cars that the first convs of MCUNet's blocks contribute at 1/8, 1/4, 1/2 and 1
+PUBLISHED = {
+    21: (1.2, 2.5, 3.3, 5.5), 24: (1.0, 2.2, 3.6, 6.5), 27: (1.6, 3.6, 5.6, 8.4), 30: (2.2, 3.7, 6.1, 9.2),
+    33: (2.1, 3.6, 6.0, 8.0), 36: (2.3, 3.9, 5.5, 8.8), 39: (3.0, 6.2, 10.2, 13.7),
+}
+
+
+def test_evolution_is_no_worse_than_the_published_scheme_by_published_numbers():
+    """In 99 KB, of 78125 schemes, all of which are tried here."""
+    graph = import_checkpoint.read(str(assets() / "tiny_training" / "mcunet-5fps.npz"))
+    space = Space(tuple(PUBLISHED), (22,))
+    weights = {(i, r): points for i, row in PUBLISHED.items() for r, points in zip(space.ratios, row)}
+    parts = Contributions(42, {22: 11.4}, weights, *search._bytes(types.SimpleNamespace(graph=graph, classes=10), space, 42))
+    _, theirs = schemes.SCHEMES["mcunet-99kb"]
+    limit = parts.kilobytes(22, theirs)
+    assert limit == pytest.approx(99.8, abs=0.1) and parts.points(22, theirs) == pytest.approx(49.5, abs=0.1)
+    every = (dict(zip(PUBLISHED, shares)) for shares in itertools.product((0, *space.ratios), repeat=7))
+    best = max(parts.points(22, chosen) for chosen in every if parts.kilobytes(22, chosen) <= limit)
+    found = search.evolve(parts, limit, generations=40)[0]
+    assert parts.points(22, theirs) <= found.points <= best <= found.points + 0.5
 
 
 def test_bytes_of_a_scheme_are_a_sum(prepared):

@@ -69,8 +69,9 @@ class Prepared:
         self.folder = cache() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.names = narrow(self.trunk)
-        if not all(self._file(name, part).exists() for name in self.names for part in ("train", "test")):
-            self._make(data, pixels, step or quiet)
+        missing = [name for name in self.names if not all(self._file(name, part).exists() for part in ("train", "test"))]
+        if missing:
+            self._make(missing, data, pixels, step or quiet)
 
     def __getstate__(self):
         """What other processes of this machine need: they find the files."""
@@ -83,16 +84,16 @@ class Prepared:
     def _file(self, tensor, part):
         return self.folder / f"{_digest(tensor)}.{part}.npy"
 
-    def _make(self, data, pixels, step):
+    def _make(self, names, data, pixels, step):
         made = compile.compile_inference(self.trunk, keep_all=True)
         net = simulate.load(made.data, simulate.best_tier())
         arena = np.frombuffer(net._views[0], np.int8)
         spans = {name: slice(at, at + self.trunk[name].size)
-                 for name, at in ((name, made.program.activations[name].offset) for name in self.names)}
+                 for name, at in ((name, made.program.activations[name].offset) for name in names)}
         total, done = data.train.shape[0] * data.train.shape[1] + len(data.test), 0
         for part, samples in (("train", data.train), ("test", data.test)):
             outer = samples.shape[: samples.ndim - data.test.ndim + 1]
-            files = {name: self._file(name, part).with_suffix(f".{os.getpid()}") for name in self.names}
+            files = {name: self._file(name, part).with_suffix(f".{os.getpid()}") for name in names}
             rows = {name: np.lib.format.open_memmap(file, "w+", np.int8, (*outer, self.trunk[name].size))
                     for name, file in files.items()}
             for index in np.ndindex(*outer):
@@ -119,7 +120,7 @@ def quiet(done, total):
 
 
 def narrow(trunk):
-    """Tensors that are alone in living at their moment, each smaller than those before: where a prefix may end."""
+    """Tensors that are alone in living at their moment, none larger than those before: where a prefix may end."""
     last = {name: i for i, op in enumerate(trunk.ops) for name in op.inputs}
     last.update({name: len(trunk.ops) for name in trunk.outputs})
     root = {}
@@ -130,7 +131,7 @@ def narrow(trunk):
         live = {name for name in (*live, *op.outputs) if last.get(name, -1) > i}
         if len(live) == 1:
             name = root.get(*live, *live)
-            if trunk[name].size < trunk[found[-1]].size:
+            if trunk[name].size <= trunk[found[-1]].size and name != found[-1]:
                 found.append(name)
     return found
 
