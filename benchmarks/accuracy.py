@@ -1,8 +1,8 @@
-"""Accuracy of every policy on real data, in `sim`: python benchmarks/accuracy.py [--workers N] [--seeds N] [--draw]
+"""Accuracy of every policy on real data, in `sim`: python benchmarks/accuracy.py [--workers N] [--seeds N] [--again | --draw]
 
 Trains MCUNet on CIFAR-10 (2000 training and 2000 test pictures) and on flowers5 (1300 and 450), writes
 benchmarks/results/accuracy.json, and from it docs/accuracy.svg and the tables of docs/results.md. What has been run
-stays run: it can be stopped at any time, and goes on. --draw only draws what is there.
+stays run: it can be stopped at any time, and goes on. --again runs what stands there already; --draw only draws.
 """
 
 import argparse
@@ -49,20 +49,22 @@ def trials(seeds):
     return list(dict.fromkeys(wanted))
 
 
-def run(wanted, workers):
-    """Run what is missing, keeping each result at once."""
+def run(wanted, workers, again=False):
+    """Run what is missing; the cache keeps each result as soon as it is there."""
     import datasets
 
     graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
-    done = read()
+    done = {} if again else read()
     for data in SETS:
+        missing = [trial for d, trial in wanted if d == data and (d, trial) not in done]
+        if not missing:
+            continue
         with running.bar() as bar:
             task = bar.add_task(f"{data}: frozen layers", total=None, speed="")
             prepared = Prepared(graph, getattr(datasets, data)(),
                                 step=lambda i, n: bar.update(task, completed=i, total=n))
             task = bar.add_task(f"{data}: trials", total=None, speed="")
-            results = search.local(prepared, [t for d, t in wanted if d == data], workers,
-                                   lambda i, n: bar.update(task, completed=i, total=n))
+            results = search.local(prepared, missing, workers, lambda i, n: bar.update(task, completed=i, total=n))
         done.update({(data, trial): result for trial, result in results.items()})
         write(done)
 
@@ -216,10 +218,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, default=2, help="trials at a time (default 2)")
     parser.add_argument("--seeds", type=int, default=2, help="of each trial (default 2)")
+    parser.add_argument("--again", action="store_true", help="run everything again")
     parser.add_argument("--draw", action="store_true", help="only draw what is there")
     args = parser.parse_args()
     if not args.draw:
-        run(trials(args.seeds), args.workers)
+        run(trials(args.seeds), args.workers, args.again)
     draw(read())
 
 

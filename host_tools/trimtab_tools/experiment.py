@@ -1,8 +1,8 @@
 """Train in `sim` on a data set and measure, trial by trial: what search and benchmarks are made of.
 
 What the frozen layers make of each picture is computed once and kept, so a trial pays only for what it trains. A
-trial's result is kept too: the same trial on the same network and data is never run twice, and a run that was stopped
-goes on with the next trial. Neither changes a bit of what is measured.
+trial's result is kept too: the same trial on the same network and data is not run twice by the same version, and a run
+that was stopped goes on with the next trial. Neither changes a bit of what is measured.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from trimtab import __version__
 from trimtab.format import ABI
 
 from . import compile, cost, plan, simulate
@@ -163,7 +164,7 @@ def keep(prepared, trial, result):
 
 
 def _result(prepared, trial):
-    return prepared.folder / f"trial-{_digest(json.dumps(asdict(trial)), str(ABI))}.json"
+    return prepared.folder / f"trial-{_digest(json.dumps(asdict(trial)), str(ABI), __version__)}.json"
 
 
 def _train(prepared, trial, step):
