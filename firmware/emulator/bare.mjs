@@ -1,7 +1,8 @@
 // Runs kernels alone on the emulated core, without MicroPython, and counts their cycles.
-// node bare.mjs IMAGE < calls > results. IMAGE is linked to the start of RAM. A call is 6 words (address, bytes of
-// each of the five memory spaces) and the spaces; a result is value, cycles, bytes of stack, arena and state.
-// Constants and steps lie in flash, weights too, at an odd address.
+// node bare.mjs IMAGE < runs > results. IMAGE is linked to the start of RAM. A run is the number of its steps, the
+// bytes of the five memory spaces, each step (address of the kernel, offset of the record) and the spaces; a result is
+// the bytes of stack, each step's value and cycles, arena and state. Constants, steps and weights lie in flash, the
+// weights at an odd address.
 
 import fs from 'fs';
 import { RP2040 } from 'rp2040js';
@@ -12,6 +13,7 @@ const FLASH = 0x10000000;
 const STACK = RAM + 0x40000; // grows down
 const RETURN = STACK + 0x100;
 const [SP, LR, PC] = [13, 14, 15];
+const STACK_BYTES = 4096;
 const PAINT = 0xa5;
 const MOST = 2e9; // instructions of one call
 
@@ -19,7 +21,7 @@ const mcu = new RP2040();
 mcu.logger = { debug() {}, info() {}, warn() {}, error() {} };
 const core = new Core(mcu, message => { throw new Error(`${message} (pc 0x${mcu.core.PC.toString(16)})`); });
 const image = fs.readFileSync(process.argv[2]);
-const calls = fs.readFileSync(0);
+const runs = fs.readFileSync(0);
 const code16 = new Uint16Array(mcu.sram.buffer);
 mcu.sram.set(image);
 
@@ -42,15 +44,12 @@ function place(spaces) {
   });
 }
 
-function call(address, spaces) {
+// [value, cycles] of one kernel.
+function call(address, offset, table) {
   const r = mcu.core.registers;
-  const at = place(spaces);
-  const table = STACK - 32;
-  at.forEach((where, i) => mcu.sramView.setUint32(table - RAM + 4 * i, where, true));
-  mcu.sram.fill(PAINT, table - 4096 - RAM, table - RAM);
   for (let i = 4; i < 12; i++) { r[i] = 0xdead0000 + i; }
   r[0] = table;
-  r[1] = 0;
+  r[1] = offset;
   r[SP] = table;
   r[LR] = RETURN | 1;
   r[PC] = address & ~1;
@@ -66,19 +65,26 @@ function call(address, spaces) {
     if (r[i] !== 0xdead0000 + i) { throw new Error(`r${i} is not what it was before the call`); }
   }
   if (r[SP] !== table) { throw new Error('the stack pointer is not what it was before the call'); }
-  let deepest = table - 4096;
-  while (mcu.sram[deepest - RAM] === PAINT) { deepest++; }
-  const head = Buffer.alloc(12);
-  head.writeInt32LE(r[0] | 0, 0);
-  head.writeUInt32LE(cycles, 4);
-  head.writeUInt32LE(table - deepest, 8);
-  const left2 = [0, 1].map(i => mcu.sram.slice(at[i] - RAM, at[i] - RAM + spaces[i].length));
-  return Buffer.concat([head, ...left2]);
+  return [r[0] | 0, cycles];
 }
 
-for (let i = 0; i < calls.length;) {
-  const head = [0, 1, 2, 3, 4, 5].map(n => calls.readUInt32LE(i + 4 * n));
-  i += 24;
-  const spaces = head.slice(1).map(size => { i += size; return calls.subarray(i - size, i); });
-  fs.writeSync(1, call(head[0], spaces));
+function run(steps, spaces) {
+  const at = place(spaces);
+  const table = STACK - 32;
+  const bottom = table - STACK_BYTES;
+  at.forEach((where, i) => mcu.sramView.setUint32(table - RAM + 4 * i, where, true));
+  mcu.sram.fill(PAINT, bottom - RAM, table - RAM);
+  const done = steps.flatMap(([address, offset]) => call(address, offset, table));
+  let deepest = bottom;
+  while (mcu.sram[deepest - RAM] === PAINT) { deepest++; }
+  const kept = [0, 1].map(i => mcu.sram.slice(at[i] - RAM, at[i] - RAM + spaces[i].length));
+  return Buffer.concat([Buffer.from(Int32Array.of(table - deepest, ...done).buffer), ...kept]);
+}
+
+for (let i = 0; i < runs.length;) {
+  const words = n => Array.from({ length: n }, () => { i += 4; return runs.readUInt32LE(i - 4); });
+  const [count, ...sizes] = words(6);
+  const steps = Array.from({ length: count }, () => words(2));
+  const spaces = sizes.map(size => { i += size; return runs.subarray(i - size, i); });
+  process.stdout.write(run(steps, spaces));
 }

@@ -22,25 +22,29 @@ static void fill_bytes(int8_t *to, int32_t value, int32_t n) {
     }
 }
 
+HOT static void copy_rows(int8_t *to, const int8_t *from, int32_t n, int32_t rows, int32_t to_pitch,
+    int32_t from_pitch) {
+    for (; rows; rows--, to += to_pitch, from += from_pitch) {
+        for (int32_t i = n - 1; i >= 0; i--) {
+            to[i] = from[i];
+            NO_LIBRARY_CALL;
+        }
+    }
+}
+
 // The inputs of output (., ox) as (kh, kw, ic) bytes, in `row` unless they lie somewhere as they are; x: first row.
 static const int8_t *patch(int8_t *row, const int8_t *x, const struct trimtab_geometry *geo, struct taps rows,
     int32_t ox, int32_t zx) {
     struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-    int32_t ic = geo->ic, pitch = geo->kw * ic, inside = tap_count(cols) * ic, before = cols.first * ic;
+    int32_t ic = geo->ic, pitch = geo->kw * ic, n = tap_count(cols) * ic, high = tap_count(rows);
     x += (cols.origin + cols.first) * ic;
-    if (geo->kh == 1 && inside == pitch && tap_count(rows)) {
+    if (n < pitch || high < geo->kh) {
+        fill_bytes(row, zx, geo->kh * pitch);
+    } else if (geo->kh == 1) {
         return x;
     }
-    int8_t *to = row;
-    for (int32_t ky = 0; ky < geo->kh; ky++, to += pitch) {
-        int32_t n = ky >= rows.first && ky < rows.end ? inside : 0;
-        if (n < pitch) {
-            fill_bytes(to, zx, pitch);
-        }
-        if (n) {
-            copy_bytes(to + before, x, n);
-            x += geo->iw * ic;
-        }
+    if (n) {
+        copy_rows(row + rows.first * pitch + cols.first * ic, x, n, high, pitch, geo->iw * ic);
     }
     return row;
 }
@@ -123,15 +127,18 @@ static void pack_weights(const struct layer *c, int32_t o, uint32_t *to, int32_t
 static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
     const struct packed *p = &c->p;
     const struct trimtab_geometry *geo = &c->r->geometry;
-    int32_t oy = first / geo->ow, ox = first % geo->ow;
+    int32_t oy = first / geo->ow, ox = first - oy * geo->ow;
+    uint32_t *to = p->x;
     for (int32_t i = 0; i < n; oy++, ox = 0) {
         struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
         const int8_t *x = c->x + (rows.origin + rows.first) * geo->iw * geo->ic;
-        for (; ox < geo->ow && i < n; ox++, i++) {
+        for (; ox < geo->ow && i < n; ox++, to += i++ & 1 ? 2 * p->row - 2 : 2) {
             const int8_t *row = patch(p->bytes, x, geo, rows, ox, c->r->zx);
-            uint32_t *to = p->x + (i >> 1) * 2 * p->row + (i & 1) * 2;
-            // whatever fills the last word meets weights of 0
-            trimtab_pack_row_x(row, to, row == p->bytes ? 2 * p->row : c->size, 8);
+            if (row == p->bytes) { // whatever fills the last word meets weights of 0
+                trimtab_pack_x(row, to, p->row >> 1, 8);
+            } else {
+                trimtab_pack_row_x(row, to, c->size, 8);
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ from . import toolchain
 
 FLAGS = ("-mcpu=cortex-m0plus", "-mthumb", "-O2", "-std=c99", "-fpic", "-Wall", "-Werror")  # as in a native module
 
-Call = namedtuple("Call", "kernel spaces")  # spaces: arena, state, const, steps and weights as bytes
-Result = namedtuple("Result", "value cycles stack arena state")
+Run = namedtuple("Run", "steps spaces")  # (kernel, offset of its record) in turn; arena, state, const, steps, weights
+Result = namedtuple("Result", "values cycles stack arena state")
 
 
 def image(flags=()):
@@ -30,27 +30,31 @@ def symbols(folder):
     return {row[3]: (int(row[0], 16), int(row[1], 16)) for row in rows if len(row) == 4}
 
 
-def run(calls, flags=()):
-    """A Result for each Call."""
+def run(runs, flags=()):
+    """A Result for each Run, which may also be one kernel with its record at the start: (kernel, spaces)."""
     folder = image(flags)
     at = symbols(folder)
+    runs = [Run([(kernel, 0)] if isinstance(kernel, str) else kernel, spaces) for kernel, spaces in runs]
     data = b""
-    for call in calls:
-        spaces = [bytes(space) for space in call.spaces]
+    for steps, spaces in runs:
+        spaces = [bytes(space) for space in spaces]
         spaces += [b""] * (5 - len(spaces))
-        data += struct.pack("<6I", at["trimtab_" + call.kernel][0], *map(len, spaces)) + b"".join(spaces)
+        data += struct.pack("<6I", len(steps), *map(len, spaces))
+        data += b"".join(struct.pack("<2I", at["trimtab_" + kernel][0], offset) for kernel, offset in steps)
+        data += b"".join(spaces)
     done = subprocess.run(["node", toolchain.emulator().with_name("bare.mjs"), folder / "kernels.bin"], input=data,
                           capture_output=True)
     if done.returncode:
         raise toolchain.ToolchainError(f"a kernel failed on the emulated core: {done.stderr.decode()[-1000:]}")
-    return _results(calls, done.stdout)
+    return _results(runs, done.stdout)
 
 
-def _results(calls, data):
+def _results(runs, data):
     found, at = [], 0
-    for call in calls:
-        value, cycles, stack = struct.unpack_from("<iII", data, at)
-        arena, state = at + 12, at + 12 + len(call.spaces[0])
-        at = state + len(call.spaces[1])
-        found.append(Result(value, cycles, stack, data[arena:state], data[state:at]))
+    for steps, spaces in runs:
+        stack, *words = struct.unpack_from(f"<{1 + 2 * len(steps)}i", data, at)
+        arena = at + 4 + 4 * len(words)
+        state = arena + len(spaces[0])
+        at = state + len(spaces[1])
+        found.append(Result(words[::2], words[1::2], stack, data[arena:state], data[state:at]))
     return found

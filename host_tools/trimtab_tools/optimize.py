@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.format import STATE
 
-from . import memory, schedule
+from . import memory, schedule, scratch
 from .cost import step_macs
 from .pack import pack
 from .patches import Patches, cut, runs
@@ -33,7 +33,8 @@ def optimize(program):
     """(program, placement, cuts)."""
     program, cuts = _cut_where_it_helps(pack(program))
     program, ties = schedule.in_place(program)
-    return _split(program), schedule.assign(program, ties=ties), cuts
+    placement = schedule.assign(program, ties=ties)
+    return scratch.give(_split(program), placement), placement, cuts
 
 
 def leave(program):
@@ -70,6 +71,8 @@ def _cut_where_it_helps(program):
     cuts = []
     while True:
         now, peak = _price(program)
+        if now - RECORD * len(program.timeline()) <= scratch.SMALL:  # so much the fast kernels take anyway
+            return program, tuple(cuts)
         best = _best_cut(program, peak)
         if best is None or best[0] > now - now // GAIN:
             return program, tuple(cuts)
