@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from trimtab_tools.experiment import Data, views
+from trimtab_tools.experiment import Data, resized, views
 
 ASSETS = Path(__file__).resolve().parent.parent.parent / "shared" / "assets"
 
@@ -23,7 +23,7 @@ def _data(name, pack, chosen, smallest):
     decode, label, _ = pack
     train, test = chosen
     return Data(name, views([decode(i) for i in train], 128, smallest), label[train].astype(np.int64),
-                views([decode(i) for i in test], 128)[0], label[test].astype(np.int64), int(label.max()) + 1)
+                resized([decode(i) for i in test], 128), label[test].astype(np.int64), int(label.max()) + 1)
 
 
 @functools.cache

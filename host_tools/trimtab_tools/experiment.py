@@ -239,27 +239,29 @@ def _twin(prepared, trial, step):
 # -- views of pictures -----------------------------------------------------------------------------------------------
 
 
+def resized(pictures, size):
+    """uint8 (n, size, size, 3) of PIL images."""
+    from PIL import Image
+
+    return np.stack([np.asarray(p.resize((size, size), Image.BICUBIC), np.uint8) for p in pictures])
+
+
 def views(pictures, size, smallest=0.6, seed=0):
     """uint8 (4, n, size, size, 3) of PIL images: whole, mirrored, a random part, another one mirrored.
 
     A part has from `smallest` to all of the area, and proportions from 4:5 to 5:4.
     """
-    from PIL import Image, ImageOps
-
     rng = np.random.RandomState(seed)
-
-    def fit(picture):
-        return picture.resize((size, size), Image.BICUBIC)
 
     def part(picture):
         w, h = picture.size
         area, ratio = rng.uniform(smallest, 1) * w * h, np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
         pw, ph = min(w, round((area * ratio) ** 0.5)), min(h, round((area / ratio) ** 0.5))
         x, y = rng.randint(0, w - pw + 1), rng.randint(0, h - ph + 1)
-        return fit(picture.crop((x, y, x + pw, y + ph)))
+        return picture.crop((x, y, x + pw, y + ph))
 
-    ways = (fit, lambda p: ImageOps.mirror(fit(p)), part, lambda p: ImageOps.mirror(part(p)))
-    return np.stack([[np.asarray(way(p), np.uint8) for p in pictures] for way in ways])
+    whole, parts, others = (resized([take(p) for p in pictures], size) for take in (lambda p: p, part, part))
+    return np.stack([whole, whole[:, :, ::-1], parts, others[:, :, ::-1]])
 
 
 # -- fingerprints ----------------------------------------------------------------------------------------------------
