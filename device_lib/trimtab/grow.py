@@ -1,7 +1,7 @@
 """Classes that are added on the board, in rows of the head that `trimtab compile --max-classes` reserved.
 
-Their names are part of the trained state: saved, restored and in its CRC like all that is learnt. A row without a
-name has a bias so low that its probability is 0, so it takes no part and no step changes it.
+Their names are part of the trained state: saved, restored and in its CRC like all that is learnt. A row
+without a name has a bias so low that its probability is 0, so it takes no part and no step changes it.
 """
 
 import struct
@@ -16,7 +16,10 @@ def names(view):
         name = bytes(view[at : at + LABEL_BYTES]).rstrip(b"\0")
         if not name:
             break
-        found.append(name.decode())
+        try:
+            found.append(name.decode())
+        except UnicodeError:  # no state that was saved holds this: it ends the names
+            break
     return tuple(found)
 
 
@@ -24,11 +27,15 @@ def add_class(net, name):
     package = net.package
     data = name.encode()
     if net.classes == package.output_count:
-        raise ValueError("the package has no room for another class: compile it with --max-classes %d" % (net.classes + 1))
+        raise ValueError(
+            "the package has no room for another class: compile it with --max-classes %d" % (net.classes + 1)
+        )
     if name in net.labels:
         raise ValueError("label %r is in the package already: choose another name" % name)
     if not 0 < len(data) <= LABEL_BYTES or b"\0" in data:
-        raise ValueError("a label has 1 to %d bytes, %r has %d: choose another name" % (LABEL_BYTES, name, len(data)))
+        raise ValueError(
+            "a label has 1 to %d bytes, %r has %d: choose another name" % (LABEL_BYTES, name, len(data))
+        )
     at = (net.classes - package.classes) * LABEL_BYTES
     names_of(net)[at : at + len(data)] = data
     bias = net._span(package.head_bias, 4 * package.output_count)
