@@ -1,8 +1,11 @@
-"""Accuracy of every policy on real data, in `sim`: python benchmarks/accuracy.py [--workers N] [--seeds N] [--again | --draw]
+"""Accuracy of every policy on real data, in `sim`.
+
+python benchmarks/accuracy.py [--workers N] [--seeds N] [--again | --draw]
 
 Trains MCUNet on CIFAR-10 (2000 training and 2000 test pictures) and on flowers5 (1300 and 450), writes
-benchmarks/results/accuracy.json, and from it docs/accuracy.svg and the tables of docs/results.md. What has been run
-stays run: it can be stopped at any time, and goes on. --again runs what stands there already; --draw only draws.
+benchmarks/results/accuracy.json, and from it docs/accuracy.svg and the tables of docs/results.md. What has
+been run stays run: it can be stopped at any time, and goes on. --again runs what stands there already; --draw
+only draws.
 """
 
 import argparse
@@ -44,7 +47,9 @@ def trials(seeds):
     wanted = []
     for seed in range(seeds):
         wanted += [(data, Trial(policy, 1e-3, epochs, seed)) for data, policy, epochs, _, _ in ACCEPTANCE]
-        wanted += [(data, Trial(policy, rate, epochs, seed, twin=twin)) for data, policy, rate, epochs, twin in TWINS]
+        wanted += [
+            (data, Trial(policy, rate, epochs, seed, twin=twin)) for data, policy, rate, epochs, twin in TWINS
+        ]
         wanted += [("cifar10", Trial(policy, rate, epochs, seed)) for _, policy, rate, epochs in POLICIES]
     return list(dict.fromkeys(wanted))
 
@@ -61,10 +66,13 @@ def run(wanted, workers, again=False):
             continue
         with running.bar() as bar:
             task = bar.add_task(f"{data}: frozen layers", total=None, speed="")
-            prepared = Prepared(graph, getattr(datasets, data)(),
-                                step=lambda i, n: bar.update(task, completed=i, total=n))
+            prepared = Prepared(
+                graph, getattr(datasets, data)(), step=lambda i, n: bar.update(task, completed=i, total=n)
+            )
             task = bar.add_task(f"{data}: trials", total=None, speed="")
-            results = search.local(prepared, missing, workers, lambda i, n: bar.update(task, completed=i, total=n))
+            results = search.local(
+                prepared, missing, workers, lambda i, n: bar.update(task, completed=i, total=n)
+            )
         done.update({(data, trial): result for trial, result in results.items()})
         write(done)
 
@@ -84,7 +92,7 @@ def write(done):
     RESULTS.write_text("[\n" + ",\n".join(rows) + "\n]\n")
 
 
-# -- tables ----------------------------------------------------------------------------------------------------------
+# -- tables --------------------------------------------------------------------------------------------------
 
 
 class Results:
@@ -93,8 +101,11 @@ class Results:
 
     def of(self, data, policy, rate, epochs, twin=""):
         """Results of all seeds, in order."""
-        same = [(t.seed, r) for (d, t), r in self.done.items()
-                if (d, t.policy, t.rate, t.epochs, t.twin) == (data, policy, rate, epochs, twin)]
+        same = [
+            (t.seed, r)
+            for (d, t), r in self.done.items()
+            if (d, t.policy, t.rate, t.epochs, t.twin) == (data, policy, rate, epochs, twin)
+        ]
         return [result for _, result in sorted(same, key=lambda pair: pair[0])]
 
 
@@ -116,14 +127,26 @@ def acceptance(results):
     for data, policy, epochs, floor, expected in ACCEPTANCE:
         whole, real = (tests(results.of(data, policy, 1e-3, epochs, twin)) for twin in ("", "qas"))
         gap = f"{np.mean(whole) - np.mean(real):+.1f}" if whole and real else "not run"
-        yield data, policy.split(":")[1], said(whole, SETS[data]), said(real, SETS[data]), gap, floor, expected
+        yield (
+            data,
+            policy.split(":")[1],
+            said(whole, SETS[data]),
+            said(real, SETS[data]),
+            gap,
+            floor,
+            expected,
+        )
 
 
 def scaling(results):
     yield "gradients of weights and biases", "test", "training pictures"
     for name, twin in (("scaled (QAS)", "qas"), ("as they are", "plain")):
         found = results.of("cifar10", "sparse:mcunet-99kb", 1e-3, 5, twin)
-        yield name, said(tests(found), SETS["cifar10"]), f"{np.mean([r['train'] for r in found]):.1f}" if found else "not run"
+        yield (
+            name,
+            said(tests(found), SETS["cifar10"]),
+            f"{np.mean([r['train'] for r in found]):.1f}" if found else "not run",
+        )
 
 
 def policies(results):
@@ -134,8 +157,14 @@ def policies(results):
             yield name, "", "", "", "", "not run"
             continue
         r = found[0]
-        yield (name, f"{r['analytic_kb']['mcunetv3']:.1f}", r["arena_bytes"], r["state_bytes"],
-               f"{sum(r['macs'].values()) / 1e6:.1f} M", said(tests(found), SETS["cifar10"]))
+        yield (
+            name,
+            f"{r['analytic_kb']['mcunetv3']:.1f}",
+            r["arena_bytes"],
+            r["state_bytes"],
+            f"{sum(r['macs'].values()) / 1e6:.1f} M",
+            said(tests(found), SETS["cifar10"]),
+        )
 
 
 def table(rows):
@@ -159,19 +188,26 @@ def draw(done):
     PICTURE.write_text(picture(Results(done)))
 
 
-# -- the picture -----------------------------------------------------------------------------------------------------
+# -- the picture ---------------------------------------------------------------------------------------------
 
 FAMILIES = {"last": "#666666", "bias": "#2a7ab8", "last-k": "#c77700", "sparse": "#2f8f4e", "full": "#a33b3b"}
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 400, 60, 20, 20, 50
 
 
 def points(results):
-    """[(family, name, KB, accuracy)]; the head alone needs less than the axis shows and stands at its left end."""
+    """[(family, name, KB, accuracy)]; the head alone needs hardly any and stands at the left end."""
     found = []
     for name, policy, rate, epochs in POLICIES:
         rows = results.of("cifar10", policy, rate, epochs)
         if rows:
-            found.append((name.split(",")[0], name, max(8, rows[0]["analytic_kb"]["mcunetv3"]), float(np.mean(tests(rows)))))
+            found.append(
+                (
+                    name.split(",")[0],
+                    name,
+                    max(8, rows[0]["analytic_kb"]["mcunetv3"]),
+                    float(np.mean(tests(rows))),
+                )
+            )
     return found
 
 
@@ -180,8 +216,10 @@ def picture(results):
     found = points(results)
     low = 5 * int(min((p[3] for p in found), default=60) // 5)
     high = 5 * int(max((p[3] for p in found), default=80) // 5 + 1)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-             f'font-size="12"><rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="12"><rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
+    ]
 
     def x(kb):
         return LEFT + (np.log2(kb) - 3) / (np.log2(2048) - 3) * (WIDTH - LEFT - RIGHT)
@@ -190,10 +228,15 @@ def picture(results):
         return HEIGHT - BOTTOM - (accuracy - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     def text(at_x, at_y, words, anchor="middle", color="#333333"):
-        parts.append(f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{color}">{words}</text>')
+        parts.append(
+            f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{color}">{words}</text>'
+        )
 
     def line(x1, y1, x2, y2, color="#dddddd", width=1):
-        parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" stroke-width="{width}"/>')
+        parts.append(
+            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" '
+            f'stroke-width="{width}"/>'
+        )
 
     for kb in (8, 16, 32, 64, 128, 256, 512, 1024, 2048):
         line(x(kb), TOP, x(kb), HEIGHT - BOTTOM)
@@ -201,7 +244,11 @@ def picture(results):
     for accuracy in range(low, high + 1, 5):
         line(LEFT, y(accuracy), WIDTH - RIGHT, y(accuracy))
         text(LEFT - 8, y(accuracy) + 4, f"{accuracy} %", "end")
-    text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "extra memory, KB (masks, kept inputs, trained weights and biases)")
+    text(
+        (LEFT + WIDTH - RIGHT) / 2,
+        HEIGHT - 12,
+        "extra memory, KB (masks, kept inputs, trained weights and biases)",
+    )
     for family, color in FAMILIES.items():
         mine = sorted(p[2:] for p in found if p[0] == family)
         for (kb, accuracy), (kb2, accuracy2) in zip(mine, mine[1:]):

@@ -22,15 +22,23 @@ def _pack(name):
 def _data(name, pack, chosen, smallest):
     decode, label, _ = pack
     train, test = chosen
-    return Data(name, views([decode(i) for i in train], 128, smallest), label[train].astype(np.int64),
-                resized([decode(i) for i in test], 128), label[test].astype(np.int64), int(label.max()) + 1)
+    return Data(
+        name,
+        views([decode(i) for i in train], 128, smallest),
+        label[train].astype(np.int64),
+        resized([decode(i) for i in test], 128),
+        label[test].astype(np.int64),
+        int(label.max()) + 1,
+    )
 
 
 @functools.cache
 def cifar10():
     """2000 training and 2000 test pictures: the first 200 of each class."""
     pack = _, label, split = _pack("cifar10_jpegq75.npz")
-    first = [np.concatenate([np.flatnonzero((split == s) & (label == c))[:200] for c in range(10)]) for s in (0, 1)]
+    first = [
+        np.concatenate([np.flatnonzero((split == s) & (label == c))[:200] for c in range(10)]) for s in (0, 1)
+    ]
     return _data("cifar10", pack, first, 0.6)
 
 

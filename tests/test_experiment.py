@@ -38,7 +38,10 @@ def test_integers_learn_what_their_float_twin_learns(prepared, policy):
 
 
 def test_without_quantization_aware_scaling_layers_stand_still(prepared):
-    plain, head = run(prepared, Trial("last:2", RATE, 2, twin="plain")), run(prepared, Trial("last", RATE, 2, twin="qas"))
+    plain, head = (
+        run(prepared, Trial("last:2", RATE, 2, twin="plain")),
+        run(prepared, Trial("last", RATE, 2, twin="qas")),
+    )
     assert plain["losses"] == pytest.approx(head["losses"], abs=1e-3)
 
 
@@ -68,14 +71,18 @@ def test_every_latent_is_prepared():
     graph = pooled()
     names = experiment.narrow(plan.cut_head(graph, 10)[0])
     latents = [compiled(graph, f"last:{k}", classes=10).program.latent for k in range(6)]
-    assert {latent.name for latent in latents if latent} <= set(names) and len({latent.name for latent in latents if latent}) > 1
+    assert {latent.name for latent in latents if latent} <= set(names) and len(
+        {latent.name for latent in latents if latent}
+    ) > 1
 
 
 def test_other_samples_and_other_weights_have_other_results(folder):
     data, graph = toys.digits(), toys.reader()
     moved = dataclasses.replace(data, train=data.train[::-1].copy())
     name, tensor = next((n, t) for n, t in graph.tensors.items() if t.constant)
-    other = dataclasses.replace(graph, tensors={**graph.tensors, name: dataclasses.replace(tensor, data=-tensor.data)})
+    other = dataclasses.replace(
+        graph, tensors={**graph.tensors, name: dataclasses.replace(tensor, data=-tensor.data)}
+    )
     assert len({Prepared(g, d).folder for g in (graph, other) for d in (data, moved)}) == 4
 
 
@@ -112,8 +119,9 @@ def test_the_twin_refuses_what_it_does_not_know():
 def test_policies_count_layers_from_the_end():
     graph = toys.reader()
     trunk, chosen = plan.make(graph, "last:2", classes=10)
-    assert [(u.layer, len(u.channels)) for u in chosen.updates] == [(op.name, n) for op, n in
-                                                                      zip(plan.layers(trunk)[-2:], (24, 12))]
+    assert [(u.layer, len(u.channels)) for u in chosen.updates] == [
+        (op.name, n) for op, n in zip(plan.layers(trunk)[-2:], (24, 12))
+    ]
     assert [u.channels for u in plan.make(graph, "bias:3", classes=10)[1].updates] == [(), (), ()]
     with pytest.raises(ir.ModelError, match="give bias: a number of layers, 0 to 8"):
         plan.make(graph, "bias:9", classes=10)

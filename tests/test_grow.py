@@ -83,7 +83,12 @@ def test_all_tiers_grow_alike():
 def test_refusals_leave_everything_as_it_was():
     net = load(package(max_classes=9), fastest())
     before = net.state_crc()
-    for name, why in (("c", "is in the package already"), ("", "1 to 16 bytes"), ("x" * 17, "1 to 16 bytes"), ("a\0b", "bytes")):
+    for name, why in (
+        ("c", "is in the package already"),
+        ("", "1 to 16 bytes"),
+        ("x" * 17, "1 to 16 bytes"),
+        ("a\0b", "bytes"),
+    ):
         with pytest.raises(ValueError, match=why):
             net.add_class(name)
     with pytest.raises(ValueError, match="label 'mug' is not in the package"):
@@ -114,11 +119,15 @@ def test_what_was_added_comes_home():
     x = (toys.digits().test[:20] ^ 128).view(np.int8)
     p = list(run(data, x).values())[-1]
     assert p.shape == (20, 9)
-    assert p.argmax(1).tolist() == [net.labels.index(net.predict(one.tobytes())) for one in toys.digits().test[:20]]
+    assert p.argmax(1).tolist() == [
+        net.labels.index(net.predict(one.tobytes())) for one in toys.digits().test[:20]
+    ]
 
 
-@pytest.mark.parametrize("options", [{"max_classes": 7}, {"labels": (), "classes": 8, "max_classes": 9},
-                                     {"loss": "mse", "max_classes": 9}])
+@pytest.mark.parametrize(
+    "options",
+    [{"max_classes": 7}, {"labels": (), "classes": 8, "max_classes": 9}, {"loss": "mse", "max_classes": 9}],
+)
 def test_rows_are_reserved_behind_labels(options):
     options = {"labels": NAMES, "classes": 0, **options}
     with pytest.raises(ModelError, match="needs --labels"):

@@ -32,9 +32,13 @@ def test_a_search_finds_a_scheme_within_its_budget(prepared):
     found = search.search(prepared, Budget(6), SPACE, RATE, 2, generations=10, wanted=2, runner=here)
     head, best = (experiment.run(prepared, Trial(p, RATE, 2)) for p in ("last", "sparse:" + found["scheme"]))
     assert best["test"] == found["accuracy"] > head["test"] + 3
-    assert best["analytic_kb"]["mcunetv3"] == pytest.approx(found["kilobytes"], abs=0.01) and found["kilobytes"] <= 6
+    assert (
+        best["analytic_kb"]["mcunetv3"] == pytest.approx(found["kilobytes"], abs=0.01)
+        and found["kilobytes"] <= 6
+    )
     assert len(found["tried"]) == 2 and set(found["contributions"]["weights"]) == {
-        f"{i}={r}" for i in (4, 6, 7) for r in ("1/2", "1")}
+        f"{i}={r}" for i in (4, 6, 7) for r in ("1/2", "1")
+    }
 
 
 def test_evolution_finds_the_best_of_all(prepared):
@@ -51,10 +55,15 @@ def test_evolution_finds_the_best_of_all(prepared):
     assert all(one.kilobytes <= 5 for one in leaders)
 
 
-# MCUNetV3, figure 10: points on Cars that the first convs of MCUNet's blocks contribute at 1/8, 1/4, 1/2 and 1
+# MCUNetV3: points on Cars that the first convs of MCUNet's blocks contribute at 1/8, 1/4, 1/2 and 1
 PUBLISHED = {
-    21: (1.2, 2.5, 3.3, 5.5), 24: (1.0, 2.2, 3.6, 6.5), 27: (1.6, 3.6, 5.6, 8.4), 30: (2.2, 3.7, 6.1, 9.2),
-    33: (2.1, 3.6, 6.0, 8.0), 36: (2.3, 3.9, 5.5, 8.8), 39: (3.0, 6.2, 10.2, 13.7),
+    21: (1.2, 2.5, 3.3, 5.5),
+    24: (1.0, 2.2, 3.6, 6.5),
+    27: (1.6, 3.6, 5.6, 8.4),
+    30: (2.2, 3.7, 6.1, 9.2),
+    33: (2.1, 3.6, 6.0, 8.0),
+    36: (2.3, 3.9, 5.5, 8.8),
+    39: (3.0, 6.2, 10.2, 13.7),
 }
 
 
@@ -63,7 +72,9 @@ def test_evolution_is_no_worse_than_the_published_scheme_by_published_numbers():
     graph = import_checkpoint.read(str(assets() / "tiny_training" / "mcunet-5fps.npz"))
     space = Space(tuple(PUBLISHED), (22,))
     weights = {(i, r): points for i, row in PUBLISHED.items() for r, points in zip(space.ratios, row)}
-    parts = Contributions(42, {22: 11.4}, weights, *search._bytes(types.SimpleNamespace(graph=graph, classes=10), space, 42))
+    parts = Contributions(
+        42, {22: 11.4}, weights, *search._bytes(types.SimpleNamespace(graph=graph, classes=10), space, 42)
+    )
     _, theirs = schemes.SCHEMES["mcunet-99kb"]
     limit = parts.kilobytes(22, theirs)
     assert limit == pytest.approx(99.8, abs=0.1) and parts.points(22, theirs) == pytest.approx(49.5, abs=0.1)
@@ -82,15 +93,23 @@ def test_bytes_of_a_scheme_are_a_sum(prepared):
 
 def test_biases_reach_down_to_the_first_trained_layer():
     parts = Contributions(8, {2: 0, 4: 0, 8: 0}, {}, (), {}, 0)
-    assert [parts.depth(0, {}), parts.depth(2, {6: 1}), parts.depth(2, {5: 1, 7: 0}), parts.depth(0, {1: 0, 0: 1})] == [0, 2, 4, 8]
+    assert [
+        parts.depth(0, {}),
+        parts.depth(2, {6: 1}),
+        parts.depth(2, {5: 1, 7: 0}),
+        parts.depth(0, {1: 0, 0: 1}),
+    ] == [0, 2, 4, 8]
 
 
 def test_limits_of_the_board_rule_schemes_out(prepared):
     parts = search.contributions(prepared, SPACE, RATE, 1, runner=here)
     leaders = search.evolve(parts, 8, generations=5)
     costs = [search.exact(prepared, one.scheme) for one in leaders]
-    for limit, value in (("ram", lambda c: c["arena_bytes"] + c["state_bytes"]), ("flash", lambda c: c["flash_bytes"]),
-                         ("cycles", lambda c: c["estimated_cycles"]["pico"])):
+    for limit, value in (
+        ("ram", lambda c: c["arena_bytes"] + c["state_bytes"]),
+        ("flash", lambda c: c["flash_bytes"]),
+        ("cycles", lambda c: c["estimated_cycles"]["pico"]),
+    ):
         most = sorted(map(value, costs))[len(costs) // 2]
         chosen = search.finalists(prepared, leaders, Budget(8, **{limit: most}), 3)
         assert chosen == [one for one, c in zip(leaders, costs) if value(c) <= most][:3]
@@ -147,8 +166,29 @@ def test_the_command_writes_a_plan_that_compiles(tmp_path, monkeypatch, capsys):
     data = toys.digits(300, 200)
     np.savez(tmp_path / "digits.npz", x=data.train[0], y=data.y)
     monkeypatch.setattr(cli, "_read_model", lambda args: toys.reader())
-    asked = ["search", "reader.tflite", "--data", f"{tmp_path}/digits.npz", "--classes", "10", "--budget", "4", "--layers", "6,7",
-             "--depths", "2", "--ratios", "1/2,1", "--lr", "0.004", "--epochs", "1", "-o", f"{tmp_path}/plan.json", "--json"]
+    asked = [
+        "search",
+        "reader.tflite",
+        "--data",
+        f"{tmp_path}/digits.npz",
+        "--classes",
+        "10",
+        "--budget",
+        "4",
+        "--layers",
+        "6,7",
+        "--depths",
+        "2",
+        "--ratios",
+        "1/2,1",
+        "--lr",
+        "0.004",
+        "--epochs",
+        "1",
+        "-o",
+        f"{tmp_path}/plan.json",
+        "--json",
+    ]
     assert cli.main(asked) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["scheme"] in [row["scheme"] for row in said["tried"]] and said["kilobytes"] <= 4

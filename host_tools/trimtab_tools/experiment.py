@@ -1,8 +1,8 @@
 """Train in `sim` on a data set and measure, trial by trial: what search and benchmarks are made of.
 
-What the frozen layers make of each picture is computed once and kept, so a trial pays only for what it trains. A
-trial's result is kept too: the same trial on the same network and data is not run twice by the same version, and a run
-that was stopped goes on with the next trial. Neither changes a bit of what is measured.
+What the frozen layers make of each picture is computed once and kept, so a trial pays for what it trains.
+A trial's result is kept too: the same trial on the same network and data is not run twice by one version, and
+a run that was stopped goes on with the next trial. Neither changes a bit of what is measured.
 """
 
 import hashlib
@@ -32,14 +32,22 @@ class Data:
     classes: int
 
     def fingerprint(self):
-        return _digest(self.name, *(_some(a) for a in (self.train, self.y, self.test, self.y_test)), str(self.classes))
+        return _digest(
+            self.name, *(_some(a) for a in (self.train, self.y, self.test, self.y_test)), str(self.classes)
+        )
 
     def held_out(self, share=0.25, seed=0):
-        """The same without its test samples: a share of the training samples tests instead, so that a search may look."""
+        """A share of the training samples in the place of the test samples, which a search may not see."""
         left = np.random.RandomState(seed).permutation(len(self.y))
         test, train = np.split(left, [round(len(left) * share)])
-        return Data(f"{self.name} held out", self.train[:, train], self.y[train], self.train[0, test], self.y[test],
-                    self.classes)
+        return Data(
+            f"{self.name} held out",
+            self.train[:, train],
+            self.y[train],
+            self.train[0, test],
+            self.y[test],
+            self.classes,
+        )
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,13 @@ class Trial:
     twin: str = ""  # "qas" or "plain": not the integer step, but real arithmetic with or without QAS
 
 
-# -- what the frozen layers leave ------------------------------------------------------------------------------------
+# -- what the frozen layers leave ----------------------------------------------------------------------------
 
 
 class Prepared:
-    """A network and a data set: what each sample is at every moment where one tensor is all that lives, in files.
+    """A network and a data set: each sample at every moment where one tensor is all that lives, in files.
 
-    Files are mapped, so that many processes share them; what travels between processes is the network and labels.
+    Files are mapped, so that many processes share them; between processes travel the network and labels.
     """
 
     def __init__(self, graph, data, pixels=None, step=None):
@@ -70,7 +78,11 @@ class Prepared:
         self.folder = cache() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.names = narrow(self.trunk)
-        missing = [name for name in self.names if not all(self._file(name, part).exists() for part in ("train", "test"))]
+        missing = [
+            name
+            for name in self.names
+            if not all(self._file(name, part).exists() for part in ("train", "test"))
+        ]
         if missing:
             self._make(missing, data, pixels, step or quiet)
 
@@ -89,16 +101,22 @@ class Prepared:
         made = compile.compile_inference(self.trunk, keep_all=True)
         net = simulate.load(made.data, simulate.best_tier())
         arena = np.frombuffer(net._views[0], np.int8)
-        spans = {name: slice(at, at + self.trunk[name].size)
-                 for name, at in ((name, made.program.activations[name].offset) for name in names)}
+        spans = {
+            name: slice(at, at + self.trunk[name].size)
+            for name, at in ((name, made.program.activations[name].offset) for name in names)
+        }
         total, done = data.train.shape[0] * data.train.shape[1] + len(data.test), 0
         for part, samples in (("train", data.train), ("test", data.test)):
             outer = samples.shape[: samples.ndim - data.test.ndim + 1]
             files = {name: self._file(name, part).with_suffix(f".{os.getpid()}") for name in names}
-            rows = {name: np.lib.format.open_memmap(file, "w+", np.int8, (*outer, self.trunk[name].size))
-                    for name, file in files.items()}
+            rows = {
+                name: np.lib.format.open_memmap(file, "w+", np.int8, (*outer, self.trunk[name].size))
+                for name, file in files.items()
+            }
             for index in np.ndindex(*outer):
-                net.input_view[:] = as_int8(samples[index], self.graph[self.graph.inputs[0]], pixels).tobytes()
+                net.input_view[:] = as_int8(
+                    samples[index], self.graph[self.graph.inputs[0]], pixels
+                ).tobytes()
                 net.classify_input()
                 for name, span in spans.items():
                     rows[name][index] = arena[span]
@@ -121,7 +139,7 @@ def quiet(done, total):
 
 
 def narrow(trunk):
-    """Tensors that are alone in living at their moment, none larger than those before: where a prefix may end."""
+    """Tensors that live alone at their moment, none larger than those before: where a prefix may end."""
     last = {name: i for i, op in enumerate(trunk.ops) for name in op.inputs}
     last.update({name: len(trunk.ops) for name in trunk.outputs})
     root = {}
@@ -137,11 +155,11 @@ def narrow(trunk):
     return found
 
 
-# -- one trial -------------------------------------------------------------------------------------------------------
+# -- one trial -----------------------------------------------------------------------------------------------
 
 
 def run(prepared, trial, step=None):
-    """The trial's result, from the cache if it was run before: accuracies in percent, costs, the state's CRC."""
+    """The trial's result, run or from the cache: accuracies in percent, costs, the state's CRC."""
     known = find(prepared, trial)
     if known:
         return known
@@ -185,7 +203,9 @@ def _train(prepared, trial, step):
     return {
         "test": accuracy(map(classify, test), prepared.y_test),
         "train": accuracy(map(classify, train[0, ::4]), prepared.y[::4]),
-        "losses": losses, "state_crc": net.state_crc(), "seconds": round(seconds, 1),
+        "losses": losses,
+        "state_crc": net.state_crc(),
+        "seconds": round(seconds, 1),
         **cost.of(made.trunk, made.plan, made.program, made.placement),
     }
 
@@ -193,13 +213,20 @@ def _train(prepared, trial, step):
 def compile_trial(prepared, trial):
     first, _ = prepared.at(prepared.graph.inputs[0])
     shape = prepared.graph[prepared.graph.inputs[0]].shape[1:]
-    return compile.compile_graph(prepared.graph, trial.policy, classes=prepared.classes, rate=trial.rate,
-                                 residual=trial.residual, samples=first[0, :32].reshape(-1, *shape))
+    return compile.compile_graph(
+        prepared.graph,
+        trial.policy,
+        classes=prepared.classes,
+        rate=trial.rate,
+        residual=trial.residual,
+        samples=first[0, :32].reshape(-1, *shape),
+    )
 
 
 def _entry(net):
     """(train on a sample, classify it): from the latent, if there is one."""
     if net.package.latent_bytes:
+
         def classify(x):
             net.latent_view[:] = x.tobytes()
             return net._run("forward")
@@ -236,7 +263,7 @@ def _twin(prepared, trial, step):
     return float_twin.train(prepared, trial, step)
 
 
-# -- views of pictures -----------------------------------------------------------------------------------------------
+# -- views of pictures ---------------------------------------------------------------------------------------
 
 
 def resized(pictures, size):
@@ -264,7 +291,7 @@ def views(pictures, size, smallest=0.6, seed=0):
     return np.stack([whole, whole[:, :, ::-1], parts, others[:, :, ::-1]])
 
 
-# -- fingerprints ----------------------------------------------------------------------------------------------------
+# -- fingerprints --------------------------------------------------------------------------------------------
 
 
 def fingerprint(graph):
@@ -273,7 +300,9 @@ def fingerprint(graph):
         parts.append(repr((op.kind, op.name, op.inputs, op.outputs, sorted(op.attrs.items()))))
     for name in sorted(graph.tensors):
         t = graph.tensors[name]
-        parts.append(repr((name, t.shape, t.zero_point, None if t.scale is None else np.asarray(t.scale).tolist())))
+        parts.append(
+            repr((name, t.shape, t.zero_point, None if t.scale is None else np.asarray(t.scale).tolist()))
+        )
         if t.constant:
             parts.append(t.data.tobytes())
     return _digest(*parts)
@@ -288,9 +317,12 @@ def _digest(*parts):
 
 
 def _some(array):
-    """Shape, kind and bytes of an array; of a large one every 101st, which is enough to tell data sets apart."""
+    """Shape, kind and bytes of an array; of a large one every 101st, enough to tell data sets apart."""
     flat = np.ascontiguousarray(array).reshape(-1)
-    return repr((array.shape, array.dtype.str)).encode() + (flat if flat.size < 1 << 20 else flat[::101]).tobytes()
+    return (
+        repr((array.shape, array.dtype.str)).encode()
+        + (flat if flat.size < 1 << 20 else flat[::101]).tobytes()
+    )
 
 
 def _raw_map(tensor, pixels):

@@ -1,7 +1,8 @@
 """The float twin of the training step: the same int8 forward pass, gradients and weights in real numbers.
 
-What training in integers costs is the difference between a trial and its twin. Real weights stand behind the int8
-ones, which are these rounded; rounding counts as the identity, a clamp passes what fits. One sample at a time.
+What training in integers costs is the difference between a trial and its twin. Real weights stand behind the
+int8 ones, which are these rounded; rounding counts as the identity, a clamp passes what fits. One sample at a
+time.
 """
 
 import time
@@ -36,7 +37,8 @@ def train(prepared, trial, step):
     return {
         "test": accuracy(twin.classes(test), prepared.y_test),
         "train": accuracy(twin.classes(train[0, ::4]), prepared.y[::4]),
-        "losses": losses, "seconds": round(time.monotonic() - started, 1),
+        "losses": losses,
+        "seconds": round(time.monotonic() - started, 1),
     }
 
 
@@ -57,7 +59,9 @@ class Twin:
             elif op.kind in LAYERS:
                 self.layers.append(LAYERS[op.kind](trunk, op, inputs, plan.of(op.name), qas))
             else:
-                raise ModelError(f"layer {op.name}: the float twin knows no {op.kind}: compare another network")
+                raise ModelError(
+                    f"layer {op.name}: the float twin knows no {op.kind}: compare another network"
+                )
         learned = set()
         for layer in self.layers:
             layer.wanted = [name in learned for name in layer.inputs]
@@ -87,7 +91,9 @@ class Twin:
         self.b -= rate * p
         for layer in reversed(self.layers):
             if layer.learns and layer.output in errors:
-                for name, wanted, dx in zip(layer.inputs, layer.wanted, layer.backward(errors.pop(layer.output), rate)):
+                for name, wanted, dx in zip(
+                    layer.inputs, layer.wanted, layer.backward(errors.pop(layer.output), rate)
+                ):
                     if wanted:
                         errors[name] = errors[name] + dx if name in errors else dx
         return loss
@@ -103,7 +109,7 @@ class Twin:
             yield from (f @ self.w.T + self.b).argmax(1).tolist()
 
 
-# -- layers: forward gives int8 and keeps what backward needs, which gives the errors of the inputs and updates
+# -- layers: forward gives int8 and keeps what backward needs, which updates and gives errors of inputs
 
 
 class Layer:
@@ -151,7 +157,9 @@ class Weighted(Layer):
             self.learn(g, rate)
             self.w[..., self.kept] = np.clip(self.w[..., self.kept], -127, 127)
         if self.update and self.update.bias:
-            self.b = np.clip(self.b - rate * self.gain_b * g.reshape(-1, len(self.b)).sum(0), -(1 << 29), 1 << 29)
+            self.b = np.clip(
+                self.b - rate * self.gain_b * g.reshape(-1, len(self.b)).sum(0), -(1 << 29), 1 << 29
+            )
         if self.update:
             self.round()
         return [dx]
@@ -161,8 +169,12 @@ class Conv(Weighted):
     def __init__(self, graph, op, inputs, update, qas):
         super().__init__(graph, op, inputs, update, qas)
         (_, kh, kw, _), (_, oh, ow, _) = self.w.shape, graph[self.output].shape
-        self.seen = [(ky, kx, slice(ky, ky + (oh - 1) * sh + 1, sh), slice(kx, kx + (ow - 1) * sw + 1, sw))
-                     for sh, sw in (op.attrs["stride"],) for ky in range(kh) for kx in range(kw)]
+        self.seen = [
+            (ky, kx, slice(ky, ky + (oh - 1) * sh + 1, sh), slice(kx, kx + (ow - 1) * sw + 1, sw))
+            for sh, sw in (op.attrs["stride"],)
+            for ky in range(kh)
+            for kx in range(kw)
+        ]
 
     def taps(self, x):
         """(ky, kx, what that tap of the kernel sees)."""
@@ -196,7 +208,9 @@ class Depthwise(Conv):
     def __init__(self, graph, op, inputs, update, qas):
         super().__init__(graph, op, inputs, update, qas)
         if self.w.shape[-1] != graph[op.inputs[0]].shape[-1]:
-            raise ModelError(f"layer {op.name}: the float twin knows no depth multiplier: compare another network")
+            raise ModelError(
+                f"layer {op.name}: the float twin knows no depth multiplier: compare another network"
+            )
 
     def accumulate(self, x):
         return sum(view * self.w8[0, ky, kx] for ky, kx, view in self.taps(x))
@@ -249,7 +263,9 @@ class Mean(Fixed):
         super().__init__(graph, op, inputs, update, qas)
         shape = graph[op.inputs[0]].shape
         if op.kind == "avg_pool" and tuple(op.attrs["kernel"]) != tuple(shape[1:3]):
-            raise ModelError(f"layer {op.name}: the float twin knows only global average pools: compare another network")
+            raise ModelError(
+                f"layer {op.name}: the float twin knows only global average pools: compare another network"
+            )
         self.p.setdefault("y_zero", 0)
         self.count = shape[1] * shape[2]
 

@@ -48,7 +48,8 @@ class Head:
     bias: np.ndarray  # int32 (classes,)
 
 
-def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumulate=1, residual=8, max_classes=0):
+def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumulate=1, residual=8,
+         max_classes=0):
     """(trunk, plan): the graph that is left of the model, and what is trained in it."""
     if policy == "none":
         return graph, TrainPlan()
@@ -132,8 +133,8 @@ def _sparse(trunk, policy):
     name = policy.partition(":")[2]
     convs = layers(trunk)
     if not name:
-        raise ModelError(f"policy sparse needs a scheme: give --scheme, one of {', '.join(schemes.SCHEMES)}, or BIASES:"
-                         "LAYER=SHARE,...")
+        raise ModelError("policy sparse needs a scheme: give --scheme BIASES:LAYER=SHARE,... or one of "
+                         + ", ".join(schemes.SCHEMES))
     shares = schemes.find(name, [trunk[op.inputs[1]].size for op in convs])
     return [_update(trunk, convs[i], share) for i, share in sorted(shares.items())]
 
@@ -220,7 +221,7 @@ def cut_head(graph, classes):
 def _with_spare_rows(head, labels, max_classes):
     """(head, rows more): room for classes that are named on the board."""
     if head is None or not labels or not len(labels) <= max_classes <= 65535:
-        raise ModelError(f"--max-classes {max_classes} needs --labels, no more of them than that, and a softmax loss")
+        raise ModelError(f"--max-classes {max_classes} needs --labels, at most so many, and a softmax loss")
     spare = max_classes - len(labels)
     return replace(head, classes=max_classes, weights=np.pad(head.weights, ((0, spare), (0, 0))),
                    bias=np.pad(head.bias, (0, spare), constant_values=SPARE_BIAS)), spare

@@ -54,17 +54,23 @@ def find(name, weights):
 
 def write(last, shares):
     """A scheme in one word."""
-    return f"{last}:" + ",".join(f"{conv}={Fraction(share)}" for conv, share in sorted(shares.items()) if share)
+    return f"{last}:" + ",".join(
+        f"{conv}={Fraction(share)}" for conv, share in sorted(shares.items()) if share
+    )
 
 
 def _read(text, convs):
     last, _, pairs = text.partition(":")
     try:
         last = int(last)
-        shares = {int(conv): float(Fraction(share)) for conv, share in (p.split("=") for p in pairs.split(",") if p)}
+        shares = {
+            int(conv): float(Fraction(share)) for conv, share in (p.split("=") for p in pairs.split(",") if p)
+        }
     except (ValueError, ZeroDivisionError):
-        raise ModelError(f"scheme {text!r} cannot be read: write how many last layers train biases, then layers and "
-                         "shares, for instance 20:24=1/4,30=1")
+        raise ModelError(
+            f"scheme {text!r} cannot be read: write how many last layers train biases, then layers and "
+            "shares, for instance 20:24=1/4,30=1"
+        )
     if not (0 <= last <= convs and all(0 <= conv < convs for conv in shares)):
         raise ModelError(f"scheme {text!r} names layers that are not there: this model has {convs}, from 0")
     return _shares(convs, last, shares)

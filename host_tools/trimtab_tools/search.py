@@ -1,11 +1,11 @@
 """Which layers to train under a budget: what each one contributes, measured, then evolution over the sums.
 
-Contributions are differences in accuracy between short trials on samples held out from training: the biases of the
-last K layers against the head alone, and the weights of one layer at one share of its channels against biases alone.
-Their sum stands for the accuracy of a scheme. It is only a stand-in, so the best schemes are tried at last.
+Contributions are differences in accuracy between short trials on samples held out from training: the biases
+of the last K layers against the head alone, and the weights of one layer at one share of its channels against
+biases alone. Their sum stands for the accuracy of a scheme. It is only a stand-in, so the best are tried.
 
-Trials run in processes of this machine or on a Ray cluster. Each result is kept as soon as it is there: a search that
-was stopped goes on where it was.
+Trials run in processes of this machine or on a Ray cluster. Each result is kept as soon as it is there: a
+search that was stopped goes on where it was.
 """
 
 import contextlib
@@ -40,12 +40,20 @@ class Space:
 
     @staticmethod
     def of(trunk, layers=None, depths=None, ratios=RATIOS):
-        """All convs and dense layers, and every third depth, unless said otherwise; depthwise weights gain nothing."""
+        """All convs and dense layers (depthwise weights gain nothing) and every third depth, unless said."""
         found = plan.layers(trunk)
-        chosen = [i for i, op in enumerate(found) if op.kind != "depthwise"] if layers is None else sorted(layers)
+        chosen = (
+            [i for i, op in enumerate(found) if op.kind != "depthwise"] if layers is None else sorted(layers)
+        )
         every = sorted({*range(3, len(found), 3), len(found)}) if depths is None else sorted(depths)
-        if not chosen or not 0 <= chosen[0] <= chosen[-1] < len(found) or not 1 <= every[0] <= every[-1] <= len(found):
-            raise UsageError(f"the model has layers 0 to {len(found) - 1}: choose layers and bias depths among them")
+        if (
+            not chosen
+            or not 0 <= chosen[0] <= chosen[-1] < len(found)
+            or not 1 <= every[0] <= every[-1] <= len(found)
+        ):
+            raise UsageError(
+                f"the model has layers 0 to {len(found) - 1}: choose layers and bias depths among them"
+            )
         return Space(tuple(chosen), tuple(every), tuple(ratios))
 
 
@@ -80,7 +88,7 @@ class Found:
     kilobytes: float
 
 
-# -- contributions ---------------------------------------------------------------------------------------------------
+# -- contributions -------------------------------------------------------------------------------------------
 
 
 def trials(space, convs, rate, epochs, seeds):
@@ -88,7 +96,13 @@ def trials(space, convs, rate, epochs, seeds):
     deepest = max(*space.depths, convs - space.layers[0])
     policies = {("head",): "last"}
     policies.update({("bias", d): f"bias:{d}" for d in (*space.depths, deepest)})
-    policies.update({("weight", i, r): "sparse:" + schemes.write(deepest, {i: r}) for i in space.layers for r in space.ratios})
+    policies.update(
+        {
+            ("weight", i, r): "sparse:" + schemes.write(deepest, {i: r})
+            for i in space.layers
+            for r in space.ratios
+        }
+    )
     return {part: [Trial(policy, rate, epochs, seed) for seed in seeds] for part, policy in policies.items()}
 
 
@@ -100,25 +114,31 @@ def contributions(prepared, space, rate=plan.DEFAULT_RATE, epochs=2, seeds=(0,),
     mean = {part: float(np.mean([results[t]["test"] for t in some])) for part, some in wanted.items()}
     deepest = max(part[1] for part in mean if part[0] == "bias")
     return Contributions(
-        convs, {d: mean["bias", d] - mean["head",] for d in sorted({*space.depths, deepest})},
+        convs,
+        {d: mean["bias", d] - mean["head",] for d in sorted({*space.depths, deepest})},
         {(i, r): mean["weight", i, r] - mean["bias", deepest] for i in space.layers for r in space.ratios},
-        *_bytes(prepared, space, convs))
+        *_bytes(prepared, space, convs),
+    )
 
 
 def _bytes(prepared, space, convs):
-    """(of each layer's bias, {(layer, share): of its weights}, of the rest): the rule is a sum over layers."""
+    """(of each layer's bias, {(layer, share): of its weights}, of the rest): the rule is a sum."""
+
     def count(policy):
         return cost.mcunetv3(cost.table(*plan.make(prepared.graph, policy, classes=prepared.classes)))
 
     depths = [count(f"bias:{d}") for d in range(convs + 1)]
     bias = tuple(depths[convs - i] - depths[convs - i - 1] for i in range(convs))
     all_biases = depths[convs]
-    weights = {(i, r): count("sparse:" + schemes.write(convs, {i: r})) - all_biases
-               for i in space.layers for r in space.ratios}
+    weights = {
+        (i, r): count("sparse:" + schemes.write(convs, {i: r})) - all_biases
+        for i in space.layers
+        for r in space.ratios
+    }
     return bias, weights, depths[0]
 
 
-# -- evolution -------------------------------------------------------------------------------------------------------
+# -- evolution -----------------------------------------------------------------------------------------------
 
 
 def evolve(parts, kilobytes, generations=100, seed=0, step=quiet):
@@ -157,37 +177,58 @@ class Budget:
     cycles: int | None = None  # of a step on a Pico, estimated
 
     def allows(self, made):
-        costs = {"ram": made["arena_bytes"] + made["state_bytes"], "flash": made["flash_bytes"],
-                 "cycles": made["estimated_cycles"]["pico"]}
-        return all(getattr(self, name) is None or value <= getattr(self, name) for name, value in costs.items())
+        costs = {
+            "ram": made["arena_bytes"] + made["state_bytes"],
+            "flash": made["flash_bytes"],
+            "cycles": made["estimated_cycles"]["pico"],
+        }
+        return all(
+            getattr(self, name) is None or value <= getattr(self, name) for name, value in costs.items()
+        )
 
 
 def exact(prepared, scheme):
     """What a scheme costs on the board."""
     trunk, chosen = plan.make(prepared.graph, f"sparse:{scheme}", classes=prepared.classes)
     program, placement, _ = optimize.optimize(lower(trunk, chosen))
-    return {**cost.of(trunk, chosen, program, placement),
-            "flash_bytes": len(emit.package(program, placement, trunk, "model", chosen.labels))}
+    return {
+        **cost.of(trunk, chosen, program, placement),
+        "flash_bytes": len(emit.package(program, placement, trunk, "model", chosen.labels)),
+    }
 
 
 def finalists(prepared, leaders, budget, wanted, patience=60, step=quiet):
     """The first schemes that the board can hold."""
     chosen = []
     for i, one in enumerate(leaders[:patience]):
-        if len(chosen) < wanted and (budget == Budget(budget.kilobytes) or budget.allows(exact(prepared, one.scheme))):
+        if len(chosen) < wanted and (
+            budget == Budget(budget.kilobytes) or budget.allows(exact(prepared, one.scheme))
+        ):
             chosen.append(one)
         step(i + 1, min(patience, len(leaders)))
     if not chosen:
-        raise UsageError(f"none of the best {patience} schemes fits the board: allow more RAM, flash or cycles, or fewer KB")
+        raise UsageError(
+            f"none of the best {patience} schemes fits the board: allow more RAM, flash or cycles"
+        )
     return chosen
 
 
-# -- the whole search ------------------------------------------------------------------------------------------------
+# -- the whole search ----------------------------------------------------------------------------------------
 
 
-def search(prepared, budget, space=None, rate=plan.DEFAULT_RATE, epochs=2, seeds=(0,), generations=100, wanted=4, runner=None,
-           progress=quiet_progress):
-    """{"scheme", "accuracy", "kilobytes", "tried", "contributions"}: the best of the finalists, each tried in full."""
+def search(
+    prepared,
+    budget,
+    space=None,
+    rate=plan.DEFAULT_RATE,
+    epochs=2,
+    seeds=(0,),
+    generations=100,
+    wanted=4,
+    runner=None,
+    progress=quiet_progress,
+):
+    """{"scheme", "accuracy", "kilobytes", "tried", "contributions"}: the best of the finalists, all tried."""
     runner, space = runner or local, space or Space.of(prepared.trunk)
     with progress("contributions") as step:
         parts = contributions(prepared, space, rate, epochs, seeds, runner, step)
@@ -198,22 +239,38 @@ def search(prepared, budget, space=None, rate=plan.DEFAULT_RATE, epochs=2, seeds
     wanted = {one: [Trial(f"sparse:{one.scheme}", rate, epochs, seed) for seed in seeds] for one in chosen}
     with progress("finalists") as step:
         results = runner(prepared, [t for some in wanted.values() for t in some], step=step)
-    tried = [{"scheme": one.scheme, "accuracy": float(np.mean([results[t]["test"] for t in some])),
-              "points": round(one.points, 2), "kilobytes": round(one.kilobytes, 2)} for one, some in wanted.items()]
+    tried = [
+        {
+            "scheme": one.scheme,
+            "accuracy": float(np.mean([results[t]["test"] for t in some])),
+            "points": round(one.points, 2),
+            "kilobytes": round(one.kilobytes, 2),
+        }
+        for one, some in wanted.items()
+    ]
     best = max(tried, key=lambda row: row["accuracy"])
-    return {**best, "tried": tried, "contributions": {
-        "bias": {str(d): round(v, 2) for d, v in parts.bias.items()},
-        "weights": {f"{i}={Fraction(r)}": round(v, 2) for (i, r), v in parts.weights.items()}}}
+    return {
+        **best,
+        "tried": tried,
+        "contributions": {
+            "bias": {str(d): round(v, 2) for d, v in parts.bias.items()},
+            "weights": {f"{i}={Fraction(r)}": round(v, 2) for (i, r), v in parts.weights.items()},
+        },
+    }
 
 
 def updates(prepared, scheme):
     """The scheme as a plan by hand, for --policy plan:FILE.json."""
     _, chosen = plan.make(prepared.graph, f"sparse:{scheme}", classes=prepared.classes)
-    return {"updates": [{"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
-                        for u in chosen.updates]}
+    return {
+        "updates": [
+            {"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
+            for u in chosen.updates
+        ]
+    }
 
 
-# -- where trials run ------------------------------------------------------------------------------------------------
+# -- where trials run ----------------------------------------------------------------------------------------
 
 
 def local(prepared, wanted, workers=2, step=quiet):
@@ -221,7 +278,9 @@ def local(prepared, wanted, workers=2, step=quiet):
     results, todo = _known(prepared, wanted, step)
     if not todo:
         return results
-    pool = ProcessPoolExecutor(min(workers, len(todo)), multiprocessing.get_context("spawn"), _adopt, (prepared,))
+    pool = ProcessPoolExecutor(
+        min(workers, len(todo)), multiprocessing.get_context("spawn"), _adopt, (prepared,)
+    )
     try:
         waiting = {pool.submit(_run, trial): trial for trial in todo}
         for one in as_completed(waiting):
@@ -242,7 +301,7 @@ def _run(trial):
 
 
 def cluster(address):
-    """A runner on a Ray cluster, with a worker for each of its CPUs. Its machines have trimtab, and get network and data."""
+    """A runner on a Ray cluster: a worker for each CPU, on machines that have trimtab and get the data."""
     try:
         import ray
     except ImportError:
