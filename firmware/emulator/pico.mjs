@@ -17,6 +17,7 @@ import { parseArgs } from 'util';
 import { RP2040 } from 'rp2040js';
 import { installBootrom } from './bootrom.mjs';
 import { Core } from './core.mjs';
+import { randomInt } from 'node:crypto';
 import { UsbSerial } from './usb.mjs';
 import { readUf2, uf2Complete } from './uf2.mjs';
 
@@ -24,6 +25,8 @@ const FLASH_BYTES = 2 * 1024 * 1024;
 const FLASH_START = 0x10000000;
 const BOOT_STACK = 0x20041f00; // where the ROM leaves SP for the second-stage loader
 const WATCHDOG = 0x40058;
+const ROSC = 0x40060;
+const RANDOMBIT = 0x1c;
 const SLICE = 50000; // instructions between two looks at sockets and files, about 1 ms
 const HIGH_WATER = 64 * 1024; // bytes waiting in either direction before the sender is held
 const NAP_MS = 2; // sleep of the core that is saved up before this process sleeps as long
@@ -67,6 +70,8 @@ class Board {
       watchdog.reason = previous.peripherals[WATCHDOG].reason;
       watchdog.scratchData.set(previous.peripherals[WATCHDOG].scratchData);
     }
+    const rosc = mcu.peripherals[ROSC]; // rp2040js has none; the firmware makes os.urandom of this bit
+    rosc.readUint32 = offset => (offset === RANDOMBIT ? randomInt(2) : 0xffffffff);
     mcu.core.PC = FLASH_START; // the second-stage loader; it returns to LR unless that is 0
     mcu.core.LR = 0;
     mcu.core.SP = BOOT_STACK;
