@@ -9,7 +9,8 @@ from trimtab_tools import cli, cost, export_tflite
 from trimtab_tools import compile as compiler
 
 STEPS = 50
-PLACES = [("sim", "plain"), ("sim", "c"), ("unix", "plain"), ("unix", "c"), ("pico", "c")]
+PLACES = [("sim", "plain"), ("sim", "c"), ("unix", "plain"), ("unix", "viper"), ("unix", "c"), ("pico", "viper"),
+          ("pico", "c")]
 
 
 def network():

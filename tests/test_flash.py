@@ -55,10 +55,12 @@ def test_deploy_again_copies_only_what_changed(stock, package):
     assert "net.py" not in tell(stock, "import os; print(os.listdir('/lib/trimtab'))")
 
 
-def test_deploy_without_native_modules_uses_plain_kernels(monkeypatch):
-    monkeypatch.setattr(deploy.toolchain, "NATMODS", {})
-    assert deploy.architecture(0x1306) is None
-    assert not any("_kernels" in path for path in boards.library_files(None))
+def test_boards_get_the_fastest_kernels_that_are_proven():
+    kinds = {arch: boards.kernels_for(arch) for arch in ("armv6m", "rv32imc", "xtensawin", "armv6", "xtensa", None)}
+    assert list(kinds.values()) == ["c", "c", "viper", "viper", "plain", "plain"]
+    files = boards.library_files("xtensawin")
+    assert "/lib/trimtab/kernels_viper.mpy" in files and "/lib/_kernels.mpy" not in files
+    assert not any("viper" in path or "_kernels" in path for path in boards.library_files(None))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,9 @@ def test_deploy_without_native_modules_uses_plain_kernels(monkeypatch):
         (0x1B06, "armv7m"),
         (0x2E06, "rv32imc"),
         (0x0006, None),
-        (0x2606, None),
+        (0x2606, "xtensa"),
+        (0x2A06, "xtensawin"),
+        (0x3E06, None),
     ],
 )
 def test_architecture_of_a_board(mpy, arch):

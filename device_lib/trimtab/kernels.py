@@ -52,7 +52,11 @@ def viper():
         raise ImportError("only MicroPython runs these kernels: choose others")
     from . import kernels_viper
 
-    return Tier("viper", {row[0]: getattr(kernels_viper, row[0]) for row in RECORDS}, bytearray, kernels_viper.bind)
+    def absent(mem, off):
+        raise ImportError("the board lacks a kernel of this package: run `trimtab deploy` with it")
+
+    return Tier("viper", {row[0]: getattr(kernels_viper, row[0], absent) for row in RECORDS}, bytearray,
+                kernels_viper.bind)
 
 
 TIERS = {"c": native, "viper": viper, "plain": plain}  # the fastest first

@@ -27,6 +27,10 @@ static void store_global(qstr name, mp_obj_t value) {
     stored[count++] = value;
 }
 
+static mp_obj_t load_global(qstr name) {
+    return MP_OBJ_NULL;
+}
+
 static mp_obj_dict_t *swap_globals(mp_obj_dict_t *globals) {
     return globals;
 }
@@ -59,9 +63,9 @@ static NORETURN void raise_msg(const mp_obj_type_t *type, mp_rom_error_text_t me
 
 // At an address that load.py knows.
 __attribute__((section(".functions"))) mp_fun_table_t functions = {
-    .store_global = store_global, .swap_globals = swap_globals, .new_tuple = new_tuple,
-    .obj_get_type = obj_get_type, .get_buffer = get_buffer, .native_from_obj = native_from_obj,
-    .raise_msg = raise_msg,
+    .store_global = store_global, .load_global = load_global, .swap_globals = swap_globals,
+    .new_tuple = new_tuple, .obj_get_type = obj_get_type, .get_buffer = get_buffer,
+    .native_from_obj = native_from_obj, .raise_msg = raise_msg,
 };
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n) {

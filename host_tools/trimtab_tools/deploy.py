@@ -19,8 +19,7 @@ from mpremote.transport_serial import SerialTransport
 from trimtab.format import SECTIONS
 from trimtab.package import Package
 
-from . import toolchain
-from .boards import BoardError, library_files
+from .boards import BoardError, kernels_for, library_files
 
 SECONDS = 10  # of silence before a board counts as gone
 CHUNK = 2048  # bytes for each command to the board
@@ -137,11 +136,11 @@ def connected(port):
 
 
 def architecture(mpy):
-    """The name of a board's native architecture, of a module that we build; None where there is none."""
+    """The name of a board's native architecture; None where there is none."""
     index = (mpy >> 10) & 15
     name = ARCHITECTURES[index] if index < len(ARCHITECTURES) else ""
     name = INSTEAD.get(name, name)
-    return name if name in toolchain.NATMODS else None
+    return name or None
 
 
 def ask(board):
@@ -246,14 +245,15 @@ def deploy(port, package, progress=None):
     with connected(port) as board:
         about = ask(board)
         arch = architecture(about.mpy)
-        files = {} if about.frozen else library_files(arch)
-        files["/" + package.name] = package.read_bytes()
+        data = package.read_bytes()
+        files = {} if about.frozen else library_files(arch, package=data)
+        files["/" + package.name] = data
         copied = push(board, about, files, progress or (lambda done, total: None))
     return {
         "port": port,
         "architecture": arch,
         "library": "firmware" if about.frozen else "copied",
-        "kernels": "c" if arch or about.frozen else "plain",
+        "kernels": "c" if about.frozen else kernels_for(arch),
         "copied": copied,
         "bytes": sum(len(files[path]) for path in copied),
         "seconds": round(time.monotonic() - start, 1),

@@ -1,0 +1,26 @@
+"""The viper kernels that one package calls, out of the file with all: native code lives in a board's RAM."""
+
+import ast
+
+from trimtab.format import RECORDS
+from trimtab.package import Package
+
+
+def kernels_of(source):
+    """Names of the kernels that a package's records call."""
+    package = Package(source)
+    phases = package.records(package.section("steps"), package.section("const"))
+    return {RECORDS[code][0] for codes, _ in phases for code in codes}
+
+
+def pruned(text, names):
+    """A module's source without the functions that neither `names` nor bind call, nor those that they call."""
+    tree = ast.parse(text)
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    kept, called = set(), {"bind", *names}
+    while called - kept:
+        kept |= called
+        words = {node.id for name in kept for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+        called = words & functions.keys()
+    tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in kept]
+    return ast.unparse(tree)
