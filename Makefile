@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test firmware clean
+.PHONY: setup demo test bench firmware clean
 
 setup: $(VENV)/.base
 
@@ -30,6 +30,10 @@ test: $(VENV)/.keras
 	-$(PYTHON) -m trimtab_tools.toolchain unix
 	-$(PYTHON) -m trimtab_tools.toolchain pico
 	$(PYTHON) -m pytest -ra
+
+# Cycles of kernels and networks, sizes of the native modules: a table and benchmarks/results/BOARD.json.
+bench: $(VENV)/.keras
+	$(PYTHON) benchmarks/kernels.py $(BOARD)
 
 firmware: $(VENV)/.base
 	$(PYTHON) -m trimtab_tools.toolchain firmware

@@ -1,5 +1,8 @@
 // Convolution and dense layers: forward, error of the input, update.
 // The weights are a frozen tensor (zeros where trained) and a trained plane packed by `kept`.
+#if defined(__ARM_ARCH_6M__)
+#pragma GCC optimize ("Os") // there, packed operands are the fast way
+#endif
 #include "lanes.h"
 
 struct plane {

@@ -1,4 +1,5 @@
 // Backward through convolutions and dense layers over packed operands.
+#pragma GCC optimize ("Os") // code lives in RAM on a board; time is spent in FAST loops and in Thumb-1
 #include "lanes.h"
 
 #if TRIMTAB_LANES
@@ -44,7 +45,7 @@ struct back {
 };
 
 // d of all outputs at one position, every other word; returns their sum.
-HOT static int32_t errors_of(int32_t *to, const int8_t *gy, const int16_t *m, int32_t n, int32_t shift,
+FAST static int32_t errors_of(int32_t *to, const int8_t *gy, const int16_t *m, int32_t n, int32_t shift,
     int32_t half) {
     int32_t sum = 0;
     for (const int16_t *end = m + n; m < end; to += 2) {
@@ -103,7 +104,7 @@ static const int8_t *channel_weights(const struct back *b, int32_t i, int32_t *s
     return &none;
 }
 
-HOT static void copy_lane(uint8_t *to, const int8_t *from, int32_t n, int32_t step) {
+FAST static void copy_lane(uint8_t *to, const int8_t *from, int32_t n, int32_t step) {
     for (; n; n--, to += 4, from += step) {
         *to = (uint8_t)(*from + 128);
     }
@@ -111,7 +112,7 @@ HOT static void copy_lane(uint8_t *to, const int8_t *from, int32_t n, int32_t st
 
 typedef uint32_t __attribute__((may_alias)) word_t; // four bytes
 
-HOT static void copy_four(uint32_t *to, const int8_t *from, int32_t n, int32_t step) {
+FAST static void copy_four(uint32_t *to, const int8_t *from, int32_t n, int32_t step) {
     uint32_t flip = 0x80808080u;
     if (n & 1) {
         *to++ = *(const word_t *)from ^ flip;
@@ -236,7 +237,7 @@ static void pack_errors(const struct correlation *c, int32_t o, int32_t to) {
     c->start[to] = -c->r->zx * sum;
 }
 
-HOT static int8_t *copy_strided(int8_t *to, const int8_t *from, int32_t n, int32_t step) {
+FAST static int8_t *copy_strided(int8_t *to, const int8_t *from, int32_t n, int32_t step) {
     for (; n; n--, from += step) {
         *to++ = *from;
     }

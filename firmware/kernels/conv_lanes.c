@@ -127,13 +127,19 @@ static void pack_weights(const struct layer *c, int32_t o, uint32_t *to, int32_t
 static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
     const struct packed *p = &c->p;
     const struct trimtab_geometry *geo = &c->r->geometry;
-    int32_t oy = first / geo->ow, ox = first - oy * geo->ow;
+    int32_t oy = first / geo->ow, ox = first - oy * geo->ow, pitch = geo->kw * geo->ic;
     uint32_t *to = p->x;
     for (int32_t i = 0; i < n; oy++, ox = 0) {
         struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
         const int8_t *x = c->x + (rows.origin + rows.first) * geo->iw * geo->ic;
         for (; ox < geo->ow && i < n; ox++, to += i++ & 1 ? 2 * p->row - 2 : 2) {
-            const int8_t *row = patch(p->bytes, x, geo, rows, ox, c->r->zx);
+            int32_t left = ox * geo->sw - geo->pl, inside = left >= 0 && left + geo->kw <= geo->iw;
+            const int8_t *row = p->bytes;
+            if (inside && tap_count(rows) == geo->kh && geo->kh > 1) { // as nearly everywhere
+                copy_rows(p->bytes, x + left * geo->ic, pitch, geo->kh, pitch, geo->iw * geo->ic);
+            } else {
+                row = patch(p->bytes, x, geo, rows, ox, c->r->zx);
+            }
             if (row == p->bytes) { // whatever fills the last word meets weights of 0
                 trimtab_pack_x(row, to, p->row >> 1, 8);
             } else {

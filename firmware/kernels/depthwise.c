@@ -1,5 +1,8 @@
 // Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc.
 // A trained channel's weights lie in the packed plane alone.
+#if defined(__ARM_ARCH_6M__)
+#pragma GCC optimize ("Os") // there, packed operands are the fast way
+#endif
 #include "lanes.h"
 
 struct column trimtab_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,

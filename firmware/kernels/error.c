@@ -30,15 +30,23 @@ static int32_t with_addend(const struct error *e, int32_t i, int32_t v) {
     return add32(rsh(v, e->down), t);
 }
 
-// Sums with their addends, and without what the producer's clamp hid.
-HOT static void complete(const struct error *e, int32_t i, int32_t *sums, const struct grid *grid) {
+// Sums without what the producer's clamp hid.
+HOT static void hide(const struct error *e, int32_t i, int32_t *sums, const struct grid *grid) {
+    const uint8_t *mask = e->mask;
     for (int32_t row = grid->rows; row; row--, sums += grid->skip, i += grid->next) {
         for (int32_t n = grid->width; n; n--, sums++, i += grid->step) {
-            if (e->mask && !mask_bit(e->mask, i)) {
+            if (!mask_bit(mask, i)) {
                 *sums = 0;
-            } else if (e->add) {
-                *sums = with_addend(e, i, *sums);
             }
+        }
+    }
+}
+
+// Sums with their addends.
+HOT static void add_waiting(const struct error *e, int32_t i, int32_t *sums, const struct grid *grid) {
+    for (int32_t row = grid->rows; row; row--, sums += grid->skip, i += grid->next) {
+        for (int32_t n = grid->width; n; n--, sums++, i += grid->step) {
+            *sums = with_addend(e, i, *sums);
         }
     }
 }
@@ -58,8 +66,11 @@ HOT static void round_slowly(struct error *e, int32_t i, const int32_t *sums, co
 }
 
 void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const struct grid *grid) {
-    if (e->add || e->mask) {
-        complete(e, start, sums, grid);
+    if (e->add) {
+        add_waiting(e, start, sums, grid);
+    }
+    if (e->mask) {
+        hide(e, start, sums, grid);
     }
 #if TRIMTAB_LANES
     if (e->shift >= 0 && e->shift < 32) {

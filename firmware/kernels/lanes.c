@@ -1,4 +1,5 @@
 // The loops of lanes.h in C, and what is common to the kernels that use them.
+#pragma GCC optimize ("Os") // code lives in RAM on a board; time is spent in FAST loops and in Thumb-1
 #include "lanes.h"
 
 #if TRIMTAB_LANES

@@ -19,6 +19,9 @@
 
 #if TRIMTAB_LANES
 
+// A function in which time is spent, in a file that is compiled for size.
+#define FAST __attribute__((noinline, optimize("O2")))
+
 // -- packing and products (lanes.c, armv6m/dot.S)
 
 // 4 * words bytes as lanes, two words for each four bytes. In x, `skip` bytes lie between such pairs of words.

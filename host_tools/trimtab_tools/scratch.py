@@ -78,25 +78,30 @@ def _conv_fwd(v):
 
 
 def _conv_dw(v):
+    if v["oh"] * v["ow"] < 4:
+        return 0, 0
     return _packed_rows(_row(v["oh"] * v["ow"]), v["oc"], v["kh"] * v["kw"] * v["nk"])
 
 
 def _conv_dx(v):
     terms = -(-v["kh"] // v["sh"]) * -(-v["kw"] // v["sw"]) * v["oc"]
     inputs = -(-v["ih"] // v["sh"]) * -(-v["iw"] // v["sw"])
-    if inputs < LEAST:
+    if v["ih"] * v["iw"] < LEAST or v["sh"] > v["kh"] or v["sw"] > v["kw"]:
         return 0, 0
     return terms + (terms + 5) * LEAST, terms + (terms + 5) * _up_to_even(min(inputs, BLOCK))
 
 
-def _is_3x3(v):
-    return (v["kh"], v["kw"], v["sh"], v["sw"]) == (3, 3, 1, 1)
+def _slides(v, size, pads, out):
+    """A 3x3 kernel in steps of 1, over a plane with at most one pad around it."""
+    return (v["kh"], v["kw"], v["sh"], v["sw"]) == (3, 3, 1, 1) and all(
+        0 <= p <= 1 and o <= n + p - 1 for n, p, o in zip(size, pads, out))
 
 
 def _depthwise_fwd(v):
-    if _is_3x3(v):
+    image, result, pads = (v["ih"], v["iw"]), (v["oh"], v["ow"]), (v["pt"], v["pl"])
+    if _slides(v, image, pads, result):
         n = (v["ih"] + 1) * (v["iw"] + 2)
-    elif (v["kw"], v["sw"]) in TILES:
+    elif (v["kw"], v["sw"]) in TILES and v["kh"] <= 8 and v["pt"] < v["kh"] and v["pl"] < v["kw"] and v["sh"] <= 3:
         pairs, width, above = (v["kh"] + 1) // 2, (v["ow"] + 3) // 4 * 4, v["pt"] == 0
         pitch = max((width - 1) * v["sw"] + v["kw"], v["pl"] + v["iw"])
         rows = above + max((v["oh"] - 1) * v["sh"] + 2 * pairs - 1, v["pt"] + v["ih"])
@@ -107,7 +112,8 @@ def _depthwise_fwd(v):
 
 
 def _depthwise_dx(v):
-    n = (v["oh"] + 1) * (v["ow"] + 2) if _is_3x3(v) and v["ic"] == v["oc"] else 0
+    image, result, pads = (v["ih"], v["iw"]), (v["oh"], v["ow"]), (2 - v["pt"], 2 - v["pl"])
+    n = (v["oh"] + 1) * (v["ow"] + 2) if v["ic"] == v["oc"] and _slides(v, result, pads, image) else 0
     return n, n
 
 

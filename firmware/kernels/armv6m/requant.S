@@ -16,30 +16,24 @@
 #define FIRST 44
 #define MASK 48
 
-// Clears the mask bit of the output at y. q: the structure, lost; t, u: spare.
-.macro UNMASK y, q, t, u
-    ldr \t, [\q, #MASK]
-    cmp \t, #0
-    beq 1f
-    ldr \u, [\q, #FIRST]
-    subs \u, \y, \u
-    lsrs \q, \u, #3
-    adds \t, \t, \q
-    movs \q, #7
-    ands \u, \q
-    movs \q, #1
-    lsls \q, \u
-    ldrb \u, [\t]
-    bics \u, \q
-    strb \u, [\t]
-1:
+// Clears the mask bit of output i. mask: address of the mask; t: spare; all are lost.
+.macro UNMASK i, mask, t
+    lsrs \t, \i, #3
+    adds \mask, \mask, \t
+    movs \t, #7
+    ands \i, \t
+    movs \t, #1
+    lsls \t, \i
+    ldrb \i, [\mask]
+    bics \i, \t
+    strb \i, [\mask]
 .endm
 
 // One output: 23 cycles, 0 .. 255 before lo is added. The sign is taken before the first rounding; it differs after it only at 0, where both
 // signs give the same output.
 // r0 acc, r1 value, r2 r3 spare, r4 m2, r5 shift, r6 y, r7 end of the row; r8 lo, r9 m0, r10 m1, r11 half, r12 step,
-// lr offset; on the stack: q, width, rows left, skip
-.macro SMALL
+// lr offset; on the stack: first output, width, rows left, skip, mask
+.macro SMALL clamped
     ldmia r0!, {r1}
     add r1, lr
     mov r2, r9
@@ -57,19 +51,37 @@
     add r1, r11
     asrs r1, r5
     cmp r1, #255
-    bhi 8f
+    bhi \clamped
     add r1, r8
     strb r1, [r6]
     add r6, r12
 .endm
 
+.macro CLAMPED next
+    mvns r1, r1 // the low byte becomes 0 or 255
+    asrs r1, r1, #31
+    add r1, r8
+    strb r1, [r6]
+    ldr r2, [sp, #16]
+    cmp r2, #0
+    beq 1f
+    ldr r3, [sp, #0]
+    subs r3, r6, r3
+    UNMASK r3, r2, r1
+1:  add r6, r12
+    b \next
+.endm
+
 // void trimtab_requant_small(acc, y, q, offset)
 FUNCTION trimtab_requant_small
     SAVE
-    sub sp, #16
-    str r2, [sp, #0]
+    sub sp, #20
     mov lr, r3
     mov r6, r1
+    ldr r3, [r2, #FIRST]
+    str r3, [sp, #0]
+    ldr r3, [r2, #MASK]
+    str r3, [sp, #16]
     ldmia r2!, {r1, r3, r4, r5}
     mov r9, r1
     mov r10, r3
@@ -82,42 +94,37 @@ FUNCTION trimtab_requant_small
     str r7, [sp, #12]
     ldr r3, [r2]
     str r3, [sp, #8]
-1:  ldr r7, [sp, #4]
+2:  ldr r7, [sp, #4]
     adds r7, r7, r0
-2:  subs r2, r7, r0 // an odd number of outputs is left: begin at the second
+    subs r2, r7, r0 // an odd number of outputs: begin at the second
     lsls r2, r2, #29
     bne 4f
-3:  SMALL
-4:  SMALL
-    cmp r0, r7
+3:  SMALL 8f
+4:  SMALL 9f
+5:  cmp r0, r7
     bne 3b
-5:  ldr r1, [sp, #12]
+    ldr r1, [sp, #12]
     adds r0, r0, r1
     ldr r1, [sp, #8]
     subs r1, #1
     str r1, [sp, #8]
-    bne 1b
-    add sp, #16
-    RESTORE
-8:  mvns r1, r1 // clamped: the low byte becomes 0 or 255
-    asrs r1, r1, #31
-    add r1, r8
-    strb r1, [r6]
-    ldr r1, [sp, #0]
-    UNMASK r6, r1, r2, r3
-    add r6, r12
-    cmp r0, r7
     bne 2b
-    b 5b
+    add sp, #20
+    RESTORE
+8:  CLAMPED 4b
+9:  CLAMPED 5b
 
 // The product from 16-bit halves, as in trimtab_high31: 33 cycles.
 // r0 acc, r1 y, r2 lower and r3 upper half of m, r4 value, r5-r7 spare; r8 half, r9 shift, r10 step, r11 lo,
-// r12 end of the row, lr range; on the stack: q, width, rows left, skip
+// r12 end of the row, lr range; on the stack: first output, width, rows left, skip, mask
 // void trimtab_requant_wide(acc, y, q)
 FUNCTION trimtab_requant_wide
     SAVE
-    sub sp, #16
-    str r2, [sp, #0]
+    sub sp, #20
+    ldr r3, [r2, #FIRST]
+    str r3, [sp, #0]
+    ldr r3, [r2, #MASK]
+    str r3, [sp, #16]
     ldr r3, [r2, #SHIFT]
     mov r9, r3
     ldr r3, [r2, #HALF]
@@ -176,14 +183,18 @@ FUNCTION trimtab_requant_wide
     subs r4, #1
     str r4, [sp, #8]
     bne 1b
-    add sp, #16
+    add sp, #20
     RESTORE
-8:  asrs r7, r4, #31
+8:  asrs r7, r4, #31 // clamped: 0 or range
     mov r4, lr
     bics r4, r7
     add r4, r11
     strb r4, [r1]
-    ldr r5, [sp, #0]
-    UNMASK r1, r5, r6, r7
+    ldr r5, [sp, #16]
+    cmp r5, #0
+    beq 3b
+    ldr r6, [sp, #0]
+    subs r6, r1, r6
+    UNMASK r6, r5, r7
     b 3b
 #endif

@@ -1,0 +1,108 @@
+"""The layers and the network whose kernels are measured: records with random content, a graph with random weights."""
+
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+from trimtab.format import ARENA, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
+
+from trimtab_tools.bare import Run
+
+SPECS = {row[0]: fields(row[1]) for row in RECORDS}
+BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
+SCRATCH_WORDS = 1500  # 6 KB
+
+
+def layer(size, ic, oc, k=1, stride=1):
+    """A square layer with TensorFlow's "same" padding."""
+    out = -(-size // stride)
+    pad = max(0, (out - 1) * stride + k - size) // 2
+    return dict(ih=size, iw=size, ic=ic, oh=out, ow=out, oc=oc, kh=k, kw=k, sh=stride, sw=stride, pt=pad, pl=pad, nk=ic)
+
+
+SHAPES = {  # name -> (kernel, layer)
+    "pointwise_16x96x32": ("conv_fwd", layer(4, 96, 32)),
+    "depthwise3_16x16x24": ("depthwise_fwd", layer(16, 24, 24, 3)),
+    "depthwise5_8x8x48": ("depthwise_fwd", layer(8, 48, 48, 5)),
+    "depthwise7_8x8x48": ("depthwise_fwd", layer(8, 48, 48, 7)),
+    "depthwise3s2_16x16x24": ("depthwise_fwd", layer(16, 24, 24, 3, 2)),
+    "conv3s2_3ch": ("conv_fwd", layer(32, 3, 16, 3, 2)),
+    "depthwise3_dx_16x16x24": ("depthwise_dx", layer(16, 24, 24, 3)),
+    "pointwise_dx_16x96x32": ("conv_dx", layer(4, 96, 32)),
+    "pointwise_dw_64x96x32": ("conv_dw", layer(8, 96, 32)),
+    "depthwise3_dw_16x16x24": ("depthwise_dw", layer(16, 24, 24, 3)),
+}
+
+
+def macs(name):
+    """Multiplications with pads counted, as others count them."""
+    g = SHAPES[name][1]
+    return g["oh"] * g["ow"] * g["oc"] * g["kh"] * g["kw"] * (1 if name.startswith("depthwise") else g["ic"])
+
+
+# Numbers and tensors of a usual layer: outputs fill the range of int8, a few beyond; errors do not saturate.
+NUMBERS = dict(zx=-20, zy=-9, lo=-128, hi=127, once=0, m_shift=8, m_exp=-20, add_mul=0, add_shift=0, residual=8, pre=0,
+               words=SCRATCH_WORDS)
+TENSORS = {
+    "bias": lambda rng, n: rng.integers(-8000, 8000, n), "mult": lambda rng, n: rng.integers(1 << 30, 1 << 31, n),
+    "shift": lambda rng, n: rng.integers(-9, -7, n), "w": lambda rng, n: rng.integers(-127, 128, n),
+    "gy": lambda rng, n: rng.integers(-127, 128, n), "m": lambda rng, n: rng.integers(8192, 32768, n),
+    "u": lambda rng, n: rng.integers(128, 256, n) + 256 * 138 - 65536, "lr": lambda rng, n: [200, 8],
+    "gy_exp": lambda rng, n: [0], "head_exp": lambda rng, n: [0], "track": lambda rng, n: [5 * 256],
+}
+PRESENT = {"conv_dw": ("k", "r", "scratch"), "depthwise_dw": ("k", "r", "scratch")}  # optional tensors; else w and scratch
+
+
+def run(name, seed=1, **numbers):
+    """The Run of a shape; a number may be given otherwise, words=0 for none."""
+    kernel, geometry = SHAPES[name]
+    rng = np.random.default_rng(seed)
+    values = {**NUMBERS, **geometry, **numbers}
+    present = [n for n in PRESENT.get(kernel, ("w", "scratch")) if n != "scratch" or values["words"]]
+    spaces, words = [bytearray(), bytearray()], []
+    for field, kind, extent, _ in SPECS[kernel]:
+        if not kind:
+            words.append(values[field])
+        elif "?" in kind and field not in present:
+            words.append(NULL)
+        else:
+            words.append(_place(spaces, rng, field, kind, extent, values))
+    steps = struct.pack("<i%di" % len(words), OPCODES[kernel], *words)
+    return Run([(kernel, 0)], [*spaces, b"", steps, b""])
+
+
+def _place(spaces, rng, field, kind, extent, values):
+    n = int(np.prod([int(f) if f.isdigit() else values[f] for f in extent], dtype=int))
+    size = BYTES.get(kind[-1], 1)
+    make = TENSORS.get(field, lambda rng, n: rng.integers(-128, 128, n))
+    space = STATE if field in ("k", "r", "track") else ARENA
+    buffer = spaces[space]
+    buffer += bytes(-len(buffer) % 4)
+    buffer += np.asarray(make(rng, n)).astype("<i%d" % size).tobytes()
+    return space << SPACE_SHIFT | len(buffer) - n * size
+
+
+def results(name, arena, state):
+    """What a run of a shape leaves behind, without its scratch memory."""
+    kernel, geometry = SHAPES[name]
+    words = struct.unpack("<%di" % len(SPECS[kernel]), run(name).spaces[3][4:])
+    arena = bytearray(arena)
+    for (field, *_), ref in zip(SPECS[kernel], words):
+        if field in ("scratch", "row"):
+            size = 4 * (SCRATCH_WORDS if field == "scratch" else geometry["ic"])
+            arena[ref : ref + size] = bytes(size)
+    return bytes(arena), bytes(state)
+
+
+def n1():
+    """28x28x1, three 3x3 convolutions with stride 2 to 4, 8 and 16 channels, mean, dense 10: 21,220 multiplications."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    from models import Builder
+
+    b = Builder((28, 28, 1), seed=3, scale=1 / 127, zero=-128)
+    for channels in (4, 8, 16):
+        b.conv(channels, stride=(2, 2), padding="valid", act="relu", zero=-128)
+    b.mean(**b.same_scale())
+    b.dense(10)
+    return b.graph()

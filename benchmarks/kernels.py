@@ -1,0 +1,119 @@
+"""Cycles of every kernel, of a small network, and what the native module takes: python benchmarks/kernels.py pico
+
+Prints a table and writes benchmarks/results/BOARD.json. On the Pico, kernels run alone on the emulated core, code and data
+in RAM, zero wait states, pads counted as multiplications; the network runs under MicroPython, whose own time is part of it.
+An emulated Pico has no flash cache: on silicon, weights read from flash cost more.
+On m3, m4 and c3 (instructions), unix and sim (this machine's time) all runs under Python: see board_kernels.py.
+"""
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import board_kernels
+import kernel_shapes
+from trimtab_tools import bare, boards, compile, toolchain
+
+RESULTS = Path(__file__).resolve().parent / "results"
+MHZ = 125
+TIMES = 8  # after the first, which sets the trackers
+
+HEAP = """
+import gc
+gc.collect()
+before = gc.mem_free()
+import _kernels
+gc.collect()
+print(before - gc.mem_free())
+"""
+NETWORK = """
+import json, time, trimtab
+def cycles(work):
+    work(0)
+    start = time.ticks_us()
+    for i in range(%(times)d):
+        work(i)
+    return time.ticks_diff(time.ticks_us(), start) * %(mhz)d // %(times)d
+predicts, trains = trimtab.load("/predicts.ttp"), trimtab.load("/trains.ttp")
+x = bytes(i * 37 %% 256 for i in range(trains.input_bytes))
+predicts.load_input(x)
+print(json.dumps(dict(forward_cycles=cycles(lambda i: predicts.classify_input()),
+                      step_cycles=cycles(lambda i: trains.train(x, i * 3 %% trains.classes)),
+                      ram_bytes=trains.package.arena_bytes + trains.package.state_bytes)))
+"""
+
+
+def kernels():
+    """{shape: {"cycles_per_mac"}}"""
+    names = list(kernel_shapes.SHAPES)
+    done = bare.run([kernel_shapes.run(name) for name in names])
+    return {name: {"cycles_per_mac": round(sum(r.cycles) / kernel_shapes.macs(name), 2)} for name, r in zip(names, done)}
+
+
+def on_pico(script, files):
+    with boards.Pico(files=files) as board:
+        return boards.mpremote(board.url, "exec", script)
+
+
+def networks():
+    """{network: {"forward_cycles", "step_cycles", "ram_bytes"}}"""
+    graph = kernel_shapes.n1()
+    packages = {"/predicts.ttp": compile.compile_inference(graph).data,
+                "/trains.ttp": compile.compile_graph(graph, "full", classes=10).data}
+    script = NETWORK % dict(times=TIMES, mhz=MHZ)
+    return {"n1": json.loads(on_pico(script, {**boards.library_files("armv6m"), **packages}))}
+
+
+def native_modules():
+    """{architecture: {"mpy_bytes", "heap_bytes"}}; the heap is measured on the Pico alone."""
+    found = {}
+    for arch in toolchain.NATMODS:
+        try:
+            found[arch] = {"mpy_bytes": toolchain.natmod(arch).stat().st_size}
+        except toolchain.ToolchainError as error:
+            print(f"{arch}: {error}", file=sys.stderr)
+    found["armv6m"]["heap_bytes"] = int(on_pico(HEAP, {"/lib/_kernels.mpy": toolchain.natmod("armv6m").read_bytes()}))
+    return found
+
+
+def pico():
+    return {"kernels": kernels(), "networks": networks(), "viper": board_kernels.measure("pico", "viper"),
+            "native_module": native_modules()}
+
+
+BOARDS = {"pico": pico, "sim": board_kernels.sim}
+BOARDS.update({name: partial(board_kernels.on, name) for name in ("unix", *toolchain.QEMU_BOARDS)})
+
+
+def table(result, indent=""):
+    lines = []
+    for name, row in result["kernels"].items():
+        (unit, each), = row.items()
+        lines.append(f"{indent + name:28}{each:10.2f} {unit.removesuffix('_per_mac')} per multiplication")
+    for name, row in result["networks"].items():
+        forward, step, ram = row.items()
+        unit = forward[0].removeprefix("forward_")
+        lines.append(f"{indent + name:28}{forward[1]:10,} {unit} forward {step[1]:10,} a training step, {ram[1]:,} bytes of RAM")
+    for arch, row in result.get("native_module", {}).items():
+        heap = f", {row['heap_bytes']:,} of heap" if "heap_bytes" in row else ""
+        lines.append(f"{arch:28}{row['mpy_bytes']:10,} bytes of .mpy{heap}")
+    if "viper" in result:
+        lines += [f"viper kernels, all {result['viper']['heap_bytes']:,} bytes of heap", table(result["viper"], "  ")]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("board", choices=BOARDS)
+    board = parser.parse_args().board
+    toolchain.provide(board)
+    result = BOARDS[board]()
+    print(table(result))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{board}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
