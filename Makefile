@@ -29,6 +29,10 @@ test: $(VENV)/.keras
 	-$(PYTHON) -m trimtab_tools.toolchain sim
 	-$(PYTHON) -m trimtab_tools.toolchain unix
 	-$(PYTHON) -m trimtab_tools.toolchain pico
+	-$(PYTHON) -m trimtab_tools.toolchain m3
+	-$(PYTHON) -m trimtab_tools.toolchain m4
+	-$(PYTHON) -m trimtab_tools.toolchain c3
+	-$(PYTHON) -m trimtab_tools.toolchain xtensa
 	$(PYTHON) -m pytest -ra
 
 # Cycles of kernels and networks, sizes of the native modules: a table and benchmarks/results/BOARD.json.

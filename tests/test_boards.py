@@ -180,7 +180,7 @@ def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
         heap, tier = board.output().split()
     assert 180_000 < int(heap) <= 192 * 1024 and tier == "c"
     with boards.Unix("-c", NAME_TIER, kernels=False) as board:
-        assert board.output().strip() == "plain"
+        assert board.output().strip() == "viper"
 
 
 def test_unix_speaks_through_pipes_and_finds_its_files():
@@ -287,5 +287,6 @@ def test_emulator_ends_with_its_parent(pico, tmp_path):
 
 def test_mip_installs_every_file_of_the_library():
     listed = json.loads((toolchain.library().parent / "package.json").read_text())
-    names = [f"trimtab/{path.name}" for path in sorted(toolchain.library().glob("*.py"))]
+    sources = [path.name for path in sorted(toolchain.library().glob("*.py"))]
+    names = [f"trimtab/{name}" for name in sources if name != boards.VIPER]  # no board should compile that one
     assert listed["urls"] == [[name, name] for name in names]

@@ -26,7 +26,8 @@ def program():
 
 def encoded(case, opcode=None):
     spaces = [*map(bytes, case.spaces), case.steps, b""]
-    return struct.pack("<6I", OPCODES[case.name] if opcode is None else opcode, *map(len, spaces)) + b"".join(spaces)
+    opcode = OPCODES[case.name] if opcode is None else opcode
+    return struct.pack("<6I", opcode, *map(len, spaces)) + b"".join(spaces)
 
 
 @pytest.mark.parametrize("name", NAMES)

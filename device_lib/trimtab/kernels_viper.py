@@ -1,12 +1,12 @@
 """Every kernel as native code from Python: bit for bit what kernels_py.py says, without a C compiler.
 
-Boards get this file precompiled for their architecture; only MicroPython compiles it. A kernel is called with what bind()
-gives and the byte offset of its record. Nothing here allocates: numbers that pass between functions fit 30 bits; larger
-ones, and addresses, go through the scratch words, addresses as distances from `origin`.
-Words are 32 bits wide, but on a 64-bit machine viper's are 64: loads come without their sign, and sums do not wrap.
-`v << wide >> wide` makes a number of 32 bits of either. Products of 32 bits are made of 16-bit halves, as in fixed.c.
-The first three names of a function live in registers: where a loop is hot they are its pointers and its sum.
-"""
+Boards get this file precompiled for their architecture; only MicroPython compiles it. A kernel is called with
+what bind() gives and the byte offset of its record. Nothing here allocates: numbers that pass between
+functions fit 30 bits; larger ones, and addresses, go through the scratch words, addresses as distances from
+`origin`. Words are 32 bits wide, but on a 64-bit machine viper's are 64: loads come without their sign, and
+sums do not wrap. `v << wide >> wide` makes a number of 32 bits of either. Products of 32 bits are made of
+16-bit halves, as in fixed.c. The first three names of a function live in registers: where a loop is hot they
+are its pointers and its sum."""
 
 import sys
 
@@ -89,7 +89,8 @@ def bind(arena, state, const, steps, weights=b""):
 
 @micropython.viper
 def _open(words, off: int):
-    """Finds the record and what its fields refer to. Of fields that are numbers it makes distances that nobody reads."""
+    """Finds the record and what its fields refer to. Of fields that are numbers it makes distances that
+    nobody reads."""
     s = ptr32(words)
     s[_RECORD] = s[_SPACES + 3] + off
     r = ptr32(int(s) - s[_WORDS] + s[_RECORD])
@@ -101,13 +102,14 @@ def _open(words, off: int):
         i += 1
 
 
-# -- rows: sums to int8 ----------------------------------------------------------------------------------------------
+# -- rows: sums to int8 --------------------------------------------------------------------------------------
 
 
 @micropython.viper
 def _put_row(words, channel: int, step: int, at: int, apart: int, n: int):
-    """A row of n sums, each times its channel's multiplier, rounded as TensorFlow Lite does, twice or once; then as
-    outputs at, at + apart, ...: zero point, clamp, mask bit. The channel moves by `step`. at < 0: leave them in the row."""
+    """A row of n sums, each times its channel's multiplier, rounded as TensorFlow Lite does, twice or once;
+    then as outputs at, at + apart, ...: zero point, clamp, mask bit. The channel moves by `step`. at < 0:
+    leave them in the row."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     row = ptr32(int(s) + 4 * _ROW)
@@ -196,12 +198,13 @@ def _int8_shift(s: ptr32, wide: int) -> int:
     return n
 
 
-# -- convolution: forward --------------------------------------------------------------------------------------------
+# -- convolution: forward ------------------------------------------------------------------------------------
 
 
 @micropython.viper
 def _expand(words, pixel: int, j: int, to: int, n: int):
-    """X[to .. to + n) = x - zx, from the j-th kept channel of `pixel` on, pixel by pixel; their sum to _SUM."""
+    """X[to .. to + n) = x - zx, from the j-th kept channel of `pixel` on, pixel by pixel; their sum to _SUM.
+    """
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     x = ptr8(origin + s[_INPUT])
@@ -244,7 +247,8 @@ def _expand(words, pixel: int, j: int, to: int, n: int):
 
 @micropython.viper
 def _dots(x: ptr32, w: ptr8, a: int, words, n: int, outputs: int, apart: int):
-    """row[o] += sum of X * w for rows of w that lie `apart`. The sum is over w + 128, less 128 times the sum of X."""
+    """row[o] += sum of X * w for rows of w that lie `apart`. The sum is over w + 128, less 128 times the sum
+    of X."""
     s = ptr32(words)
     first = int(s) - s[_WORDS] + s[_WEIGHTS]
     row = ptr32(int(s) + 4 * _ROW)
@@ -371,14 +375,16 @@ def conv_fwd(mem, off: int) -> int:
     return 0
 
 
-# -- depthwise: channel by channel -----------------------------------------------------------------------------------
+# -- depthwise: channel by channel ---------------------------------------------------------------------------
 
 
 @micropython.viper
 def _channel_weights(words, field: int, nk: int, o: int, oc: int) -> int:
-    """Finds channel o in the trained plane, else in the frozen tensor; returns how far apart its weights lie there.
+    """Finds channel o in the trained plane, else in the frozen tensor; returns how far apart its weights lie
+    there.
 
-    The record's fields w, k and kept begin at `field`. Where a channel is trained, the frozen tensor holds zeros."""
+    The record's fields w, k and kept begin at `field`. Where a channel is trained, the frozen tensor holds
+    zeros."""
     s = ptr32(words)
     kept = ptr16(int(s) - s[_WORDS] + s[_AT + 2 + field])
     s[_WEIGHTS] = 0
@@ -398,7 +404,8 @@ def _channel_weights(words, field: int, nk: int, o: int, oc: int) -> int:
 
 @micropython.viper
 def _channel_input(words, x: int, plane: int, channel: int, step: int, n: int) -> int:
-    """Finds a channel of n numbers in field x, or copies it to field `plane`; returns how far apart they lie there."""
+    """Finds a channel of n numbers in field x, or copies it to field `plane`; returns how far apart they lie
+    there."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     s[_INPUT] = s[_AT + x] + channel
@@ -502,7 +509,7 @@ def depthwise_fwd(mem, off: int) -> int:
     return 0
 
 
-# -- other forward kernels -------------------------------------------------------------------------------------------
+# -- other forward kernels -----------------------------------------------------------------------------------
 
 
 @micropython.viper
@@ -531,7 +538,8 @@ def _put_by(words, mult: int, at: int, n: int):
 
 @micropython.viper
 def _set_output(words, mask: int, zero: int, low: int):
-    """The scratch words of an output from fields of its record; 0: none; low and high behind it, else all of int8."""
+    """The scratch words of an output from fields of its record; 0: none; low and high behind it, else all of
+    int8."""
     s = ptr32(words)
     r = ptr32(int(s) - s[_WORDS] + s[_RECORD])
     s[_Y] = s[_AT + 1]
@@ -796,7 +804,8 @@ def _high31(s: ptr32):
 
 @micropython.viper
 def _inverse(words):
-    """X[0] = 1 / (2 * X[0]) in Q31, for X[0] in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29."""
+    """X[0] = 1 / (2 * X[0]) in Q31, for X[0] in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in
+    Q29."""
     s = ptr32(words)
     wide = s[_WIDE]
     half = s[_X] << wide >> wide
@@ -886,12 +895,13 @@ def softmax_fwd(mem, off: int) -> int:
     return 0
 
 
-# -- error tensors ---------------------------------------------------------------------------------------------------
+# -- error tensors -------------------------------------------------------------------------------------------
 
 
 @micropython.viper
 def _error_open(words, out: int, gy_exp: int, plus: int):
-    """Begins the error tensor whose fields start at `out` in the record; sums have the exponent at gy_exp, plus `plus`."""
+    """Begins the error tensor whose fields start at `out` in the record; sums have the exponent at gy_exp,
+    plus `plus`."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
@@ -1094,7 +1104,8 @@ def _spread(p: ptr32, q: ptr8, d: int, words, position: int, tap: int):
 
 @micropython.viper
 def _last_output(i: int, stride: int, size: int) -> int:
-    """The last output whose window begins at or before padded input i; the others lie before it, `stride` apart."""
+    """The last output whose window begins at or before padded input i; the others lie before it, `stride`
+    apart."""
     o = i
     if stride > 1:
         o = i // stride
@@ -1105,7 +1116,8 @@ def _last_output(i: int, stride: int, size: int) -> int:
 
 @micropython.viper
 def _windows(words, geometry: int, row: int, kind: int):
-    """The error tensor of an operator with windows: for each input, what comes back from the outputs that saw it."""
+    """The error tensor of an operator with windows: for each input, what comes back from the outputs that saw
+    it."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
@@ -1197,7 +1209,8 @@ def avg_dx(mem, off: int) -> int:
 
 @micropython.viper
 def _spread_largest(words, oy: int, ox: int, here: int):
-    """The error of a window goes to the first of its largest inputs; here: index of this input's first channel."""
+    """The error of a window goes to the first of its largest inputs; here: index of this input's first
+    channel."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
@@ -1293,7 +1306,8 @@ def lut_dx(mem, off: int) -> int:
 
 @micropython.viper
 def _depthwise_back(p: ptr8, q: ptr8, a: int, words, step: int, apart: int, o: int, iy: int, ix: int, n: int):
-    """Row of n sums += what output channel o sends back to its inputs; its errors lie `step` apart, its weights `apart`."""
+    """Row of n sums += what output channel o sends back to its inputs; its errors lie `step` apart, its
+    weights `apart`."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
@@ -1374,12 +1388,13 @@ def depthwise_dx(mem, off: int) -> int:
     return 0
 
 
-# -- updates ---------------------------------------------------------------------------------------------------------
+# -- updates -------------------------------------------------------------------------------------------------
 
 
 @micropython.viper
 def _move_row(words, j: int, n: int):
-    """Weights j .. j + n less the deltas of the row, in 2^-bits, saturated to +-127 * 2^bits; see move_weight in plain."""
+    """Weights j .. j + n less the deltas of the row, in 2^-bits, saturated to +-127 * 2^bits; see move_weight
+    in plain."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
@@ -1448,8 +1463,9 @@ def _update_open(words):
 
 @micropython.viper
 def _update_row(words, j: int, o: int, first: int, n: int):
-    """Weights j .. j + n of output channel o (of kept channels from the `first` on, if o is -1) by the gradient sums of
-    the row: times the channel's mantissa and the rate, below 2^30, shifted to a delta, rounded."""
+    """Weights j .. j + n of output channel o (of kept channels from the `first` on, if o is -1) by the
+    gradient sums of the row: times the channel's mantissa and the rate, below 2^30, shifted to a delta,
+    rounded."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
@@ -1528,7 +1544,8 @@ def _update_row(words, j: int, o: int, first: int, n: int):
 
 @micropython.viper
 def _correlate(p: ptr32, q: ptr8, g: int, words, o: int, ky: int, kx: int, first: int, n: int):
-    """Row = sum over positions of gy * (x - zx), for kept channels first .. first + n; see _dots for the 128."""
+    """Row = sum over positions of gy * (x - zx), for kept channels first .. first + n; see _dots for the 128.
+    """
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
@@ -1839,12 +1856,13 @@ def fold_head(mem, off: int) -> int:
     return 0
 
 
-# -- head and loss ---------------------------------------------------------------------------------------------------
+# -- head and loss -------------------------------------------------------------------------------------------
 
 
 @micropython.viper
 def _head_dots(p: ptr32, q: ptr16, a: int, words, start: int, n: int):
-    """logits += sum of X * w over features start .. start + n. The sum is over w + 2^15, less 2^15 times the sum of X."""
+    """logits += sum of X * w over features start .. start + n. The sum is over w + 2^15, less 2^15 times the
+    sum of X."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
@@ -2202,7 +2220,7 @@ def mse_dx(mem, off: int) -> int:
     return top
 
 
-# -- clock -----------------------------------------------------------------------------------------------------------
+# -- clock ---------------------------------------------------------------------------------------------------
 
 
 @micropython.viper

@@ -2,8 +2,9 @@
 
     python cc.py LLVM_ROOT [options of gcc] -c in.c -o out.o
 
-clang has no driver for this processor and writes objects that no linker takes, so C goes through clang to LLVM's own
-language, through llc to assembly, and through llvm-mc to an object; both last results need mending.
+clang has no driver for this processor and writes objects that no linker takes, so C goes through clang
+to LLVM's own language, through llc to assembly, and through llvm-mc to an object; the last two results
+need mending.
 """
 
 import re
@@ -14,8 +15,8 @@ from pathlib import Path
 
 HEADERS = "/usr/lib/xtensa-lx106-elf/include"  # picolibc's, for a processor of the same family
 IGNORED = {"-c", "-fpic", "-mlongcalls", "-mtext-section-literals", "-Os", "-O2"}
-CLANG = ["--target=xtensa", "-nostdinc", "-isystem", HEADERS, "-D__XTENSA__", "-O2", "-ffreestanding", "-fno-builtin",
-         "-fno-jump-tables"]
+CLANG = ["--target=xtensa", "-nostdinc", "-isystem", HEADERS, "-D__XTENSA__", "-Os", "-ffreestanding",
+         "-fno-builtin", "-fno-jump-tables"]
 QUIET = ["-Wno-unused-command-line-argument", "-Wno-unknown-attributes", "-Wno-unknown-pragmas"]
 CPU = ["-mtriple=xtensa", "-mcpu=esp32"]
 
@@ -92,7 +93,8 @@ def main(root, *words):
     target = Path(words[at + 1])
     del words[at : at + 2]
     source, = [word for word in words if word.endswith((".c", ".s"))]
-    options = [word for word in words if word != source and word not in IGNORED and not word.startswith("-std=")]
+    ignored = IGNORED | {source}
+    options = [word for word in words if word not in ignored and not word.startswith("-std=")]
     if source.endswith(".s"):
         llvm(Path(root), "llvm-mc", "-triple=xtensa", *CPU[1:], "-filetype=obj", source, "-o", target)
     else:

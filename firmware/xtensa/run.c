@@ -1,4 +1,4 @@
-// Runs a linked native module without MicroPython: calls on stdin, results on stdout, as tests/kernel_replay.c.
+// Runs a linked native module without MicroPython: calls on stdin, results on stdout.
 // A call is an opcode, five sizes and five memory spaces; a result is the value, arena and state.
 #include <string.h>
 

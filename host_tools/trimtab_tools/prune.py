@@ -14,13 +14,13 @@ def kernels_of(source):
 
 
 def pruned(text, names):
-    """A module's source without the functions that neither `names` nor bind call, nor those that they call."""
+    """A module's source without the functions that neither `names` nor bind need."""
     tree = ast.parse(text)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     kept, called = set(), {"bind", *names}
     while called - kept:
         kept |= called
-        words = {node.id for name in kept for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
-        called = words & functions.keys()
+        nodes = [node for name in kept for node in ast.walk(functions[name])]
+        called = {node.id for node in nodes if isinstance(node, ast.Name)} & functions.keys()
     tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in kept]
     return ast.unparse(tree)
