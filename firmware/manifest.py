@@ -1,7 +1,11 @@
-# What the firmware freezes: the port's own modules, asyncio, and the device library.
+# What the firmware freezes: the port's own modules, asyncio, and the device library but its viper kernels, because
+# this firmware has the C kernels.
 # TRIMTAB_LIBRARY names the folder that holds the package trimtab where it does not stand beside this one.
 import os
 
 freeze("$(PORT_DIR)/modules")
 include("$(MPY_DIR)/extmod/asyncio")
-package("trimtab", base_path=os.environ.get("TRIMTAB_LIBRARY", "../device_lib"))
+
+library = os.environ.get("TRIMTAB_LIBRARY", "../device_lib")
+files = [name for name in sorted(os.listdir(os.path.join(library, "trimtab"))) if name.endswith(".py")]
+package("trimtab", files=[name for name in files if name != "kernels_viper.py"], base_path=library)

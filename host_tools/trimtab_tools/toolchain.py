@@ -512,6 +512,8 @@ def _rp2(out, options, env=None):
         *(f"-D{key}={value}" for key, value in options.items()),
         env=env,
     )
+    # it would be kept although the manifest leaves a file out
+    (objects / "frozen_content.c").unlink(missing_ok=True)
     _run("ninja", "-j2", "-C", objects, env=env)
     shutil.copy(objects / "firmware.bin", out)
     _run(
