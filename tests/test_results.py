@@ -1,0 +1,53 @@
+"""The page of results says what the results say."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import accuracy  # noqa: E402
+
+
+def test_tables_and_picture_are_drawn_from_the_results():
+    done = accuracy.read()
+    assert accuracy.page(done, accuracy.PAGE.read_text()) == accuracy.PAGE.read_text()
+    assert accuracy.picture(accuracy.Results(done)) == accuracy.PICTURE.read_text()
+
+
+def test_a_mean_comes_with_its_error_and_each_seed():
+    assert accuracy.said([76.0, 77.0], 2000) == "**76.5** ± 0.9 (76.0 / 77.0)"
+    assert accuracy.said([], 2000) == "not run"
+
+
+def test_what_was_not_run_says_so():
+    rows = list(accuracy.policies(accuracy.Results({})))
+    assert {row[-1] for row in rows[1:]} == {"not run"}
+
+
+@pytest.mark.parametrize("data, policy, epochs, floor, expected", accuracy.ACCEPTANCE)
+def test_the_seeds_that_were_run_reach_their_floor(data, policy, epochs, floor, expected):
+    found = accuracy.tests(accuracy.Results(accuracy.read()).of(data, policy, 1e-3, epochs))
+    assert found and sum(found) / len(found) >= floor
+
+
+def test_integers_lose_less_than_a_point_to_their_float_twins():
+    """Seed by seed, where both were run."""
+    done = accuracy.read()
+    gaps = [
+        result["test"] - done[data, dataclasses.replace(trial, twin="")]["test"]
+        for (data, trial), result in done.items()
+        if trial.twin == "qas" and (data, dataclasses.replace(trial, twin="")) in done
+    ]
+    assert gaps and sum(gaps) / len(gaps) <= 1
+
+
+def test_results_name_every_trial():
+    rows = json.loads(accuracy.RESULTS.read_text())
+    assert all(
+        {"data", "policy", "rate", "epochs", "seed", "test", "train", "losses"} <= set(row) for row in rows
+    )
+    assert all(row["twin"] or row["state_crc"] for row in rows)
