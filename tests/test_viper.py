@@ -132,7 +132,7 @@ except ImportError as error:
 """
     files = {"run.py": code.encode(), "net.ttp": package.read_bytes()}
     with boards.Unix("run.py", files=files, kernels=False) as board:
-        assert "lacks a kernel of this package: run `trimtab deploy`" in board.output()
+        assert "of this package: run `trimtab deploy`" in board.output()
 
 
 def test_this_machine_says_where_they_run(package, capsys):

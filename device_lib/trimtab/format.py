@@ -7,7 +7,7 @@ firmware/kernels/records.h is this table as C structs; a test holds the two equa
 
 MAGIC = b"TTP1"
 VERSION = 1
-ABI = 1  # grows when a record or the meaning of a field changes
+ABI = 2  # grows when a record or the meaning of a field changes
 
 # The file: magic, version and ABI as uint16, HEADER words, (offset, bytes, CRC32) of each section,
 # (offset of the first record, records) of each phase, CRC32 of all before.
@@ -132,6 +132,9 @@ RECORDS = (
     # the clock
     ("begin_step", "lr:!i:2 clock:i:2 cosine:h:64 rate rate_shift"),
     ("end_step", "clock:!i:2"),
+    # lite residual modules (kernels_lite.py)
+    # inverted residual blocks with step-function gradients (kernels_step.py)
+    # few samples: Fisher information and prototypes (kernels_task.py)
 )
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
 GROUPS = {"geometry": _GEOMETRY, "weights": _WEIGHTS, "update": _UPDATE, "error_out": _ERROR_OUT}  # structs in C

@@ -11,13 +11,23 @@ class Tier:
 
     def __init__(self, name, functions, alloc, bind):
         self.name = name
-        self.functions = functions
+        self.functions = functions  # of one package's records at least
         self.alloc = alloc  # bytes -> writable buffer of zeros
         self.bind = bind  # (arena, state, const, steps, weights) -> first argument of every kernel
 
+    def function(self, name):
+        if name not in self.functions:
+            raise ImportError("the board lacks kernel %s of this package: run `trimtab deploy` with it" % name)
+        return self.functions[name]
+
+
+def _named(modules):
+    """All kernels that these modules have."""
+    return {row[0]: getattr(m, row[0]) for row in RECORDS for m in modules if hasattr(m, row[0])}
+
 
 def plain():
-    from . import kernels_py
+    from . import kernels_lite, kernels_py, kernels_step, kernels_task
 
     try:
         if (1 << 40) >> 38 != 4:
@@ -30,7 +40,8 @@ def plain():
             weights = array("b", bytes(weights))
         return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), weights)
 
-    return Tier("plain", {row[0]: getattr(kernels_py, row[0]) for row in RECORDS}, lambda n: array("b", bytes(n)), bind)
+    modules = kernels_py, kernels_lite, kernels_step, kernels_task
+    return Tier("plain", _named(modules), lambda n: array("b", bytes(n)), bind)
 
 
 def native():
@@ -43,7 +54,7 @@ def native():
     def bind(arena, state, const, steps, weights=b""):
         return (arena, state, const, steps, weights)
 
-    return Tier("c", {row[0]: getattr(_kernels, row[0]) for row in RECORDS}, bytearray, bind)
+    return Tier("c", _named((_kernels,)), bytearray, bind)
 
 
 def viper():
@@ -52,11 +63,7 @@ def viper():
         raise ImportError("only MicroPython runs these kernels: choose others")
     from . import kernels_viper
 
-    def absent(mem, off):
-        raise ImportError("the board lacks a kernel of this package: run `trimtab deploy` with it")
-
-    return Tier("viper", {row[0]: getattr(kernels_viper, row[0], absent) for row in RECORDS}, bytearray,
-                kernels_viper.bind)
+    return Tier("viper", _named((kernels_viper,)), bytearray, kernels_viper.bind)
 
 
 TIERS = {"c": native, "viper": viper, "plain": plain}  # the fastest first

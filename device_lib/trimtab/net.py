@@ -41,7 +41,7 @@ class Net:
         self._state = _allocate(tier, package.state_bytes, "state")
         const, steps = package.place("const"), package.place("steps")
         phases = package.records(steps, const)
-        functions = [tier.functions[row[0]] for row in RECORDS]
+        functions = {code: tier.function(RECORDS[code][0]) for codes, _ in phases for code in codes}
         weights = _weights(package)
         if weights is None:
             from .stream import stream

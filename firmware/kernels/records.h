@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define TRIMTAB_ABI 1
+#define TRIMTAB_ABI 2
 #define TRIMTAB_SPACE_SHIFT 28
 
 enum trimtab_space { TRIMTAB_ARENA, TRIMTAB_STATE, TRIMTAB_CONST, TRIMTAB_STEPS, TRIMTAB_WEIGHTS };

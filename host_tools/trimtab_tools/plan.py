@@ -71,7 +71,7 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
     name = policy.split(":")[0]
     if name not in POLICIES:
         raise ModelError(f"policy {name} is unknown: use one of {', '.join(POLICIES)} or plan:FILE.json")
-    updates = POLICIES[name](trunk, policy)
+    trunk, updates = POLICIES[name](trunk, policy)
     if loss == "mse":
         updates = _with_last_layer(trunk, updates)
     return trunk, TrainPlan(name, tuple(updates), loss, head, rate or DEFAULT_RATE, accumulate, residual,
@@ -84,12 +84,12 @@ def layers(graph):
 
 def _last(trunk, policy):
     """last: the head alone; last:K, and all of the last K layers."""
-    return [_update(trunk, op, 1.0) for op in _tail(trunk, policy, 0)]
+    return trunk, [_update(trunk, op, 1.0) for op in _tail(trunk, policy, 0)]
 
 
 def _bias(trunk, policy):
     """bias: all biases; bias:K, those of the last K layers."""
-    return [Update(op.name, axis=AXIS[op.kind]) for op in _tail(trunk, policy, len(layers(trunk)))]
+    return trunk, [Update(op.name, axis=AXIS[op.kind]) for op in _tail(trunk, policy, len(layers(trunk)))]
 
 
 def _tail(trunk, policy, count):
@@ -102,7 +102,7 @@ def _tail(trunk, policy, count):
 
 
 def _full(trunk, policy):
-    return [_update(trunk, op, 1.0) for op in layers(trunk)]
+    return trunk, [_update(trunk, op, 1.0) for op in layers(trunk)]
 
 
 def _file(trunk, policy):
@@ -125,7 +125,7 @@ def _file(trunk, policy):
             raise ModelError(f"layer {op.name}: a {op.kind} layer trains channels of axis {AXIS[op.kind]!r}, "
                              f"not {row['axis']!r}")
         updates[op.name] = _update(trunk, op, row.get("weight_channels", 0), row.get("bias", True))
-    return [updates[op.name] for op in layers(trunk) if op.name in updates]
+    return trunk, [updates[op.name] for op in layers(trunk) if op.name in updates]
 
 
 def _sparse(trunk, policy):
@@ -136,9 +136,10 @@ def _sparse(trunk, policy):
         raise ModelError("policy sparse needs a scheme: give --scheme BIASES:LAYER=SHARE,... or one of "
                          + ", ".join(schemes.SCHEMES))
     shares = schemes.find(name, [trunk[op.inputs[1]].size for op in convs])
-    return [_update(trunk, convs[i], share) for i, share in sorted(shares.items())]
+    return trunk, [_update(trunk, convs[i], share) for i, share in sorted(shares.items())]
 
 
+# Each takes trunk and policy, and gives the trunk to train, which may be another one, and the updates.
 POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file, "sparse": _sparse}
 
 
