@@ -1,0 +1,85 @@
+"""The blocks of a mobile network: depthwise layers, the 1x1 convs around them, the skip that goes round.
+
+An inverted residual block is expand (1x1), depthwise, project (1x1), and an add where its input skips to its
+output. Without an expansion it is the pair that depthwise-separable networks stack. Activations, pads and
+changes of scale may stand between the layers as operators of their own, as converters leave them.
+"""
+
+from dataclasses import dataclass
+
+ACTIVATIONS = ("relu", "relu6", "hard_swish", "logistic")
+BETWEEN = (*ACTIVATIONS, "pad", "requantize")
+
+
+@dataclass(frozen=True)
+class Block:
+    input: str  # the tensor that it reads
+    output: str  # the tensor that it leaves: behind the add, or an activation of its own, where there is one
+    expand: object  # Op, or None
+    depthwise: object
+    project: object
+    add: object  # Op, or None
+
+    @property
+    def layers(self):
+        """Its layers with weights, in order."""
+        return [op for op in (self.expand, self.depthwise, self.project) if op]
+
+
+def find(graph):
+    """Blocks in the order of the graph; no layer belongs to two."""
+    found, taken = [], set()
+    for op in graph.ops:
+        if op.kind == "depthwise":
+            block = _around(graph, op, taken)
+            if block:
+                found.append(block)
+                taken.update(layer.name for layer in block.layers)
+    return found
+
+
+def operators(graph, block):
+    """All operators of a block in order: its layers, what stands between them, its add."""
+    wanted, live = [], {block.output}
+    for op in reversed(graph.ops):
+        if live.intersection(op.outputs):
+            wanted.insert(0, op)
+            live.update(n for n in op.inputs if n and n != block.input and not graph[n].constant)
+    return wanted
+
+
+def _around(graph, depthwise, taken):
+    project, _ = _next(graph, depthwise.outputs[0], BETWEEN)
+    if project is None or not _pointwise(graph, project):
+        return None
+    expand, _ = _before(graph, depthwise.inputs[0], BETWEEN)
+    if expand is None or not _pointwise(graph, expand) or expand.name in taken:
+        expand = None
+    start = expand.inputs[0] if expand else _before(graph, depthwise.inputs[0], ("pad",))[1]
+    add, joined = _next(graph, project.outputs[0], BETWEEN)
+    if add is not None and add.kind == "add" and start in add.inputs and joined != start:
+        return Block(start, add.outputs[0], expand, depthwise, project, add)
+    return Block(start, _next(graph, project.outputs[0], ACTIVATIONS)[1], expand, depthwise, project, None)
+
+
+def _next(graph, name, between):
+    """(the only reader of a tensor, seen through such operators, or None; the tensor that it reads)."""
+    while len(readers := graph.consumers(name)) == 1 and name not in graph.outputs:
+        if readers[0].kind not in between:
+            return readers[0], name
+        name = readers[0].outputs[0]
+    return None, name
+
+
+def _before(graph, name, between):
+    """(the maker of a tensor that has one reader, seen through such operators, or None; what it makes)."""
+    while (op := graph.producer(name)) is not None and len(graph.consumers(name)) == 1:
+        if op.kind not in between:
+            return op, name
+        name = op.inputs[0]
+    return None, name
+
+
+def _pointwise(graph, op):
+    kernel, stride = graph[op.inputs[1]].shape[1:3], tuple(op.attrs.get("stride", ()))
+    return op.kind == "conv" and kernel == stride == (1, 1)
