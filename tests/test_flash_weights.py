@@ -97,12 +97,13 @@ def mpremote_image(folder, filler, data):
 # -- the published networks ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, scheme", [
-    ("mcunet-5fps", "mcunet-49kb"), ("mbv2-w0.35", "mbv2-49kb"), ("proxyless-w0.3", "proxyless-49kb")])
-def test_published_networks_train_on_a_pico(name, scheme):
+@pytest.mark.parametrize("name, policy", [
+    ("mcunet-5fps", "sparse:mcunet-49kb"), ("mcunet-5fps", "bias:22"), ("mbv2-w0.35", "sparse:mbv2-49kb"),
+    ("proxyless-w0.3", "sparse:proxyless-49kb")])
+def test_published_networks_train_on_a_pico(name, policy):
     graph = import_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
     start = time.process_time()
-    made = compiler.compile_graph(graph, f"sparse:{scheme}", classes=10)
+    made = compiler.compile_graph(graph, policy, classes=10)
     assert time.process_time() - start < 20
     provide("pico")
     with boards.Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
