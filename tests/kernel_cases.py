@@ -254,6 +254,7 @@ DATA = {
     ("head_dw", "w"): _edged(-32768, 32767), ("fold_head", "w"): _edged(-32768, 32767),
     ("softmax_fwd", "table"): lambda case, n: np.exp((np.arange(n) - 255) * case.rng.random()) * 0x7FFFFFFF,
     ("bias_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("fold_bias", "acc"): _edged(-(1 << 29), 1 << 29),
+    ("fisher", "f"): _edged(0, 1 << 30), "f_exp": _moderate(_uniform(-60, -20), _edged(-(1 << 20), 80)), "g_exp": _uniform(-40, 10),
     ("conv_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
     ("depthwise_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
 }

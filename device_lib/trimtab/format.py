@@ -135,6 +135,7 @@ RECORDS = (
     # lite residual modules (kernels_lite.py)
     # inverted residual blocks with step-function gradients (kernels_step.py)
     # few samples: Fisher information and prototypes (kernels_task.py)
+    ("fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
 )
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
 GROUPS = {"geometry": _GEOMETRY, "weights": _WEIGHTS, "update": _UPDATE, "error_out": _ERROR_OUT}  # structs in C

@@ -2279,3 +2279,78 @@ def end_step(mem, off: int) -> int:
     clock = ptr32(origin + s[_AT + 1])
     clock[0] = clock[0] + 1
     return 0
+
+
+# -- few samples ---------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _correlate_channels(p: ptr32, x: ptr8, g: ptr8, zero: int, n: int, ic: int):
+    """p += (x - zx) * g over n positions; zero is zx + 128."""
+    while n:
+        i = 0
+        while i < ic:
+            p[i] = p[i] + ((x[i] ^ 128) - zero) * ((g[i] ^ 128) - 128)
+            i += 1
+        x = ptr8(int(x) + ic)
+        g = ptr8(int(g) + ic)
+        n -= 1
+
+
+@micropython.viper
+def fisher(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    f = ptr32(origin + s[_AT + 1])
+    exp = ptr32(origin + s[_AT + 2])
+    sums = ptr32(origin + s[_AT + 6])
+    ic = r[8]
+    _clear(0, words, s[_AT + 6], ic)
+    _correlate_channels(sums, origin + s[_AT + 3], origin + s[_AT + 4], (r[9] << wide >> wide) + 128, r[7], ic)
+    _largest(words, s[_AT + 6], ic)
+    if s[_MAX] == 0:
+        return 0
+    g_exp = ptr32(origin + s[_AT + 5])
+    e = int(_bit_length(s[_MAX])) - 15
+    new = 2 * ((g_exp[0] << wide >> wide) + e)
+    old = exp[0] << wide >> wide
+    down = new - old
+    most = 0
+    i = 0
+    while i < ic:
+        v = sums[i] << wide >> wide
+        if e > 0:
+            v = (v >> e) + ((v >> (e - 1)) & 1)
+            if v > 32767:
+                v = 32767
+            elif v < -32767:
+                v = -32767
+        else:
+            v = v << -e
+        v = v * v
+        a = f[i] << wide >> wide
+        if down > 31:
+            a = 0
+        elif down > 0:
+            a = (a >> down) + ((a >> (down - 1)) & 1)
+        elif down < -31:
+            v = 0
+        elif down < 0:
+            v = (v >> -down) + ((v >> (-1 - down)) & 1)
+        a += v
+        f[i] = a
+        if (a - 1) >> 30 > 0:
+            most = 1
+        i += 1
+    if down > 0:
+        old = new
+    i = 0
+    while i < ic and most:
+        f[i] = (f[i] >> 1) + (f[i] & 1)
+        i += 1
+    exp[0] = old + most
+    return 0

@@ -40,7 +40,8 @@
     X(fold_bias, MP_QSTR_fold_bias) \
     X(fold_head, MP_QSTR_fold_head) \
     X(begin_step, MP_QSTR_begin_step) \
-    X(end_step, MP_QSTR_end_step)
+    X(end_step, MP_QSTR_end_step) \
+    X(fisher, MP_QSTR_fisher)
 
 typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
 

@@ -40,7 +40,8 @@ enum trimtab_opcode {
     TRIMTAB_OP_fold_bias,
     TRIMTAB_OP_fold_head,
     TRIMTAB_OP_begin_step,
-    TRIMTAB_OP_end_step
+    TRIMTAB_OP_end_step,
+    TRIMTAB_OP_fisher
 };
 
 struct trimtab_geometry {
@@ -476,6 +477,19 @@ struct trimtab_end_step {
     int32_t clock; // int32 (2), written
 };
 
+struct trimtab_fisher {
+    int32_t opcode;
+    int32_t f; // int32 (ic), written
+    int32_t f_exp; // int32 (1), written
+    int32_t x; // int8 (n, ic)
+    int32_t g; // int8 (n, ic)
+    int32_t g_exp; // int32 (1)
+    int32_t sums; // int32 (ic), written
+    int32_t n;
+    int32_t ic;
+    int32_t zx;
+};
+
 int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off);
@@ -507,5 +521,6 @@ int32_t trimtab_fold_bias(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_fold_head(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_end_step(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_fisher(uint8_t *const *mem, uint32_t off);
 
 #endif
