@@ -42,6 +42,9 @@ HEADER = (
     "latent_bytes",  # 0 without a prefix
     "names",  # state reference: LABEL_BYTES for each row of the head that is not in use, UTF-8, filled up with NUL
     "head_bias",  # state reference: int32 of each row of the head
+    "study_input",  # arena references of the sample and the target for `study`, as input and target
+    "study_target",
+    "fisher",  # arena reference: what `fisher` adds up, int32 for each channel of each candidate, then exponents
     "flags",
 )
 LOSSES = ("none", "softmax", "mse")
@@ -68,6 +71,9 @@ PHASES = (
     "backward",  # gradients and updates, each update as soon as its gradient exists
     "fold",  # after the last sample of an accumulation
     "end",  # step += 1
+    "study_map",  # as map, of the sample that is studied
+    "study",  # forward, loss and gate with nothing trained; value 0: nothing to learn, skip `fisher`
+    "fisher",  # errors down to the first candidate, and what they tell about its channels
 )
 
 # A field is "name" for a number, or "name:kind:extent" for a reference: kind is ? (may be NULL) and ! (written),

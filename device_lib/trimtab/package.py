@@ -138,6 +138,7 @@ class Package:
         spare = self.output_count - self.classes
         for name, size, space in (("input", self.input_bytes, ARENA), ("latent", self.latent_bytes, ARENA), ("clock", 8, STATE),
                                   ("output", output, ARENA), ("target", target, ARENA), ("rng", 4, STATE),
+                                  ("study_input", self.input_bytes, ARENA), ("study_target", target, ARENA),
                                   ("names", LABEL_BYTES * spare, STATE), ("head_bias", spare and 4 * self.output_count, STATE)):
             ref = getattr(self, name)
             _check_ref(name, ref, size, sizes, True)

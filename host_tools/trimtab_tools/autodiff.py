@@ -6,13 +6,13 @@ passing by the next kernel; others are chained through an int8 partial error.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from trimtab.format import LABEL_BYTES, LOSSES
 
 from .ir import ModelError
-from .ops import ROWS, image, mantissa
+from .ops import ROWS, geometry, image, mantissa
 from .plan import TRAINABLE, weight_limit
 from .steps import Buffer, Program, Step
 
@@ -61,7 +61,8 @@ class Lowering:
         self._bias_accs = {}
         self._errors = {}
         self._folds = []
-        self._scratch = None
+        self._studied = {}  # tensor: layers that read it and may be chosen
+        self._turns = {}
         p, graph = self.program, self.graph
         self.lr = Buffer("rate", 8)
         self.head_exp = self._slot()
@@ -70,18 +71,23 @@ class Lowering:
         self._trained_state()
         p.input = self.activation(graph.inputs[0])
         self._input_map(graph[graph.inputs[0]], pixels)
-        for op in graph.ops:
-            if op.kind != "reshape":
-                ROWS[op.kind].forward(self, op)
+        self._forward()
         if self.plan.loss != "none":
             self._loss()
             self._backward()
             self._clock()
+            if self.plan.study:
+                self._study(pixels)
             self._finish_state()
         else:
             self._no_training()
         p.activations = {name: self.activation(name) for name in self._activations()}
         return p
+
+    def _forward(self):
+        for op in self.graph.ops:
+            if op.kind != "reshape":
+                ROWS[op.kind].forward(self, op)
 
     # -- what rules ask for
 
@@ -141,7 +147,7 @@ class Lowering:
 
     def _below(self):
         """Tensors whose error is wanted: something at or below their producer is trained."""
-        wanted = set()
+        wanted = set(self._studied)
         for op in self.graph.ops:
             if op.kind == "reshape":
                 continue
@@ -232,15 +238,19 @@ class Lowering:
         for about in self.program.trained:
             if about["role"] == "exponents":
                 about["bytes"] = 2 * n
-                about["tensors"] = self._trackers
+                about["tensors"] = [name for name, _ in self._trackers]
 
     def _slot(self):
         """An int32 in the arena for an exponent of this sample."""
         return Buffer("exponent", 4)
 
     def _tracker(self, name):
-        self._trackers.append(name)
-        return self._tracker_buffer.at(2 * (len(self._trackers) - 1))
+        """The tracker of the next part of a tensor's error; both time lines share it."""
+        key = name, self._turns.get(name, 0)
+        self._turns[name] = key[1] + 1
+        if key not in self._trackers:
+            self._trackers.append(key)
+        return self._tracker_buffer.at(2 * self._trackers.index(key))
 
     # -- loss
 
@@ -362,8 +372,48 @@ class Lowering:
                                  head_exp=self.head_exp), op.name, phase="backward")
         if last:
             error.buffer, error.exp = g, exp
+            self._inspect(name)
         else:
             error.partial = (g, exp, 128, -7)
+
+    # -- Fisher information
+
+    def _study(self, pixels):
+        """A second time line on which nothing is trained: errors down to the first candidate, their channels' sums."""
+        main, plan, buffers, self._turns = self.program, self.plan, self._buffers, {}
+        self.program = line = Program(_const=main._const)
+        self.plan = replace(plan, updates=())
+        layers = [op for op in self.graph.ops if op.name in plan.study]
+        for op in layers:
+            self._studied.setdefault(self._key(op.inputs[0]), []).append(op.name)
+        self._buffers, self._masks, self._errors = {}, {}, {}
+        self.head_exp, self.learned = self._slot(), self._below()
+        self._sums = self._sums_of(main, layers)
+        line.input = self.activation(self.graph.inputs[0])
+        self._input_map(self.graph[self.graph.inputs[0]], pixels)
+        self._forward()
+        self._loss()
+        self._backward()
+        main.study_input, main.study_target = line.input, line.target
+        study = [line.phases[name] for name in ("forward", "loss", "gate")]
+        main.phases.update(study_map=line.phases["map"], study=sum(study, []), fisher=line.phases["backward"])
+        self.program, self.plan, self._buffers = main, plan, buffers
+
+    def _sums_of(self, main, layers):
+        """{layer: its input channels, the places of their sums and of these's exponent}."""
+        counts = [geometry(self.graph, op)["ic"] for op in layers]
+        main.candidates = tuple(counts)
+        main.fisher = Buffer("fisher", 4 * (sum(counts) + len(counts)))
+        return {op.name: (c, main.fisher.at(4 * sum(counts[:i])), main.fisher.at(4 * (sum(counts) + i)))
+                for i, (op, c) in enumerate(zip(layers, counts))}
+
+    def _inspect(self, name):
+        """The error of a tensor is there: what it tells about the layers that read it."""
+        x, (g, exp) = self.graph[name], self.error(name)
+        for layer in self._studied.get(name, ()):
+            c, f, f_exp = self._sums[layer]
+            self.emit("fisher", dict(f=f, f_exp=f_exp, x=self.activation(name), g=g, g_exp=exp, sums=self.scratch(4 * c),
+                                     n=x.size // c, ic=c, zx=x.zero_point), layer, phase="backward")
 
     # -- clock
 

@@ -67,6 +67,28 @@ def do_search(args):
          f"samples held out; train it with --policy plan:{args.output}")
 
 
+def do_choose(args):
+    from . import data, tinytrain
+
+    graph = _read_model(args)
+    x, y, names = data.load(args.data, _labels(args), graph[graph.inputs[0]].shape[1:], args.classes or None, "train")
+    if y is None:
+        raise UsageError(f"{args.data} has no labels: a choice needs samples of every class")
+    if args.epochs < 0:
+        raise UsageError(f"--epochs {args.epochs} is out of range: use 0 or more")
+    samples = [(row.ravel(), int(label)) for row, label in zip(x, y)]
+    shares = [_share(text, option) for text, option in ((args.macs, "--macs"), (args.ratio, "--ratio"))]
+    with _progress(args, "choose") as step:
+        found = tinytrain.choice(graph, samples, round(args.budget * 1024), *shares, args.layers, args.epochs, step,
+                                 labels=tuple(names), classes=args.classes, rate=args.lr,
+                                 residual=args.residual, pixels=_pixels(args.pixels))
+    Path(args.output).write_text(json.dumps(found, indent=1) + "\n")
+    about = ", ".join(f"{u['layer']} ({len(u['weight_channels'])})" for u in found["updates"])
+    _say(args, {"plan": args.output, **found},
+         f"{args.output}: channels of {about}; {found['bytes']} bytes, {100 * found['share']:.1f} % of a full backward "
+         f"pass; train it with --policy plan:{args.output}")
+
+
 def do_report(args):
     from . import compile, report, report_page
     from .contents import Contents
@@ -194,7 +216,7 @@ def _network(p, what=""):
 
 def _model(p, what=""):
     _network(p, what)
-    p.add_argument("--policy", default="last", help="last, bias, full, sparse, or plan:FILE.json (default last)")
+    p.add_argument("--policy", default="last", help="last, bias, full, sparse, tinytrain, or plan:FILE.json (default last)")
     p.add_argument("--scheme", help="a sparse update, with --policy sparse: a published one, mcunet-49kb and so on, or written "
                                     "out, 20:24=1/4,30=1 (biases of the last 20 layers, shares of layers 24 and 30)")
     p.add_argument("--max-classes", type=int, default=0, metavar="N", help="room for classes that are added on the board")
@@ -230,6 +252,21 @@ def argparse_search(p):
     p.add_argument("--held-out", type=float, default=0.25, metavar="SHARE", help="of the samples: they judge (default 0.25)")
     p.add_argument("--workers", type=int, default=2, help="trials at a time on this machine (default 2)")
     p.add_argument("--ray", metavar="ADDRESS", help="run the trials on this Ray cluster instead")
+    p.add_argument("-o", "--output", required=True, help="the plan, .json")
+
+
+def argparse_choose(p):
+    _network(p)
+    p.add_argument("--data", required=True, help="samples of the task: .npz with x and y, or a folder of class folders")
+    p.add_argument("--budget", type=float, required=True, metavar="KB",
+                   help="extra memory: trained channels and their residuals, biases, kept inputs and masks")
+    p.add_argument("--macs", default="0.15", metavar="SHARE",
+                   help="of the products of a backward pass that trains everything (default 0.15)")
+    p.add_argument("--ratio", default="1/4", help="share of a chosen layer's channels (default 1/4)")
+    p.add_argument("--layers", type=int, metavar="K", help="choose among the last K layers (default: 44 %% of them)")
+    p.add_argument("--epochs", type=int, default=1, help="of the head on the samples, before they are judged (default 1)")
+    p.add_argument("--lr", type=float, help="learning rate of one sample (default 0.001)")
+    p.add_argument("--residual", type=int, choices=(8, 4, 0), default=8, help="fraction bits kept beside int8 weights")
     p.add_argument("-o", "--output", required=True, help="the plan, .json")
 
 
@@ -319,6 +356,7 @@ VERBS = {
     "compile": (do_compile, argparse_compile, "make a package from a model"),
     "plan": (do_plan, argparse_plan, "what would be trained, and what it costs"),
     "search": (do_search, argparse_search, "find which layers to train under a budget"),
+    "choose": (do_choose, argparse_choose, "let the samples of a task say which layers and channels to train"),
     "report": (do_report, argparse_report, "one page that shows memory over time, layers and costs"),
     "verify": (do_verify, argparse_verify, "compare our kernels with TensorFlow Lite's, bit for bit"),
     "info": (do_info, argparse_info, "what a package holds"),
@@ -363,6 +401,14 @@ def _plan_options(args):
 
 def _labels(args):
     return tuple(args.labels.split(",")) if args.labels else ()
+
+
+def _share(text, option):
+    """A share of something, as 0.25 or as 1/4."""
+    share = (_numbers(text, lambda word: float(Fraction(word))) or [0])[0]
+    if not 0 < share <= 1:
+        raise UsageError(f"{option} {text} is not a share: use more than 0, at most 1")
+    return share
 
 
 def _numbers(text, kind):

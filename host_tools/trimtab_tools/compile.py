@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+from trimtab import choose
 from trimtab.format import GOLDEN_BYTES
 
 from . import emit, ir, plan, report, schedule, simulate
@@ -99,9 +100,19 @@ def _measure_exponents(program, data, kernels, samples):
             x, label, _ = synthetic(1, i, net.input_bytes, net.classes)
         net.input_view[:] = x
         _set_target(net, label, rng)
+        sample = _sample(net)
         net.train_input()
+        if program.fisher:
+            choose.study(net, [sample], program.candidates)
         found = bytes(state[trackers.offset : trackers.offset + trackers.size])
     trackers.data = found
+
+
+def _sample(net):
+    """What lies in the input and the target, to be loaded again."""
+    x = np.frombuffer(bytes(net.input_view), np.int8)
+    target = bytes(net.target_view)
+    return x, np.frombuffer(target, np.int8) if net.loss == "mse" else struct.unpack("<i", target)[0]
 
 
 def _set_target(net, label, rng):

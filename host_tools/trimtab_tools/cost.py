@@ -69,16 +69,21 @@ def step_cycles(step, board="pico"):
     return step_macs(step) * CYCLES[board].get(step.kernel, 0)
 
 
+def _trained(program):
+    """The steps that one sample of training takes."""
+    return [step for phase, step in program.timeline() if phase not in ("study_map", "study", "fisher")]
+
+
 def macs(program):
     total = {"forward": 0, "backward": 0}
-    for _, step in program.timeline():
+    for step in _trained(program):
         total["forward" if step.kernel in FORWARD else "backward"] += step_macs(step)
     return total
 
 
 def cycles(program):
     """Estimated cycles of one training step, by board."""
-    return {board: round(sum(step_cycles(step, board) for _, step in program.timeline())) for board in CYCLES}
+    return {board: round(sum(step_cycles(step, board) for step in _trained(program))) for board in CYCLES}
 
 
 def kept(program):

@@ -38,9 +38,16 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
         latent=reference(program.latent) if program.latent else 0, latent_bytes=program.latent.size if program.latent else 0,
         names=reference(program.names) if program.names else STATE << SPACE_SHIFT,
         head_bias=reference(program.head_bias) if program.names else STATE << SPACE_SHIFT,
-        clock=reference(program.clock), rng=reference(program.rng), flags=0, **program.header)
+        **_study(program), clock=reference(program.clock), rng=reference(program.rng), flags=0, **program.header)
     header["output_scale"] = _float(header["output_scale"])
     return _assemble(header, sections, phases)
+
+
+def _study(program):
+    """What the header says of the time line for Fisher information."""
+    places = dict(study_input=program.study_input or program.input, study_target=program.study_target or program.target,
+                  fisher=program.fisher)
+    return {name: reference(buffer) if buffer else 0 for name, buffer in places.items()}
 
 
 def _assemble(header, sections, phases):

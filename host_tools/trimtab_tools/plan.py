@@ -12,6 +12,7 @@ from .ir import ModelError
 TRAINABLE = ("conv", "depthwise", "dense")
 AXIS = {"conv": "in", "dense": "in", "depthwise": "out"}  # the channels that a partial update chooses among
 DEFAULT_RATE = 1e-3
+INSPECTED = 0.44  # share of the layers
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class TrainPlan:
     residual: int = 8
     labels: tuple = field(default=())
     spare: int = 0  # rows of the head for classes that are added on the board
+    study: tuple = ()  # names of the layers whose inputs' channels get Fisher information, in the order of the graph
 
     def of(self, layer):
         return next((u for u in self.updates if u.layer == layer), None)
@@ -75,7 +77,7 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
     if loss == "mse":
         updates = _with_last_layer(trunk, updates)
     return trunk, TrainPlan(name, tuple(updates), loss, head, rate or DEFAULT_RATE, accumulate, residual,
-                            tuple(labels), spare)
+                            tuple(labels), spare, _candidates(trunk, policy))
 
 
 def layers(graph):
@@ -128,6 +130,19 @@ def _file(trunk, policy):
     return trunk, [updates[op.name] for op in layers(trunk) if op.name in updates]
 
 
+def _tinytrain(trunk, policy):
+    """tinytrain: what is trained is chosen by the samples of a task (tinytrain.py), among the last layers."""
+    _candidates(trunk, policy)
+    return trunk, []
+
+
+def _candidates(trunk, policy):
+    """Names of the layers that tinytrain chooses among: tinytrain:K, the last K; as published, 44 % of all."""
+    if policy.partition(":")[0] != "tinytrain":
+        return ()
+    return tuple(op.name for op in _tail(trunk, policy, round(INSPECTED * len(layers(trunk)))))
+
+
 def _sparse(trunk, policy):
     """sparse:SCHEME, a published one or one that is written out."""
     name = policy.partition(":")[2]
@@ -140,7 +155,7 @@ def _sparse(trunk, policy):
 
 
 # Each takes trunk and policy, and gives the trunk to train, which may be another one, and the updates.
-POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file, "sparse": _sparse}
+POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file, "sparse": _sparse, "tinytrain": _tinytrain}
 
 
 def _update(trunk, op, share, bias=True):

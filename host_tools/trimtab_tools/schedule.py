@@ -19,6 +19,12 @@ def lives(program, keep_all=False):
             touched.setdefault(buffer, []).append((0, 0, buffer.size))
     predicted = sum(len(program.phases[phase]) for phase in PHASES[: PHASES.index("loss")])
     touched.setdefault(program.output, []).append((predicted, 0, program.output.size))  # Python reads it there
+    studied = sum(len(program.phases[phase]) for phase in PHASES[: PHASES.index("study_map")])
+    for buffer in (program.study_input, program.study_target, program.fisher):
+        if buffer is not None:
+            touched.setdefault(buffer, []).append((studied, 0, buffer.size))
+    if program.fisher is not None:
+        touched[program.fisher].append((len(timeline), 0, program.fisher.size))
     if keep_all:
         touched = {b: [(0, 0, b.size), (len(timeline), 0, b.size)] for b in touched}
     return [_life(buffer, marks) for buffer, marks in touched.items()]

@@ -104,6 +104,10 @@ class Program:
     latent: Buffer | None = None  # what the phase `prefix` leaves
     names: Buffer | None = None  # of classes that are not there yet
     head_bias: Buffer | None = None
+    study_input: Buffer | None = None
+    study_target: Buffer | None = None
+    fisher: Buffer | None = None  # sums over many samples
+    candidates: tuple = ()  # input channels of each layer whose sums these are
     clock: Buffer | None = None
     rng: Buffer | None = None
     header: dict = field(default_factory=dict)
