@@ -29,9 +29,10 @@ gc.collect()
 print(before - gc.mem_free())
 """
 NETWORK = """
-import json, time, trimtab
+import gc, json, time, trimtab
 def cycles(work):
     work(0)
+    gc.collect()
     start = time.ticks_us()
     for i in range(%(times)d):
         work(i)

@@ -14,6 +14,7 @@ from trimtab_tools import bare, compile, native, simulate
 
 sys.path.append(str(ROOT / "benchmarks"))
 import kernel_shapes  # noqa: E402
+import kernels  # noqa: E402
 
 CASES = 40
 STACK = 1024  # bytes that a kernel may take
@@ -99,3 +100,9 @@ def test_small_network_trains_in_a_million_cycles_and_11_kb():
     assert done.state == bytes(net._mem.spaces[1])
     assert sum(done.cycles) <= 1_000_000
     assert made.placement.size + made.program_state_bytes <= 33_400 // 3
+
+
+def test_small_network_is_as_fast_under_micropython():
+    """Python's own time is part of it."""
+    found = kernels.networks()["n1"]
+    assert found["forward_cycles"] <= 250_000 and found["step_cycles"] <= 1_000_000

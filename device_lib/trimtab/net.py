@@ -21,11 +21,14 @@ try:
 except ImportError:  # CPython, CircuitPython
     heap_lock = heap_unlock = kbd_intr = _nothing
 
-# The phases of a training step in their order, from a sample and from a latent.
-STEP = ("begin", "prefix", "forward", "loss", "gate", "head", "backward", "end", "fold")
-LATENT_STEP = STEP[:1] + STEP[2:]
+# The order in which a net holds its records: prediction is one run from `prefix`, a training step another, and from a
+# latent both start at `forward`. Phases that are not named follow.
+LINE = ("map", "prefix", "forward", "begin", "loss", "gate", "head", "backward", "end", "fold")
+LINE += tuple([name for name in PHASES if name not in LINE])
 
 
+_CASTS = hasattr(memoryview, "cast")  # MicroPython has no cast and does not mind the sign
+_RAW = (bytes, bytearray)
 RESERVE = 24 * 1024  # bytes of heap that are left to Python
 
 
@@ -41,6 +44,7 @@ class Net:
         self._state = _allocate(tier, package.state_bytes, "state")
         const, steps = package.place("const"), package.place("steps")
         phases = package.records(steps, const)
+        phases = [phases[PHASES.index(name)] for name in LINE]
         functions = {code: tier.function(RECORDS[code][0]) for codes, _ in phases for code in codes}
         weights = _weights(package)
         if weights is None:
@@ -53,10 +57,12 @@ class Net:
         self._mem = tier.bind(self._arena, self._state, const, steps, weights)
         self._offsets = array("i")  # of each record; its kernel stands in _functions
         self._phases = {}
-        for name, (_, offsets) in zip(PHASES, phases):
+        for name, (_, offsets) in zip(LINE, phases):
             start = len(self._offsets)
             self._offsets.extend(array("i", offsets))
             self._phases[name] = (start, len(self._offsets))
+        self._forward = (self._phases["prefix"][0], self._phases["forward"][1])
+        self._ends = tuple([self._phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")])
         self._views = (_view(self._arena), _view(self._state))
         plain = tier.name == "plain"  # its kernels allocate, and Ctrl-C may stop them half way
         self._lock, self._unlock = (_nothing, _nothing) if plain else (heap_lock, heap_unlock)
@@ -166,24 +172,23 @@ class Net:
 
     def load_input(self, x):
         """A sample as it comes: uint8 raw, int8 quantized, float real values (half away from zero)."""
-        kind = _kind(x)
-        n = self.input_bytes
-        if kind in "bB":
+        kind = "B" if type(x) in _RAW else _kind(x)  # the first is what a board has to hurry for
+        if kind != "f":
             x = _view(x)
-        if len(x) != n:
-            raise ValueError("a sample has %d values, the network takes %d: check the input shape" % (len(x), n))
-        view = self.input_view
-        if kind in "bB":
-            view[:] = x
-            if kind == "B":
-                self.map_input()
+        if len(x) != self.input_bytes:
+            raise ValueError("a sample has %d values, the network takes %d: check the input shape" % (len(x), self.input_bytes))
+        if kind == "f":
+            _quantize(x, self.input_view, self.package.float("input_scale"), self.package.input_zero)
         else:
-            _quantize(x, view, self.package.float("input_scale"), self.package.input_zero)
+            self.input_view[:] = x
+        if kind == "B":
+            self.map_input()
 
     def map_input(self, kind=0):
         """What lies in input_view is raw uint8 (kind 0): make it int8, in place; kind 1 is int8 already."""
         if kind == 0:
-            self._run("map")
+            start, stop = self._phases["map"]
+            self._run(start, stop)
 
     def load_target(self, y):
         """A label by name or index; for mse the wanted output, as values or as int8."""
@@ -215,14 +220,14 @@ class Net:
 
     def train_input(self, y=None):
         """The same for a sample (and, without y, a target) that lies in input_view (and target_view) already."""
-        return self._train(y, STEP)
+        return self._train(y, "prefix")
 
     def latent(self, x):
         """What the layers below the first trained one make of a sample: bytes to keep, for train_latent()."""
         if not self.package.latent_bytes:
             raise ValueError("no layer of this network is frozen below the first trained one: train on samples")
         self.load_input(x)
-        self._run("prefix")
+        self._run(*self._phases["prefix"])
         return bytes(self.latent_view)
 
     def train_latent(self, latent, y):
@@ -231,22 +236,45 @@ class Net:
             raise ValueError("a latent of this network has %d bytes, not %d: make it with latent()"
                              % (self.package.latent_bytes, len(latent)))
         self.latent_view[:] = latent
-        return self._train(y, LATENT_STEP)
+        return self._train(y, "forward")
 
-    def _train(self, y, line):
-        """A step, wholly or not at all: Ctrl-C waits until it is done."""
+    def _train(self, y, phase):
+        """A step from that phase on, wholly or not at all: Ctrl-C waits until it is done.
+
+        MicroPython raises it where code jumps, so never between a kernel and the line that counts it.
+        """
         if y is not None:
             self.load_target(y)
         if self.loss == "none":
             raise ValueError("this package was compiled without a training plan: compile it with --policy")
         self._whole()
-        self._folds = self._summed + 1 == self.package.accumulate
-        self._phase = self._done = 0
+        functions, offsets, mem = self._functions, self._offsets, self._mem
+        loss_end, gate_end, head_end, backward_end, end, fold_end = self._ends
+        i = self._phases[phase][0]
+        summed = self._summed + 1
+        if summed == self.package.accumulate:
+            summed, end = 0, fold_end
+        loss = alive = done = 0
         stopped = None
-        while self._phase < len(line):
+        while not done:
             self._lock()
             try:
-                self._go_on(line)
+                while i < loss_end:
+                    loss = functions[i](mem, offsets[i])
+                    i += 1
+                while i < gate_end:
+                    alive = functions[i](mem, offsets[i])
+                    i += 1
+                while i < head_end:
+                    functions[i](mem, offsets[i])
+                    i += 1
+                if i < backward_end and not alive:
+                    i = backward_end
+                while i < end:
+                    functions[i](mem, offsets[i])
+                    i += 1
+                self._summed = summed
+                done = 1
             except KeyboardInterrupt as error:
                 kbd_intr(-1)
                 stopped = error
@@ -258,33 +286,7 @@ class Net:
         if stopped:
             kbd_intr(3)
             raise stopped
-        return self._loss
-
-    def _go_on(self, line):
-        """What is left of a step: from record `_done` of phase `_phase`. Allocates nothing.
-
-        MicroPython raises Ctrl-C where code jumps, so never between a kernel and the line that counts it.
-        """
-        functions, offsets, mem = self._functions, self._offsets, self._mem
-        while self._phase < len(line):
-            name = line[self._phase]
-            start, stop = self._phases[name]
-            if (name == "backward" and not self._alive) or (name == "fold" and not self._folds):
-                stop = start
-            if self._done == 0:
-                self._value = 0
-            while self._done < stop - start:
-                i = start + self._done
-                self._value = functions[i](mem, offsets[i])
-                self._done += 1
-            if name == "loss":
-                self._loss = self._value
-            if name == "gate":
-                self._alive = self._value
-            if name == "fold":
-                self._summed = 0 if self._folds else self._summed + 1
-            self._done = 0
-            self._phase += 1
+        return loss
 
     def _whole(self):
         if self._torn:
@@ -292,13 +294,13 @@ class Net:
 
     def classify_input(self):
         """The class of what lies in input_view."""
-        self._run("prefix")
-        return self._run("forward")
+        start, stop = self._forward
+        return self._run(start, stop)
 
     def loss_input(self):
         """The loss of what lies in input_view and target_view, without training."""
         self.classify_input()
-        return self._run("loss")
+        return self._run(*self._phases["loss"])
 
     def predict(self, x):
         """The label of a sample; without labels its class; without a head the output values."""
@@ -402,13 +404,13 @@ class Net:
             about["heap_used"] = gc.mem_alloc()
         return about
 
-    def _run(self, phase):
-        """All records of a phase; returns what the last kernel returned. Allocates nothing."""
-        start, stop = self._phases[phase]
+    def _run(self, i, stop):
+        """Records i to stop; returns what the last kernel returned. Allocates nothing: so few locals lie on the stack."""
         functions, offsets, mem = self._functions, self._offsets, self._mem
         value = 0
-        for i in range(start, stop):
+        while i < stop:
             value = functions[i](mem, offsets[i])
+            i += 1
         return value
 
     def _span(self, ref, size):
@@ -441,15 +443,12 @@ def _weights(package):
 def _view(buffer):
     """Any buffer as writable or readable unsigned bytes."""
     view = memoryview(buffer)
-    try:
-        return view.cast("B")
-    except AttributeError:  # MicroPython has no cast and does not mind the sign
-        return view
+    return view.cast("B") if _CASTS else view
 
 
 def _kind(x):
     """"B" raw uint8, "b" int8, "f" real values."""
-    if isinstance(x, (bytes, bytearray)):
+    if isinstance(x, _RAW):
         return "B"
     try:
         code = memoryview(x).format
