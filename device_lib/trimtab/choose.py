@@ -29,8 +29,8 @@ def study(net, samples, channels):
         for x, y in samples:
             net.load_target(y)
             net.load_input(x)
-            if net._run("study"):
-                net._run("fisher")
+            if net._run(*net._phases["study"]):
+                net._run(*net._phases["fisher"])
     finally:
         net.input_view, net.target_view, net._phases["map"] = kept
     exponents = struct.unpack_from("<%di" % count, sums, 4 * n)
