@@ -47,6 +47,11 @@ class Case:
                 values[name] = self._number(name)
         if "nk" in names:
             values["nk"] = self._between(1, values["oc" if self.name.startswith("depthwise") else "ic"])
+        if "norms" in names:
+            values["oc"] = values["norms"] * values["norm"]
+        for divisor, whole in (("part", "ic"), ("parts", "oc")):
+            if divisor in names:
+                values[divisor] = self._pick(*(d for d in range(1, values[whole] + 1) if values[whole] % d == 0))
         if "lo" in names and not self.hostile:
             values["lo"], values["hi"] = self._pick((-128, 127), sorted((values["lo"], values["hi"])))
         return values
@@ -218,6 +223,12 @@ def _errors(case, n):
     return np.clip(p, -32768, 32767)
 
 
+def _norm_stats(case, n):
+    """1 / sigma of groups of a norm: 16 bits and an exponent; 0 where all were alike."""
+    words = case.rng.integers(1 << 14, 1 << 16, n) << 8 | case.rng.integers(5, 45, n)
+    return np.where(case.rng.random(n) < 0.1, 0, words)
+
+
 GEOMETRY = ("ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw", "pt", "pl", "nk", "yh", "yw", "top", "left",
             "first")
 NUMBERS = {
@@ -229,11 +240,13 @@ NUMBERS = {
     "m": (-32768, 32767), "m_exp": (-20, 20), "add_mul": (-32768, 32767), "add_shift": (-20, 20),
     "scale": (0, 255), "scale_exp": (-30, 10), "u": (0, 255), "u_shift": (-10, 20), "limit": (1, 32767),
     "rate": (0, 255), "rate_shift": (0, 30), ("softmax_loss", "shift"): (0, 24),
+    "oh": (1, 9), "ow": (1, 9), "norm": (1, 5), "norms": (1, 3), "part": (1, 1), "parts": (1, 1), "relu": (0, 1), "bound": (1, 127),
+    "u_gamma": (100 << 8, 150 << 8), "u_beta": (100 << 8, 150 << 8), ("lite_conv_fwd", "pre"): (0, 3),
 }
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 IN_PLACE = {
     "add_fwd": [("y", "x"), ("y", "x2")], "lut_fwd": [("y", "x")], "softmax_fwd": [("y", "x")],
-    "requantize_fwd": [("y", "x")], "depthwise_fwd": [("y", "x")],
+    "requantize_fwd": [("y", "x")], "depthwise_fwd": [("y", "x")], "lite_add_fwd": [("y", "x")],
     "depthwise_dx": [("g", "gy"), ("g", "add")], "conv_dx": [("g", "add")], "avg_dx": [("g", "add")], "max_dx": [("g", "add")],
     "scale_dx": [("g", "gy"), ("g", "add")], "lut_dx": [("g", "gy"), ("g", "x"), ("g", "add")],
 }
@@ -255,6 +268,7 @@ DATA = {
     ("softmax_fwd", "table"): lambda case, n: np.exp((np.arange(n) - 255) * case.rng.random()) * 0x7FFFFFFF,
     ("bias_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("fold_bias", "acc"): _edged(-(1 << 29), 1 << 29),
     ("fisher", "f"): _edged(0, 1 << 30), "f_exp": _moderate(_uniform(-60, -20), _edged(-(1 << 20), 80)), "g_exp": _uniform(-40, 10),
+    "affine": _edged(-(1 << 24), 1 << 24), "stats": _norm_stats, ("lite_norm_dx", "sums"): _edged(-(1 << 30), 1 << 30),
     ("conv_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
     ("depthwise_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
 }

@@ -78,7 +78,8 @@ PHASES = (
 
 # A field is "name" for a number, or "name:kind:extent" for a reference: kind is ? (may be NULL) and ! (written),
 # then the element: b int8, h int16, i int32, m one bit, r `residual` bits, x uint16 indices below the fourth part.
-# Extents are products of fields; each factor but nk is at least 1. A third column adds rules: a+b<=c, or a|b (divides).
+# Extents are products of fields; each factor but nk is at least 1. A third column adds rules: a+b<=c, a*b=c, or a|b
+# (divides).
 _GEOMETRY = " ih iw ic oh ow oc kh kw sh sw pt pl"
 # Memory that is free while the kernel runs, for words of operands that fast loops pack. It is given where no weight
 # is -128; what it holds before and after is nobody's business.
@@ -138,7 +139,15 @@ RECORDS = (
     # the clock
     ("begin_step", "lr:!i:2 clock:i:2 cosine:h:64 rate rate_shift"),
     ("end_step", "clock:!i:2"),
-    # lite residual modules (kernels_lite.py)
+    # lite residual modules (kernels_lite.py): affine is gamma, then beta, Q16
+    ("lite_conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic w:b:oc*kh*kw*part sums:!i:oh*ow*norm stats:!i:norms" + _GEOMETRY
+     + " part norm norms zx pre", "part|ic norm*norms=oc"),
+    ("lite_affine_fwd", "y:!b:n*oc x:b:n*oc affine:i:2*oc n oc bound"),
+    ("lite_add_fwd", "y:!b:oh*ow*oc x:b:oh*ow*oc x2:b:ih*iw*oc affine:i:2*oc mask:?!m:oh*ow*oc ih iw oh ow oc bound lo hi"),
+    ("lite_add_dx", "d:!i:ih*iw*oc gy:b:oh*ow*oc ih iw oh ow oc"),
+    ("lite_conv_dx", "d:!i:n*ic gy:b:n*oc w:b:oc*ic n ic oc"),
+    ("lite_norm_dx", "g:!b:n*oc exp:!i:1 sums:!i:n*oc x:b:n*oc stats:i:norms affine:!i:2*oc acc:?!i:2*oc gy_exp:i:1 lr:i:2"
+     " n oc norm norms parts relu bound m_exp u_gamma u_beta pre", "norm*norms=oc parts|oc"),
     # inverted residual blocks with step-function gradients (kernels_step.py)
     # few samples: Fisher information and prototypes (kernels_task.py)
     ("fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
@@ -159,7 +168,7 @@ LIMITS = {
     "bias_mul": (0, 0x7FFFFFFF), "bias_shift": (0, 62), "mul": (0, 65535), "pre": (0, 31), "m_shift": (0, 31),
     "m": (-32768, 32767), "m_exp": _EXP, "add_mul": (-32768, 32767), "add_shift": _EXP, "scale": (0, 255),
     "scale_exp": _EXP, "u": (0, 255), "u_shift": _EXP, "limit": (0, 32767), "rate": (0, 255), "rate_shift": _EXP,
-    "residual": (0, 8),
+    "residual": (0, 8), "bound": (1, 127), "relu": (0, 1), "u_gamma": (0, 65535), "u_beta": (0, 65535),
 }
 
 

@@ -2354,3 +2354,575 @@ def fisher(mem, off: int) -> int:
         i += 1
     exp[0] = old + most
     return 0
+
+
+# -- lite residual modules -----------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _divide(words, n: int):
+    """X[0] = X[0] / n to the nearest, ties away from zero."""
+    s = ptr32(words)
+    a = s[_X] << s[_WIDE] >> s[_WIDE]
+    if a >= 0:
+        s[_X] = (a + n // 2) // n
+    else:
+        s[_X] = -((n // 2 - a) // n)
+
+
+@micropython.viper
+def _root(v: int, up: int) -> int:
+    """Floor of the square root of v << up < 2^30."""
+    v = v << up
+    found = 0
+    bit = 1 << 14
+    while bit:
+        t = found | bit
+        if t * t <= v:
+            found = t
+        bit >>= 1
+    return found
+
+
+@micropython.viper
+def _max_bits(words) -> int:
+    """Bits of the magnitude in _MAX."""
+    s = ptr32(words)
+    v = s[_MAX] << s[_WIDE] >> s[_WIDE]
+    n = 0
+    while v:
+        v >>= 1
+        n += 1
+    return n
+
+
+@micropython.viper
+def _round_words(words, at: int, n: int, e: int, most: int):
+    """n words at distance `at` / 2^e to the nearest, saturated at +-most; e < 0 shifts left."""
+    s = ptr32(words)
+    wide = s[_WIDE]
+    v = ptr32(int(s) - s[_WORDS] + at)
+    i = 0
+    while i < n:
+        a = v[i] << wide >> wide
+        if e > 31:
+            a = 0
+        elif e > 0:
+            a = (a >> e) + ((a >> (e - 1)) & 1)
+        elif e < 0:
+            a = a << -e
+        if a > most:
+            a = most
+        elif a < -most:
+            a = -most
+        v[i] = a
+        i += 1
+
+
+@micropython.viper
+def _convolve(p: ptr8, q: ptr8, a: int, words, o: int, to: int):
+    """Sums of output channel o at all positions, less `pre` bits, from word `to` of the record's sums on."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    zero = (r[21] << s[_WIDE] >> s[_WIDE]) + 128
+    part = r[18]
+    pre = r[22]
+    x = origin + s[_AT + 2] + o * (r[8] // part) // r[11] * part
+    w = origin + s[_AT + 3] + o * r[12] * r[13] * part
+    sums = ptr32(origin + s[_AT + 4] + 4 * to)
+    oy = 0
+    while oy < r[9]:
+        ox = 0
+        while ox < r[10]:
+            a = 0
+            ky = 0
+            while ky < r[12]:
+                iy = oy * r[14] - r[16] + ky
+                kx = 0
+                while kx < r[13] and iy >= 0 and iy < r[6]:
+                    ix = ox * r[15] - r[17] + kx
+                    if ix >= 0 and ix < r[7]:
+                        p = ptr8(x + (iy * r[7] + ix) * r[8])
+                        q = ptr8(w + (ky * r[13] + kx) * part)
+                        left = part
+                        while left:
+                            a += ((p[0] ^ 128) - zero) * ((q[0] ^ 128) - 128)
+                            p = ptr8(int(p) + 1)
+                            q = ptr8(int(q) + 1)
+                            left -= 1
+                    kx += 1
+                ky += 1
+            if pre:
+                a = (a >> pre) + ((a >> (pre - 1)) & 1)
+            sums[0] = a
+            sums = ptr32(int(sums) + 4)
+            ox += 1
+        oy += 1
+
+
+@micropython.viper
+def _normalize(words, q: int):
+    """The sums of group q become xhat and its statistic."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    sums = ptr32(origin + s[_AT + 4])
+    positions = r[9] * r[10]
+    n = r[19] * positions
+    total = 0
+    i = 0
+    while i < n:
+        total += sums[i] << wide >> wide
+        i += 1
+    s[_X] = total
+    _divide(words, n)
+    mean = s[_X] << wide >> wide
+    i = 0
+    while i < n:
+        sums[i] = sums[i] - mean
+        i += 1
+    _largest(words, s[_AT + 4], n)
+    bits = (29 - int(_bit_length(n - 1))) >> 1
+    if bits > 11:
+        bits = 11
+    down = int(_max_bits(words)) - bits
+    if down < 0:
+        down = 0
+    _round_words(words, s[_AT + 4], n, down, 1 << 29)
+    squares = 0
+    i = 0
+    while i < n:
+        v = sums[i] << wide >> wide
+        squares += v * v
+        i += 1
+    scale = 0
+    e = 0
+    if squares:
+        up = (30 - int(_bit_length(squares))) & -2
+        up_n = (30 - int(_bit_length(n))) & -2
+        root = int(_root(squares, up))
+        scale = ((int(_root(n, up_n)) << 15) + (root >> 1)) // root
+        e = 15 + ((up_n - up) >> 1)
+    stats = ptr32(origin + s[_AT + 5])
+    stats[q] = scale << 8 | ((e + down + r[22]) & 255)
+    e -= 4
+    y = ptr8(origin + s[_AT + 1] + q * r[19])
+    while n:
+        p = 0
+        while p < positions:
+            v = (sums[p] << wide >> wide) * scale
+            if e > 0:
+                v = (v >> e) + ((v >> (e - 1)) & 1)
+            if v > 127:
+                v = 127
+            elif v < -127:
+                v = -127
+            y[p * r[11]] = v
+            p += 1
+        sums = ptr32(int(sums) + 4 * positions)
+        y = ptr8(int(y) + 1)
+        n -= positions
+
+
+@micropython.viper
+def lite_conv_fwd(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    r = ptr32(int(s) - s[_WORDS] + s[_RECORD])
+    positions = r[9] * r[10]
+    q = 0
+    while q < r[20]:
+        i = 0
+        while i < r[19]:
+            _convolve(0, 0, 0, words, q * r[19] + i, i * positions)
+            i += 1
+        _normalize(words, q)
+        q += 1
+    return 0
+
+
+@micropython.viper
+def lite_conv_dx(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    d = ptr32(origin + s[_AT + 1])
+    gy = ptr8(origin + s[_AT + 2])
+    ic = r[5]
+    left = r[4]
+    while left:
+        _clear(0, words, int(d) - origin, ic)
+        w = ptr8(origin + s[_AT + 3])
+        o = 0
+        while o < r[6]:
+            g = (gy[o] ^ 128) - 128
+            i = 0
+            while i < ic and g:
+                d[i] = d[i] + ((w[i] ^ 128) - 128) * g
+                i += 1
+            w = ptr8(int(w) + ic)
+            o += 1
+        d = ptr32(int(d) + 4 * ic)
+        gy = ptr8(int(gy) + r[6])
+        left -= 1
+    return 0
+
+
+@micropython.viper
+def _affine(words, field: int, j: int, shift: int, bound: int) -> int:
+    """Number j of gamma and beta with 16 - shift fraction bits."""
+    s = ptr32(words)
+    affine = ptr32(int(s) - s[_WORDS] + s[_AT + field])
+    v = affine[j] << s[_WIDE] >> s[_WIDE]
+    v = (v >> shift) + ((v >> (shift - 1)) & 1)
+    most = bound << (16 - shift)
+    if v > most:
+        return most
+    if v < -most:
+        return -most
+    return v
+
+
+@micropython.viper
+def lite_affine_fwd(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    oc = r[5]
+    o = 0
+    while o < oc:
+        g = int(_affine(words, 3, o, 8, r[6]))
+        b = int(_affine(words, 3, oc + o, 4, r[6])) + 128
+        y = ptr8(origin + s[_AT + 1] + o)
+        x = ptr8(origin + s[_AT + 2] + o)
+        left = r[4]
+        while left:
+            v = (g * ((x[0] ^ 128) - 128) + b) >> 8
+            if v < 0:
+                v = 0
+            elif v > 127:
+                v = 127
+            y[0] = v
+            x = ptr8(int(x) + oc)
+            y = ptr8(int(y) + oc)
+            left -= 1
+        o += 1
+    return 0
+
+
+@micropython.viper
+def _hide(words):
+    """Errors that the ReLU hid become 0."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    oc = r[11]
+    o = 0
+    while o < oc:
+        g = int(_affine(words, 6, o, 8, r[16]))
+        b = int(_affine(words, 6, oc + o, 4, r[16]))
+        d = ptr32(origin + s[_AT + 3] + 4 * o)
+        x = ptr8(origin + s[_AT + 4] + o)
+        left = r[10]
+        while left:
+            v = g * ((x[0] ^ 128) - 128) + b
+            if v <= 0 or v >= 255 << 7:
+                d[0] = 0
+            x = ptr8(int(x) + oc)
+            d = ptr32(int(d) + 4 * oc)
+            left -= 1
+        o += 1
+
+
+@micropython.viper
+def _move_affine(words, j: int, u: int, exponent: int):
+    """Number j of gamma and beta, or its accumulator, by the gradient sum X[0]."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    lr = ptr32(origin + s[_AT + 9])
+    pre = r[20]
+    t = s[_X] << wide >> wide
+    if pre:
+        t = (t >> pre) + ((t >> (pre - 1)) & 1)
+    t = t * (((u & 255) * lr[0] + 128) >> 8)
+    e = (u >> 8) - 136 + (lr[1] << wide >> wide) - pre - exponent
+    limit = 1 << 28
+    if e < 0:
+        if e < -31:
+            e = -31
+        limit = limit >> -e
+    elif e > 31:
+        t = 0
+    elif e:
+        t = (t >> e) + ((t >> (e - 1)) & 1)
+    if t > limit:
+        t = 1 << 28
+    elif t < -limit:
+        t = -1 << 28
+    elif e < 0:
+        t = t << -e
+    most = r[16] << 16
+    to = ptr32(origin + s[_AT + 6] + 4 * j)
+    if s[_AT + 7]:
+        most = _BIAS_MAX
+        to = ptr32(origin + s[_AT + 7] + 4 * j)
+        t = -t
+    v = to[0] << wide >> wide
+    if v > most:
+        v = most
+    elif v < -most:
+        v = -most
+    v -= t
+    if v > most:
+        v = most
+    elif v < -most:
+        v = -most
+    to[0] = v
+
+
+@micropython.viper
+def _learn_affine(words, exponent: int):
+    """Gamma and beta move; the errors are multiplied by what gamma was."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    oc = r[11]
+    o = 0
+    while o < oc:
+        g = int(_affine(words, 6, o, 8, r[16]))
+        d = ptr32(origin + s[_AT + 3] + 4 * o)
+        x = ptr8(origin + s[_AT + 4] + o)
+        dgamma = 0
+        dbeta = 0
+        left = r[10]
+        while left:
+            v = d[0] << wide >> wide
+            dgamma += v * ((x[0] ^ 128) - 128)
+            dbeta += v
+            d[0] = v * g
+            x = ptr8(int(x) + oc)
+            d = ptr32(int(d) + 4 * oc)
+            left -= 1
+        s[_X] = dgamma
+        _move_affine(words, o, r[18], exponent)
+        s[_X] = dbeta
+        _move_affine(words, oc + o, r[19], exponent)
+        o += 1
+
+
+@micropython.viper
+def _norm_group(words, q: int, least: int):
+    """The errors of group q, through its norm."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    oc = r[11]
+    norm = r[12]
+    stats = ptr32(origin + s[_AT + 5])
+    stat = stats[q]
+    scale = stat >> 10
+    down = (stat & 255) - least
+    total = 0
+    products = 0
+    mean = 0
+    slope = 0
+    second = 0
+    while second < 2:
+        d = ptr32(origin + s[_AT + 3] + 4 * q * norm)
+        x = ptr8(origin + s[_AT + 4] + q * norm)
+        left = r[10]
+        while left:
+            i = 0
+            while i < norm:
+                a = (x[i] ^ 128) - 128
+                v = d[i] << wide >> wide
+                if second == 0:
+                    total += v
+                    products += v * a
+                else:
+                    t = a * slope
+                    v = v - mean - ((t >> 8) + ((t >> 7) & 1))
+                    if v > 65535:
+                        v = 65535
+                    elif v < -65535:
+                        v = -65535
+                    v = v * scale
+                    if down > 31 or stat >> 8 == 0:
+                        v = 0
+                    elif down > 0:
+                        v = (v >> down) + ((v >> (down - 1)) & 1)
+                    d[i] = v
+                i += 1
+            d = ptr32(int(d) + 4 * oc)
+            x = ptr8(int(x) + oc)
+            left -= 1
+        if second == 0:
+            s[_X] = total
+            _divide(words, norm * r[10])
+            mean = s[_X] << wide >> wide
+            s[_X] = products
+            _divide(words, norm * r[10])
+            slope = s[_X] << wide >> wide
+        second += 1
+
+
+@micropython.viper
+def _part_by_part(words, e: int):
+    """The errors as int8, (parts, n, width)."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    oc = r[11]
+    width = oc // r[14]
+    _round_words(words, s[_AT + 3], r[10] * oc, e, 127)
+    g = ptr8(origin + s[_AT + 1])
+    first = 0
+    while first < oc:
+        d = ptr32(origin + s[_AT + 3] + 4 * first)
+        left = r[10]
+        while left:
+            i = 0
+            while i < width:
+                g[i] = d[i]
+                i += 1
+            g = ptr8(int(g) + width)
+            d = ptr32(int(d) + 4 * oc)
+            left -= 1
+        first += width
+
+
+@micropython.viper
+def lite_norm_dx(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    size = r[10] * r[11]
+    if r[15]:
+        _hide(words)
+    _largest(words, s[_AT + 3], size)
+    down = int(_max_bits(words)) - 12
+    if down < 0:
+        down = 0
+    _round_words(words, s[_AT + 3], size, down, 4096)
+    exp = ptr32(origin + s[_AT + 8])
+    exponent = (exp[0] << wide >> wide) + (r[17] << wide >> wide) + down
+    _learn_affine(words, exponent)
+    _largest(words, s[_AT + 3], size)
+    bits = 23 - int(_bit_length(r[12] * r[10] - 1))
+    if bits > 12:
+        bits = 12
+    shift = int(_max_bits(words)) - bits
+    _round_words(words, s[_AT + 3], size, shift, 4096)
+    stats = ptr32(origin + s[_AT + 5])
+    least = 256
+    q = 0
+    while q < r[13]:
+        if stats[q] >> 8 and stats[q] & 255 < least:
+            least = stats[q] & 255
+        q += 1
+    if least == 256:
+        least = 0
+    q = 0
+    while q < r[13]:
+        _norm_group(words, q, least)
+        q += 1
+    _largest(words, s[_AT + 3], size)
+    last = int(_int8_shift(words, wide))
+    _part_by_part(words, last)
+    exp = ptr32(origin + s[_AT + 2])
+    exp[0] = exponent + shift + last - 6 - least
+    return 0
+
+
+@micropython.viper
+def lite_add_fwd(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    low = r[12] << wide >> wide
+    high = r[13] << wide >> wide
+    oc = r[10]
+    mask = ptr8(origin + s[_AT + 5])
+    o = 0
+    while o < oc:
+        g = int(_affine(words, 4, o, 8, r[11]))
+        b = int(_affine(words, 4, oc + o, 4, r[11])) + 2048
+        i = o
+        y = ptr8(origin + s[_AT + 1])
+        x = ptr8(origin + s[_AT + 2])
+        oy = 0
+        while oy < r[8]:
+            iy = oy >> 1
+            if iy >= r[6]:
+                iy = r[6] - 1
+            x2 = ptr8(origin + s[_AT + 3] + iy * r[7] * oc + o)
+            ox = 0
+            while ox < r[9]:
+                ix = ox >> 1
+                if ix >= r[7]:
+                    ix = r[7] - 1
+                v = (x[i] ^ 128) - 128 + ((g * ((x2[ix * oc] ^ 128) - 128) + b) >> 12)
+                bit = 1 << (i & 7)
+                inside = bit
+                if v < low:
+                    v = low
+                    inside = 0
+                elif v > high:
+                    v = high
+                    inside = 0
+                y[i] = v
+                if s[_AT + 5]:
+                    mask[i >> 3] = mask[i >> 3] & ~bit | inside
+                i += oc
+                ox += 1
+            oy += 1
+        o += 1
+    return 0
+
+
+@micropython.viper
+def lite_add_dx(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    oc = r[7]
+    gy = ptr8(origin + s[_AT + 2])
+    _clear(0, words, s[_AT + 1], r[3] * r[4] * oc)
+    oy = 0
+    while oy < r[5]:
+        iy = oy >> 1
+        if iy >= r[3]:
+            iy = r[3] - 1
+        ox = 0
+        while ox < r[6]:
+            ix = ox >> 1
+            if ix >= r[4]:
+                ix = r[4] - 1
+            d = ptr32(origin + s[_AT + 1] + 4 * (iy * r[4] + ix) * oc)
+            o = 0
+            while o < oc:
+                d[o] = d[o] + (gy[o] ^ 128) - 128
+                o += 1
+            gy = ptr8(int(gy) + oc)
+            ox += 1
+        oy += 1
+    return 0

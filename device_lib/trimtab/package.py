@@ -238,9 +238,13 @@ def _check_indices(name, ref, n, bound, const):
 
 
 def _holds(rule, value):
-    """a|b: a divides b. a+b<=c, a<=b: sizes that fit."""
+    """a|b: a divides b. a+b<=c, a<=b: sizes that fit. a*b=c: all of c."""
     if "|" in rule:
         a, b = rule.split("|")
         return value[b] % (int(a) if a[0].isdigit() else value[a]) == 0
+    if "*" in rule:
+        product, whole = rule.split("=")
+        a, b = product.split("*")
+        return value[a] * value[b] == value[whole]
     terms, limit = rule.split("<=")
     return sum([value[term] for term in terms.split("+")]) <= value[limit]

@@ -41,6 +41,12 @@
     X(fold_head, MP_QSTR_fold_head) \
     X(begin_step, MP_QSTR_begin_step) \
     X(end_step, MP_QSTR_end_step) \
+    X(lite_conv_fwd, MP_QSTR_lite_conv_fwd) \
+    X(lite_affine_fwd, MP_QSTR_lite_affine_fwd) \
+    X(lite_add_fwd, MP_QSTR_lite_add_fwd) \
+    X(lite_add_dx, MP_QSTR_lite_add_dx) \
+    X(lite_conv_dx, MP_QSTR_lite_conv_dx) \
+    X(lite_norm_dx, MP_QSTR_lite_norm_dx) \
     X(fisher, MP_QSTR_fisher)
 
 typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);

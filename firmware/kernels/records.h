@@ -41,6 +41,12 @@ enum trimtab_opcode {
     TRIMTAB_OP_fold_head,
     TRIMTAB_OP_begin_step,
     TRIMTAB_OP_end_step,
+    TRIMTAB_OP_lite_conv_fwd,
+    TRIMTAB_OP_lite_affine_fwd,
+    TRIMTAB_OP_lite_add_fwd,
+    TRIMTAB_OP_lite_add_dx,
+    TRIMTAB_OP_lite_conv_dx,
+    TRIMTAB_OP_lite_norm_dx,
     TRIMTAB_OP_fisher
 };
 
@@ -477,6 +483,93 @@ struct trimtab_end_step {
     int32_t clock; // int32 (2), written
 };
 
+struct trimtab_lite_conv_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (oh, ow, oc), written
+    int32_t x; // int8 (ih, iw, ic)
+    int32_t w; // int8 (oc, kh, kw, part)
+    int32_t sums; // int32 (oh, ow, norm), written
+    int32_t stats; // int32 (norms), written
+    struct trimtab_geometry geometry;
+    int32_t part;
+    int32_t norm;
+    int32_t norms;
+    int32_t zx;
+    int32_t pre;
+};
+
+struct trimtab_lite_affine_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n, oc), written
+    int32_t x; // int8 (n, oc)
+    int32_t affine; // int32 (2, oc)
+    int32_t n;
+    int32_t oc;
+    int32_t bound;
+};
+
+struct trimtab_lite_add_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (oh, ow, oc), written
+    int32_t x; // int8 (oh, ow, oc)
+    int32_t x2; // int8 (ih, iw, oc)
+    int32_t affine; // int32 (2, oc)
+    int32_t mask; // bits (oh, ow, oc), written, or NULL
+    int32_t ih;
+    int32_t iw;
+    int32_t oh;
+    int32_t ow;
+    int32_t oc;
+    int32_t bound;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_lite_add_dx {
+    int32_t opcode;
+    int32_t d; // int32 (ih, iw, oc), written
+    int32_t gy; // int8 (oh, ow, oc)
+    int32_t ih;
+    int32_t iw;
+    int32_t oh;
+    int32_t ow;
+    int32_t oc;
+};
+
+struct trimtab_lite_conv_dx {
+    int32_t opcode;
+    int32_t d; // int32 (n, ic), written
+    int32_t gy; // int8 (n, oc)
+    int32_t w; // int8 (oc, ic)
+    int32_t n;
+    int32_t ic;
+    int32_t oc;
+};
+
+struct trimtab_lite_norm_dx {
+    int32_t opcode;
+    int32_t g; // int8 (n, oc), written
+    int32_t exp; // int32 (1), written
+    int32_t sums; // int32 (n, oc), written
+    int32_t x; // int8 (n, oc)
+    int32_t stats; // int32 (norms)
+    int32_t affine; // int32 (2, oc), written
+    int32_t acc; // int32 (2, oc), written, or NULL
+    int32_t gy_exp; // int32 (1)
+    int32_t lr; // int32 (2)
+    int32_t n;
+    int32_t oc;
+    int32_t norm;
+    int32_t norms;
+    int32_t parts;
+    int32_t relu;
+    int32_t bound;
+    int32_t m_exp;
+    int32_t u_gamma;
+    int32_t u_beta;
+    int32_t pre;
+};
+
 struct trimtab_fisher {
     int32_t opcode;
     int32_t f; // int32 (ic), written
@@ -521,6 +614,12 @@ int32_t trimtab_fold_bias(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_fold_head(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_end_step(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lite_conv_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lite_affine_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lite_add_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lite_add_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lite_conv_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_lite_norm_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_fisher(uint8_t *const *mem, uint32_t off);
 
 #endif

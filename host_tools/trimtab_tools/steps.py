@@ -18,6 +18,7 @@ IN_PLACE = {
     "requantize_fwd": (("y", "x"),),
     "softmax_fwd": (("y", "x"),),
     "depthwise_fwd": (("y", "x"),),
+    "lite_add_fwd": (("y", "x"),),
     "scale_dx": _ERROR,
     "lut_dx": (*_ERROR, ("g", "x")),
     "depthwise_dx": _ERROR,

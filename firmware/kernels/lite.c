@@ -1,0 +1,288 @@
+// Lite residual modules: a grouped convolution with GroupNorm, an affine and ReLU, a 1x1 convolution with the same,
+// joined to the trunk. Formats and bounds: kernels_lite.py.
+#pragma GCC optimize ("Os") // code lives in RAM on a board
+#include "kernels.h"
+
+// a / n to the nearest, ties away from zero; |a| <= 2^30.
+static int32_t divide(int32_t a, int32_t n) {
+    int32_t q = (int32_t)((magnitude(a) + (uint32_t)(n / 2)) / (uint32_t)n);
+    return a < 0 ? -q : q;
+}
+
+// Floor of the square root of v < 2^30.
+static int32_t root(int32_t v) {
+    int32_t found = 0;
+    for (int32_t bit = 1 << 14; bit; bit >>= 1) {
+        int32_t t = found | bit;
+        if (t * t <= v) {
+            found = t;
+        }
+    }
+    return found;
+}
+
+// The even shift that brings v > 0 to 2^28 .. 2^30.
+static int32_t up(int32_t v) {
+    return max32(30 - trimtab_bit_length((uint32_t)v), 0) & ~1;
+}
+
+// -- convolution and norm
+
+// Sums of one output channel at all positions, less `pre` bits. w: (kh, kw, part); x: its first channel.
+HOT static void convolve(const struct trimtab_lite_conv_fwd *r, const int8_t *x, const int8_t *w, int32_t *sums) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    for (int32_t oy = 0; oy < geo->oh; oy++) {
+        struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+        for (int32_t ox = 0; ox < geo->ow; ox++) {
+            struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
+            int32_t a = 0;
+            for (int32_t ky = rows.first; ky < rows.end; ky++) {
+                for (int32_t kx = cols.first; kx < cols.end; kx++) {
+                    const int8_t *p = x + ((rows.origin + ky) * geo->iw + cols.origin + kx) * geo->ic;
+                    const int8_t *q = w + (ky * geo->kw + kx) * r->part;
+                    for (int32_t i = r->part; i; i--) {
+                        a = mac(a, *p++ - r->zx, *q++);
+                    }
+                }
+            }
+            *sums++ = rsh(a, r->pre);
+        }
+    }
+}
+
+static uint32_t largest(const int32_t *v, int32_t n) {
+    uint32_t top = 0;
+    for (; n; n--, v++) {
+        if (magnitude(*v) > top) {
+            top = magnitude(*v);
+        }
+    }
+    return top;
+}
+
+// n sums of one group become int8 with 4 fraction bits, oc apart from position to position; returns y << 8 | E.
+static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pre, int8_t *y, int32_t oc) {
+    int32_t total = 0, squares = 0;
+    for (int32_t i = 0; i < n; i++) {
+        total = add32(total, sums[i]);
+    }
+    int32_t mean = divide(total, n);
+    for (int32_t i = 0; i < n; i++) {
+        sums[i] = sub32(sums[i], mean);
+    }
+    int32_t bits = min32(11, (29 - trimtab_bit_length((uint32_t)n - 1)) >> 1);
+    int32_t down = max32(0, trimtab_bit_length(largest(sums, n)) - bits);
+    for (int32_t i = 0; i < n; i++) {
+        sums[i] = rsh(sums[i], down);
+        squares = mac(squares, sums[i], sums[i]);
+    }
+    int32_t scale = 0, e = 0;
+    if (squares > 0) {
+        int32_t r = root((int32_t)((uint32_t)squares << up(squares)));
+        scale = ((root((int32_t)((uint32_t)n << up(n))) << 15) + (r >> 1)) / r;
+        e = 15 + ((up(n) - up(squares)) >> 1);
+    }
+    for (int32_t c = 0; c < n / positions; c++, y++) {
+        for (int32_t p = 0; p < positions; p++) {
+            y[p * oc] = (int8_t)clamp(rsh(mul32(*sums++, scale), e - 4), -127, 127);
+        }
+    }
+    return (int32_t)((uint32_t)scale << 8 | ((uint32_t)(e + down + pre) & 255));
+}
+
+int32_t trimtab_lite_conv_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(lite_conv_fwd);
+    const struct trimtab_geometry *geo = &r->geometry;
+    const int8_t *x = at(mem, r->x), *w = at(mem, r->w);
+    int32_t *sums = at(mem, r->sums), *stats = at(mem, r->stats);
+    int8_t *y = at(mem, r->y);
+    int32_t positions = geo->oh * geo->ow, groups = geo->ic / r->part, o = 0;
+    for (int32_t q = 0; q < r->norms; q++) {
+        for (int32_t i = 0; i < r->norm; i++, o++) {
+            convolve(r, x + o * groups / geo->oc * r->part, w + o * geo->kh * geo->kw * r->part, sums + i * positions);
+        }
+        stats[q] = normalize(sums, r->norm * positions, positions, r->pre, y + q * r->norm, geo->oc);
+    }
+    return 0;
+}
+
+// Through the 1x1 convolution: d = sum over outputs of gy * w; |d| < 2^30 for 66,000 outputs.
+int32_t trimtab_lite_conv_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(lite_conv_dx);
+    const int8_t *gy = at(mem, r->gy), *w = at(mem, r->w); // (n, oc), (oc, ic)
+    int32_t *d = at(mem, r->d); // (n, ic)
+    for (int32_t p = 0; p < r->n; p++, gy += r->oc) {
+        for (int32_t i = 0; i < r->ic; i++) {
+            int32_t a = 0;
+            for (int32_t o = 0; o < r->oc; o++) {
+                a = mac(a, gy[o], w[o * r->ic + i]);
+            }
+            *d++ = a;
+        }
+    }
+    return 0;
+}
+
+// -- affine and ReLU
+
+static int32_t gamma(const int32_t *affine, int32_t o, int32_t bound) {
+    return clamp(rsh(affine[o], 8), -bound * 256, bound * 256);
+}
+
+static int32_t beta(const int32_t *affine, int32_t o, int32_t bound) {
+    return clamp(rsh(affine[o], 4), -bound * 4096, bound * 4096);
+}
+
+int32_t trimtab_lite_affine_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(lite_affine_fwd);
+    int8_t *y = at(mem, r->y);
+    const int8_t *x = at(mem, r->x);
+    const int32_t *affine = at(mem, r->affine);
+    for (int32_t o = 0; o < r->oc; o++) {
+        int32_t g = gamma(affine, o, r->bound), b = beta(affine, r->oc + o, r->bound);
+        for (int32_t i = o; i < r->n * r->oc; i += r->oc) {
+            y[i] = (int8_t)clamp(rsh(g * x[i] + b, 8), 0, 127);
+        }
+    }
+    return 0;
+}
+
+// affine[j] moves by the gradient sum dw, or its accumulator does.
+static void move_affine(uint8_t *const *mem, const struct trimtab_lite_norm_dx *r, int32_t j, int32_t dw, int32_t u,
+    int32_t exponent) {
+    const int32_t *lr = at(mem, r->lr);
+    int32_t *acc = at(mem, r->acc), *to = acc ? acc : at(mem, r->affine);
+    int32_t most = acc ? BIAS_MAX : r->bound << 16;
+    int32_t s = sub32(sub32(add32((u >> 8) - 128 - 8, lr[1]), r->pre), exponent);
+    int32_t delta = trimtab_shifted(scaled(dw, r->pre, u, lr[0]), s, 1 << 28);
+    to[j] = clamp(clamp(to[j], -most, most) + (acc ? delta : -delta), -most, most);
+}
+
+// What the ReLU hid becomes 0; all are cut to 12 bits. Returns by how many.
+static int32_t cut(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_t *x, const int32_t *affine) {
+    int32_t size = r->n * r->oc;
+    for (int32_t o = 0; o < r->oc && r->relu; o++) {
+        int32_t g = gamma(affine, o, r->bound), b = beta(affine, r->oc + o, r->bound);
+        for (int32_t i = o; i < size; i += r->oc) {
+            int32_t v = g * x[i] + b;
+            if (v <= 0 || v >= 255 << 7) {
+                d[i] = 0;
+            }
+        }
+    }
+    int32_t down = max32(0, trimtab_bit_length(largest(d, size)) - 12);
+    for (int32_t i = 0; i < size; i++) {
+        d[i] = rsh(d[i], down);
+    }
+    return down;
+}
+
+// One group of the norm: x, d at its first channel. The sums are at most 2^30; |t * (y >> 2)| < 2^30.
+static void norm_group(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat, int32_t least) {
+    int32_t total = 0, products = 0, size = r->n * r->oc, count = r->n * r->norm;
+    for (int32_t p = 0; p < size; p += r->oc) {
+        for (int32_t i = p; i < p + r->norm; i++) {
+            total = add32(total, d[i]);
+            products = mac(products, d[i], x[i]);
+        }
+    }
+    int32_t mean = divide(total, count), slope = divide(products, count);
+    int32_t scale = stat >> 10, down = (stat & 255) - least;
+    for (int32_t p = 0; p < size; p += r->oc) {
+        for (int32_t i = p; i < p + r->norm; i++) {
+            int32_t t = sub32(sub32(d[i], mean), rsh(mul32(x[i], slope), 8));
+            d[i] = stat >> 8 ? rsh(mul32(clamp(t, -65535, 65535), scale), down) : 0;
+        }
+    }
+}
+
+int32_t trimtab_lite_norm_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(lite_norm_dx);
+    int32_t *d = at(mem, r->sums); // (n, oc)
+    const int8_t *x = at(mem, r->x);
+    const int32_t *affine = at(mem, r->affine), *stats = at(mem, r->stats);
+    int32_t size = r->n * r->oc, down = cut(r, d, x, affine);
+    int32_t exponent = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + down);
+    for (int32_t o = 0; o < r->oc; o++) {
+        int32_t g = gamma(affine, o, r->bound), dgamma = 0, dbeta = 0;
+        for (int32_t i = o; i < size; i += r->oc) {
+            dgamma = mac(dgamma, d[i], x[i]);
+            dbeta = add32(dbeta, d[i]);
+            d[i] = mul32(d[i], g);
+        }
+        move_affine(mem, r, o, dgamma, r->u_gamma, exponent);
+        move_affine(mem, r, r->oc + o, dbeta, r->u_beta, exponent);
+    }
+    int32_t shift = trimtab_bit_length(largest(d, size))
+        - min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
+    for (int32_t i = 0; i < size; i++) {
+        d[i] = trimtab_shifted(d[i], shift, 4096);
+    }
+    int32_t least = 255, any = 0;
+    for (int32_t q = 0; q < r->norms; q++) {
+        if (stats[q] >> 8) {
+            least = min32(least, stats[q] & 255);
+            any = 1;
+        }
+    }
+    least = any ? least : 0;
+    for (int32_t q = 0; q < r->norms; q++) {
+        norm_group(r, d + q * r->norm, x + q * r->norm, stats[q], least);
+    }
+    int32_t last = int8_shift(largest(d, size)), width = r->oc / r->parts;
+    int8_t *g = at(mem, r->g); // (parts, n, width)
+    for (int32_t first = 0; first < r->oc; first += width) {
+        for (int32_t p = first; p < size; p += r->oc) {
+            for (int32_t i = 0; i < width; i++) {
+                *g++ = (int8_t)trimtab_shifted(d[p + i], last, 127);
+            }
+        }
+    }
+    *(int32_t *)at(mem, r->exp) = add32(exponent, shift + last - 6 - least);
+    return 0;
+}
+
+// -- where the module joins the trunk, upsampled
+
+// The element of the module's output that (oy, ox) sees.
+static int32_t below(int32_t oy, int32_t ox, int32_t ih, int32_t iw, int32_t oc) {
+    return (min32(oy >> 1, ih - 1) * iw + min32(ox >> 1, iw - 1)) * oc;
+}
+
+int32_t trimtab_lite_add_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(lite_add_fwd);
+    const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
+    const int32_t *affine = at(mem, r->affine);
+    const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, 0);
+    int32_t i = 0;
+    for (int32_t oy = 0; oy < r->oh; oy++) {
+        for (int32_t ox = 0; ox < r->ow; ox++) {
+            const int8_t *p = x2 + below(oy, ox, r->ih, r->iw, r->oc);
+            for (int32_t o = 0; o < r->oc; o++, i++) {
+                int32_t v = gamma(affine, o, r->bound) * p[o] + beta(affine, r->oc + o, r->bound);
+                trimtab_put(&out, i, x[i] + rsh(v, 12));
+            }
+        }
+    }
+    return 0;
+}
+
+// d = sum of gy over the outputs that a position went to.
+int32_t trimtab_lite_add_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(lite_add_dx);
+    int32_t *d = at(mem, r->d);
+    const int8_t *gy = at(mem, r->gy);
+    for (int32_t i = 0; i < r->ih * r->iw * r->oc; i++) {
+        d[i] = 0;
+        NO_LIBRARY_CALL;
+    }
+    for (int32_t oy = 0; oy < r->oh; oy++) {
+        for (int32_t ox = 0; ox < r->ow; ox++) {
+            int32_t *to = d + below(oy, ox, r->ih, r->iw, r->oc);
+            for (int32_t o = 0; o < r->oc; o++) {
+                to[o] = add32(to[o], *gy++);
+            }
+        }
+    }
+    return 0;
+}
