@@ -242,6 +242,7 @@ NUMBERS = {
     "rate": (0, 255), "rate_shift": (0, 30), ("softmax_loss", "shift"): (0, 24),
     "oh": (1, 9), "ow": (1, 9), "norm": (1, 5), "norms": (1, 3), "part": (1, 1), "parts": (1, 1), "relu": (0, 1), "bound": (1, 127),
     "u_gamma": (100 << 8, 150 << 8), "u_beta": (100 << 8, 150 << 8), ("lite_conv_fwd", "pre"): (0, 3),
+    "keep": (0, 255),
 }
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 IN_PLACE = {

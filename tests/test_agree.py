@@ -41,7 +41,9 @@ def packages(tmp_path_factory):
     (folder / "plan.json").write_text(json.dumps(PLAN))
     for name, options in {"sparse": [f"--policy=plan:{folder}/plan.json", "--classes=4"],
                           "stochastic": [f"--policy=plan:{folder}/plan.json", "--residual=4", "--classes=4"],
-                          "sums": ["--policy=bias", "--accumulate=4", "--lr=0.01", "--classes=4"]}.items():
+                          "sums": ["--policy=bias", "--accumulate=4", "--lr=0.01", "--classes=4"],
+                          "momentum": [f"--policy=plan:{folder}/plan.json", "--optimizer=momentum",
+                                       "--classes=4"]}.items():
         assert cli.main(["compile", f"{folder}/net.tflite", *options, "-o", f"{folder}/{name}.ttp"]) == 0
     return folder
 
@@ -57,7 +59,7 @@ def test_the_network_is_of_the_promised_size():
     assert 20_000 < cost.macs(compiler.compile_graph(network(), "last", classes=4).program)["forward"] < 200_000
 
 
-@pytest.mark.parametrize("name", ["sparse", "stochastic", "sums"])
+@pytest.mark.parametrize("name", ["sparse", "stochastic", "sums", "momentum"])
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)

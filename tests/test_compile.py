@@ -97,6 +97,7 @@ def random_case(seed, tmp_path):
         policy,
         residual=int(rng.choice([8, 8, 4, 0])),
         accumulate=int(rng.choice([1, 1, 3])),
+        optimizer=str(rng.choice(["sgd", "sgd", "momentum"])),
         rate=float(rng.choice([1e-3, 0.03, 0.3])),
         classes=0 if own_head else 5,
     )

@@ -69,7 +69,7 @@ PHASES = (
     "gate",  # error of the head; value 0: nothing to learn, skip `backward`
     "head",  # update of the head
     "backward",  # gradients and updates, each update as soon as its gradient exists
-    "fold",  # after the last sample of an accumulation
+    "fold",  # after the last sample of an accumulation: sums move what they belong to
     "end",  # step += 1
     "study_map",  # as map, of the sample that is studied
     "study",  # forward, loss and gate with nothing trained; value 0: nothing to learn, skip `fisher`
@@ -133,9 +133,9 @@ RECORDS = (
     ("depthwise_dw", "gy:b:oh*ow*oc x:b:ih*iw*ic kept:?x:nk:oc gy_exp:i:1"
      + _UPDATE.replace("NK", "kh*kw*nk") + _GEOMETRY + " nk zx" + _SCRATCH, "ic|oc nk<=oc 4|residual"),
     ("bias_dw", "gy:b:n*oc gy_exp:i:1 bias:!i:oc acc:?!i:oc u:h:oc lr:i:2 n oc"),
-    ("fold_weights", "k:!b:n r:?!r:n acc:!h:n n residual", "4|residual"),
-    ("fold_bias", "bias:!i:n acc:!i:n n"),
-    ("fold_head", "w:!h:n*f bias:!i:n acc:!h:n*f acc_bias:!i:n n f limit"),
+    ("fold_weights", "k:!b:n r:?!r:n acc:!h:n n residual keep", "4|residual"),
+    ("fold_bias", "bias:!i:n acc:!i:n n keep"),
+    ("fold_head", "w:!h:n*f bias:!i:n acc:!h:n*f acc_bias:!i:n n f limit keep"),
     # the clock
     ("begin_step", "lr:!i:2 clock:i:2 cosine:h:64 rate rate_shift"),
     ("end_step", "clock:!i:2"),
@@ -169,6 +169,7 @@ LIMITS = {
     "m": (-32768, 32767), "m_exp": _EXP, "add_mul": (-32768, 32767), "add_shift": _EXP, "scale": (0, 255),
     "scale_exp": _EXP, "u": (0, 255), "u_shift": _EXP, "limit": (0, 32767), "rate": (0, 255), "rate_shift": _EXP,
     "residual": (0, 8), "bound": (1, 127), "relu": (0, 1), "u_gamma": (0, 65535), "u_beta": (0, 65535),
+    "keep": (0, 255),  # of a sum, in 1/256
 }
 
 

@@ -669,22 +669,39 @@ def _stochastic(v, s, x):
     return (v + (x >> (32 - s))) >> s
 
 
+# A fold takes from each sum all but keep / 256 of it, and moves the weight by what it took: nothing is lost between.
+# Each delta so reaches its weight over some folds, a share of 1 - keep / 256 in the first: that is momentum.
+
+
+def _remains(v, keep):
+    """v * keep / 256 toward zero, so that every sum runs dry."""
+    return v * keep >> 8 if v >= 0 else -(-v * keep >> 8)
+
+
 def fold_weights(mem, off):
-    k, r, acc, n, residual = _record(mem, off)
+    k, r, acc, n, residual, keep = _record(mem, off)
     buf, o = _at(mem, acc)
+    s = 8 - residual
     for j in range(n):
-        delta = struct.unpack_from("<h", buf, o + 2 * j)[0]
-        move_weight(mem, k, r, j, residual, rsh(delta, 8 - residual))
-        struct.pack_into("<h", buf, o + 2 * j, 0)
+        total = struct.unpack_from("<h", buf, o + 2 * j)[0]
+        delta = rsh(total - _remains(total, keep), s)
+        move_weight(mem, k, r, j, residual, delta)
+        struct.pack_into("<h", buf, o + 2 * j, total - (delta << s))
     return 0
 
 
 def fold_bias(mem, off):
-    bias, acc, n = _record(mem, off)
-    for i in range(0, 4 * n, 4):
-        _put(mem, bias + i, clamp(_get(mem, bias + i) - _get(mem, acc + i), -_BIAS_MAX, _BIAS_MAX))
-        _put(mem, acc + i, 0)
+    bias, acc, n, keep = _record(mem, off)
+    _fold_biases(mem, bias, acc, n, keep)
     return 0
+
+
+def _fold_biases(mem, bias, acc, n, keep):
+    for i in range(0, 4 * n, 4):
+        total = _get(mem, acc + i)
+        kept = _remains(total, keep)
+        _put(mem, bias + i, clamp(_get(mem, bias + i) - (total - kept), -_BIAS_MAX, _BIAS_MAX))
+        _put(mem, acc + i, kept)
 
 
 # -- head and loss ---------------------------------------------------------------------------------------------------
@@ -797,16 +814,16 @@ def head_dw(mem, off):
 
 
 def fold_head(mem, off):
-    w, bias, acc, acc_bias, n, f, limit = _record(mem, off)
+    w, bias, acc, acc_bias, n, f, limit, keep = _record(mem, off)
     wb, wo = _at(mem, w)
     ab, ao = _at(mem, acc)
     for i in range(0, 2 * n * f, 2):
-        v = struct.unpack_from("<h", wb, wo + i)[0] - struct.unpack_from("<h", ab, ao + i)[0]
+        total = struct.unpack_from("<h", ab, ao + i)[0]
+        kept = _remains(total, keep)
+        v = struct.unpack_from("<h", wb, wo + i)[0] - (total - kept)
         struct.pack_into("<h", wb, wo + i, clamp(v, -limit, limit))
-        struct.pack_into("<h", ab, ao + i, 0)
-    for i in range(0, 4 * n, 4):
-        _put(mem, bias + i, clamp(_get(mem, bias + i) - _get(mem, acc_bias + i), -_BIAS_MAX, _BIAS_MAX))
-        _put(mem, acc_bias + i, 0)
+        struct.pack_into("<h", ab, ao + i, kept)
+    _fold_biases(mem, bias, acc_bias, n, keep)
     return 0
 
 

@@ -1783,6 +1783,7 @@ def fold_weights(mem, off: int) -> int:
     s[_R] = s[_AT + 2]
     s[_BITS] = r[5]
     shift = 8 - r[5]
+    keep = r[6]
     j = 0
     while j < r[4]:
         n = r[4] - j
@@ -1790,11 +1791,15 @@ def fold_weights(mem, off: int) -> int:
             n = _N
         i = 0
         while i < n:
-            v = (acc[j + i] ^ 0x8000) - 0x8000
+            total = (acc[j + i] ^ 0x8000) - 0x8000
+            v = total * keep
+            if v < 0:
+                v += 255  # toward zero
+            v = total - (v >> 8)
             if shift:
                 v = (v >> shift) + ((v >> (shift - 1)) & 1)
             row[i] = v
-            acc[j + i] = 0
+            acc[j + i] = total - (v << shift)
             i += 1
         _move_row(words, j, n)
         j += n
@@ -1802,8 +1807,8 @@ def fold_weights(mem, off: int) -> int:
 
 
 @micropython.viper
-def _fold_biases(words, field: int, field_acc: int, n: int):
-    """Biases less their accumulators, which become 0."""
+def _fold_biases(words, field: int, field_acc: int, n: int, keep: int):
+    """Biases less what their accumulators lose."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
@@ -1811,13 +1816,20 @@ def _fold_biases(words, field: int, field_acc: int, n: int):
     acc = ptr32(origin + s[_AT + field_acc])
     i = 0
     while i < n:
-        v = (bias[i] << wide >> wide) - (acc[i] << wide >> wide)
+        total = acc[i] << wide >> wide
+        kept = total
+        if total < 0:
+            kept = -total
+        kept = (kept >> 8) * keep + (((kept & 255) * keep) >> 8)
+        if total < 0:
+            kept = -kept
+        v = (bias[i] << wide >> wide) - (total - kept)
         if v > _BIAS_MAX:
             v = _BIAS_MAX
         elif v < -_BIAS_MAX:
             v = -_BIAS_MAX
         bias[i] = v
-        acc[i] = 0
+        acc[i] = kept
         i += 1
 
 
@@ -1828,7 +1840,7 @@ def fold_bias(mem, off: int) -> int:
     _open(words, off)
     origin = int(s) - s[_WORDS]
     r = ptr32(origin + s[_RECORD])
-    _fold_biases(words, 1, 2, r[3])
+    _fold_biases(words, 1, 2, r[3], r[4])
     return 0
 
 
@@ -1841,18 +1853,24 @@ def fold_head(mem, off: int) -> int:
     r = ptr32(origin + s[_RECORD])
     w = ptr16(origin + s[_AT + 1])
     acc = ptr16(origin + s[_AT + 3])
+    keep = r[8]
     n = r[5] * r[6]
     i = 0
     while i < n:
-        v = (w[i] ^ 0x8000) - (acc[i] ^ 0x8000)
+        total = (acc[i] ^ 0x8000) - 0x8000
+        kept = total * keep
+        if kept < 0:
+            kept += 255  # toward zero
+        kept = kept >> 8
+        v = (w[i] ^ 0x8000) - 0x8000 - total + kept
         if v > r[7]:
             v = r[7]
         elif v < -r[7]:
             v = -r[7]
         w[i] = v
-        acc[i] = 0
+        acc[i] = kept
         i += 1
-    _fold_biases(words, 2, 4, r[5])
+    _fold_biases(words, 2, 4, r[5], keep)
     return 0
 
 

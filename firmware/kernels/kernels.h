@@ -168,6 +168,21 @@ static inline void move_bias(int32_t *bias, int32_t delta) {
     *bias = clamp(sub32(clamp(*bias, -BIAS_MAX, BIAS_MAX), delta), -BIAS_MAX, BIAS_MAX);
 }
 
+// What a fold leaves of a sum: v * keep / 256 toward zero, so that every sum runs dry. keep has 8 bits and |v| at
+// most 2^31, so (|v| / 256) * keep is below 2^31.
+static inline int32_t remains(int32_t v, int32_t keep) {
+    uint32_t m = magnitude(v);
+    m = (m >> 8) * (uint32_t)keep + ((m & 255) * (uint32_t)keep >> 8);
+    return v < 0 ? -(int32_t)m : (int32_t)m;
+}
+
+// The bias takes what the sum loses.
+static inline void drain_bias(int32_t *bias, int32_t *acc, int32_t keep) {
+    int32_t left = remains(*acc, keep);
+    move_bias(bias, sub32(*acc, left));
+    *acc = left;
+}
+
 static inline void move_sum(int16_t *acc, int32_t delta) {
     *acc = (int16_t)clamp(*acc + delta, -32767, 32767);
 }

@@ -449,6 +449,7 @@ struct trimtab_fold_weights {
     int32_t acc; // int16 (n), written
     int32_t n;
     int32_t residual;
+    int32_t keep;
 };
 
 struct trimtab_fold_bias {
@@ -456,6 +457,7 @@ struct trimtab_fold_bias {
     int32_t bias; // int32 (n), written
     int32_t acc; // int32 (n), written
     int32_t n;
+    int32_t keep;
 };
 
 struct trimtab_fold_head {
@@ -467,6 +469,7 @@ struct trimtab_fold_head {
     int32_t n;
     int32_t f;
     int32_t limit;
+    int32_t keep;
 };
 
 struct trimtab_begin_step {

@@ -112,9 +112,11 @@ int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off) {
     int8_t *k = at(mem, r->k);
     int8_t *rest = r->residual ? at(mem, r->r) : 0;
     int16_t *acc = at(mem, r->acc);
+    int32_t s = 8 - r->residual;
     for (int32_t j = 0; j < r->n; j++) {
-        move_weight(k, rest, j, r->residual, rsh(acc[j], 8 - r->residual));
-        acc[j] = 0;
+        int32_t delta = rsh(acc[j] - remains(acc[j], r->keep), s);
+        move_weight(k, rest, j, r->residual, delta);
+        acc[j] = (int16_t)(acc[j] - delta * (1 << s)); // what delta cannot say stays
     }
     return 0;
 }
@@ -124,8 +126,7 @@ int32_t trimtab_fold_bias(uint8_t *const *mem, uint32_t off) {
     int32_t *bias = at(mem, r->bias);
     int32_t *acc = at(mem, r->acc);
     for (int32_t i = 0; i < r->n; i++) {
-        move_bias(bias + i, acc[i]);
-        acc[i] = 0;
+        drain_bias(bias + i, acc + i, r->keep);
     }
     return 0;
 }
@@ -137,12 +138,12 @@ int32_t trimtab_fold_head(uint8_t *const *mem, uint32_t off) {
     int32_t *bias = at(mem, r->bias);
     int32_t *acc_bias = at(mem, r->acc_bias);
     for (int32_t i = 0; i < r->n * r->f; i++) {
-        w[i] = (int16_t)clamp(w[i] - acc[i], -r->limit, r->limit);
-        acc[i] = 0;
+        int32_t left = remains(acc[i], r->keep);
+        w[i] = (int16_t)clamp(w[i] - (acc[i] - left), -r->limit, r->limit);
+        acc[i] = (int16_t)left;
     }
     for (int32_t k = 0; k < r->n; k++) {
-        move_bias(bias + k, acc_bias[k]);
-        acc_bias[k] = 0;
+        drain_bias(bias + k, acc_bias + k, r->keep);
     }
     return 0;
 }

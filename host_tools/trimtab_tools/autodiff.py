@@ -203,32 +203,32 @@ class Lowering:
             self._tracker_buffer = p.keep("exponents", [], np.int16, role="exponents")
             p.clock = p.keep("clock", [0, 0], np.uint32, role="clock")
             p.rng = p.keep("generator", [0x9E3779B9], np.uint32, role="generator")
-        if self.plan.accumulate > 1:
+        if self.plan.sums:
             self._accumulators(layers)
 
     def _accumulators(self, layers):
-        p = self.program
+        p, keep = self.program, self.plan.keep
         for op in layers:
             weights = self._weights[op.name]
             if weights.nk:
                 n = weights.fields["k"].size
-                weights.acc = p.keep(f"{op.name}.weights.sum", np.zeros(n), np.int16, role="sum")
+                weights.acc = p.keep(f"{op.name}.weights.sum", np.zeros(n), np.int16, role="sum", layer=op.name)
                 self._folds.append(Step("fold_weights", dict(k=weights.fields["k"], r=weights.residual, acc=weights.acc,
-                                                             n=n, residual=self.plan.residual), op.name))
+                                                             n=n, residual=self.plan.residual, keep=keep), op.name))
             update = self.plan.of(op.name)
             if update and update.bias:
                 bias = self._biases[op.name]
-                acc = p.keep(f"{op.name}.bias.sum", np.zeros(bias.size // 4), np.int32, role="sum")
+                acc = p.keep(f"{op.name}.bias.sum", np.zeros(bias.size // 4), np.int32, role="sum", layer=op.name)
                 self._bias_accs[op.name] = acc
-                self._folds.append(Step("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4), op.name))
+                self._folds.append(Step("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4, keep=keep), op.name))
         head = self.plan.head
         self.head_acc = self.head_acc_bias = None
         if head:
-            self.head_acc = p.keep("head.weights.sum", np.zeros(head.weights.size), np.int16, role="sum")
-            self.head_acc_bias = p.keep("head.bias.sum", np.zeros(head.classes), np.int32, role="sum")
+            self.head_acc = p.keep("head.weights.sum", np.zeros(head.weights.size), np.int16, role="sum", layer="head")
+            self.head_acc_bias = p.keep("head.bias.sum", np.zeros(head.classes), np.int32, role="sum", layer="head")
             self._folds.append(Step("fold_head", dict(
                 w=self.head_w, bias=self.head_b, acc=self.head_acc, acc_bias=self.head_acc_bias, n=head.classes,
-                f=head.weights.shape[1], limit=weight_limit(head.weights.shape[1])), "head"))
+                f=head.weights.shape[1], limit=weight_limit(head.weights.shape[1]), keep=keep), "head"))
         p.phases["fold"] = self._folds
 
     def _finish_state(self):
@@ -293,9 +293,9 @@ class Lowering:
                                       mask=self._mask_of(head.features), exp=exp, head_exp=self.head_exp, n=n, f=f,
                                       scale=scale, scale_exp=e), "head", phase="gate")
         u, e = mantissa(s * 4096, 7)
-        accumulate = self.plan.accumulate > 1
-        self.emit("head_dw", dict(w=self.head_w, bias=self.head_b, acc=self.head_acc if accumulate else None,
-                                  acc_bias=self.head_acc_bias if accumulate else None, err=logits, x=features, lr=self.lr,
+        sums = self.plan.sums
+        self.emit("head_dw", dict(w=self.head_w, bias=self.head_b, acc=self.head_acc if sums else None,
+                                  acc_bias=self.head_acc_bias if sums else None, err=logits, x=features, lr=self.lr,
                                   n=n, f=f, zx=x.zero_point, limit=weight_limit(f), u=u, u_shift=-e), "head", phase="head")
 
     def _mse_loss(self):
@@ -419,7 +419,7 @@ class Lowering:
 
     def _clock(self):
         rate = self.plan.rate / self.plan.accumulate
-        if self.plan.residual == 0 and self.plan.accumulate == 1:
+        if self.plan.residual == 0 and not self.plan.sums:
             rate /= 2  # rounding noise of single int8 steps: half the rate costs least
         m, e = mantissa(rate, 8)
         p = self.program

@@ -28,13 +28,14 @@ class Compiled:
 
 
 def compile_graph(graph, policy="last", name="model", labels=(), classes=0, loss="softmax", rate=None, accumulate=1,
-                  residual=8, max_classes=0, pixels=None, samples=None, kernels=None, notes=None, optimize=True):
+                  residual=8, max_classes=0, optimizer="sgd", pixels=None, samples=None, kernels=None, notes=None,
+                  optimize=True):
     """Compile an int8 graph. samples: int8 inputs by which the first exponents are measured, else synthetic ones.
 
     optimize=False leaves every buffer whole, in a place of its own: more memory, the same bits.
     """
     ir.check(graph)
-    trunk, chosen = plan.make(graph, policy, labels, classes, loss, rate, accumulate, residual, max_classes)
+    trunk, chosen = plan.make(graph, policy, labels, classes, loss, rate, accumulate, residual, max_classes, optimizer)
     ir.check(trunk)
     program, placement, cuts = _arrange(lower(trunk, chosen, pixels), optimize)
     kernels = kernels or simulate.best_tier()

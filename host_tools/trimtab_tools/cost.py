@@ -105,6 +105,7 @@ def of(trunk, plan, program, placement):
         "analytic_kb": {name: round(rule(rows) / 1024, 2) for name, rule in PAPERS.items()},
         "arena_bytes": placement.size,
         "state_bytes": end(program.state),
+        "sums_bytes": sum(about["bytes"] for about in program.trained if about["role"] == "sum"),
         "lower_bound_bytes": placement.lower_bound,
         "kept_bytes": sum(b.size for b in kept(program)),
         "macs": macs(program),

@@ -13,6 +13,7 @@ TRAINABLE = ("conv", "depthwise", "dense")
 AXIS = {"conv": "in", "dense": "in", "depthwise": "out"}  # the channels that a partial update chooses among
 DEFAULT_RATE = 1e-3
 INSPECTED = 0.44  # share of the layers
+DEFAULT_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class TrainPlan:
     labels: tuple = field(default=())
     spare: int = 0  # rows of the head for classes that are added on the board
     study: tuple = ()  # names of the layers whose inputs' channels get Fisher information, in the order of the graph
+    keep: int = 0  # of each sum, in 1/256, for later updates: momentum
+
+    @property
+    def sums(self):
+        """Do deltas add up in planes of their own before they move anything?"""
+        return self.accumulate > 1 or self.keep > 0
 
     def of(self, layer):
         return next((u for u in self.updates if u.layer == layer), None)
@@ -51,7 +58,7 @@ class Head:
 
 
 def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumulate=1, residual=8,
-         max_classes=0):
+         max_classes=0, optimizer="sgd"):
     """(trunk, plan): the graph that is left of the model, and what is trained in it."""
     if policy == "none":
         return graph, TrainPlan()
@@ -59,6 +66,7 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
         raise ModelError(f"a learning rate of {rate} does not work in integers: use 1e-7 to 0.5")
     if not 1 <= accumulate <= 256:
         raise ModelError(f"--accumulate {accumulate} is out of range: use 1 to 256")
+    keep = _momentum(optimizer)
     if loss == "mse":
         trunk, head = _without_softmax(graph), None
     else:
@@ -77,7 +85,21 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
     if loss == "mse":
         updates = _with_last_layer(trunk, updates)
     return trunk, TrainPlan(name, tuple(updates), loss, head, rate or DEFAULT_RATE, accumulate, residual,
-                            tuple(labels), spare, _candidates(trunk, policy))
+                            tuple(labels), spare, _candidates(trunk, policy), keep)
+
+
+def _momentum(optimizer):
+    """What an update leaves of each sum for the next ones, in 1/256."""
+    if optimizer == "sgd":
+        return 0
+    name, _, text = optimizer.partition(":")
+    try:
+        share = float(text or DEFAULT_MOMENTUM)
+    except ValueError:
+        share = 0
+    if name != "momentum" or not 0.01 <= share <= 0.99:
+        raise ModelError(f"--optimizer {optimizer} is unknown: use sgd, momentum, or momentum:SHARE, a share of 0.01 to 0.99")
+    return round(256 * share)
 
 
 def layers(graph):

@@ -168,9 +168,10 @@ def table(made):
             f"{r['forward']:10} {r['backward']:10}"
         )
     s = summary(made)
+    sums = f" ({s['sums_bytes']} of it sums of updates)" if s["sums_bytes"] else ""
     lines += [_strips(cut) for cut in made.cuts]
     lines += [
-        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}, "
+        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}{sums}, "
         f"package {s['flash_bytes']}, kept for backward {s['kept_bytes']}",
         f"multiplications forward {s['macs']['forward']}, backward {s['macs']['backward']}; estimated "
         + ", ".join(f"{ms:.0f} ms a step on {board}" for board, ms in milliseconds(s).items()),

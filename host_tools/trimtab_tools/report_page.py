@@ -105,12 +105,13 @@ def page(name, facts, plan, flash_bytes, log=()):
 def _head(name, facts, plan, flash_bytes):
     labels = f" Classes: {escape(', '.join(plan['labels']))}." if plan["labels"] else ""
     loss = f" Loss {escape(plan['loss'])}, rate {plan['rate']:g}." if plan["loss"] != "none" else ""
+    sums = f"; {_bytes(facts['sums_bytes'])} of it sums of updates" if facts["sums_bytes"] else ""
     cards = [
         (
             _bytes(facts["arena_bytes"]),
             f"arena; at least {_bytes(facts['lower_bound_bytes'])} are live at once",
         ),
-        (_bytes(facts["state_bytes"]), "trained state"),
+        (_bytes(facts["state_bytes"]), f"trained state{sums}"),
         (_bytes(facts["kept_bytes"]), "kept for backward"),
         (_bytes(flash_bytes), "package"),
         (_count(facts["macs"]["forward"]), "multiplications forward"),
