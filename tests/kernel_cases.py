@@ -22,7 +22,7 @@ class Case:
         self.places = {}
         self.data = {}
         words = [self._place(*spec) if spec[1] else self.numbers[spec[0]] for spec in SPECS[name]]
-        self._zero_trained()
+        self._part_weights()
         self._alias(words)
         self.steps = struct.pack("<i%di" % len(words), OPCODES[name], *words)
 
@@ -128,18 +128,21 @@ class Case:
         make = DATA.get((self.name, name)) or DATA.get(name) or DATA[letter]
         return np.asarray(make(self, n)).astype("<i%d" % BYTES[letter]).tobytes()
 
-    def _zero_trained(self):
-        """The frozen tensor holds zeros where a plane is trained."""
-        if "w" not in self.places or "k" not in self.places or "nk" not in self.numbers:
+    def _part_weights(self):
+        """What a conv's frozen tensor holds where a plane is trained: zeros, or what makes a sum within int8."""
+        if not {"w", "k"} <= set(self.places) or self.name.startswith("depthwise") or "nk" not in self.numbers:
             return
-        space, offset, size = self.places["w"]
-        channels = range(self.numbers["nk"])
-        if "kept" in self.places:
-            kept_space, start, length = self.places["kept"]
-            channels = np.frombuffer(self.spaces[kept_space][start : start + length], "<u2")
-        w = np.frombuffer(self.spaces[space], np.int8)[offset : offset + size]
-        w = w.reshape(-1, self.numbers["oc" if self.name.startswith("depthwise") else "ic"])
-        w[:, list(channels)] = 0
+        w, k = (self._array(name) for name in "wk")
+        if self.rng.random() < 0.5:
+            w >>= 1
+            k >>= 1
+        else:
+            kept = self._array("kept", "<u2") if "kept" in self.places else range(self.numbers["nk"])
+            w.reshape(-1, self.numbers["ic"])[:, list(kept)] = 0
+
+    def _array(self, name, dtype=np.int8):
+        space, offset, size = self.places[name]
+        return np.frombuffer(self.spaces[space], dtype, size // np.dtype(dtype).itemsize, offset)
 
     def _alias(self, words):
         """Some outputs lie where an input of the same size lies, as the memory planner does it."""

@@ -84,8 +84,8 @@ _GEOMETRY = " ih iw ic oh ow oc kh kw sh sw pt pl"
 # Memory that is free while the kernel runs, for words of operands that fast loops pack. It is given where no weight
 # is -128; what it holds before and after is nobody's business.
 _SCRATCH = " scratch:?!i:words words"
-_WEIGHTS = " w:?b:oc*kh*kw*ic k:?b:oc*kh*kw*nk kept:?x:nk:ic"  # frozen tensor (kept ones zero), trained plane
-_DEPTHWISE = " w:?b:kh*kw*oc k:?b:kh*kw*nk kept:?x:nk:oc"
+_WEIGHTS = " w:?b:oc*kh*kw*ic k:?b:oc*kh*kw*nk kept:?x:nk:ic"  # frozen tensor, trained plane: their sum
+_DEPTHWISE = " w:?b:kh*kw*oc k:?b:kh*kw*nk kept:?x:nk:oc"  # the plane instead of these channels
 # Where an error tensor g is written: the producer's mask, one addend brought to the common exponent, tracker.
 _ERROR_OUT = (
     " g:!b:ih*iw*ic mask:?m:ih*iw*ic add:?b:ih*iw*ic add_exp:?i:1 add_mul add_shift"

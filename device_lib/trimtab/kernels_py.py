@@ -3,7 +3,8 @@
 A kernel is called with the four memory spaces and the byte offset of its record, and returns an int.
 Spaces are arrays of int8 ('b'); the steps are an array of int32 ('i'). Forward stands next to backward.
 Shapes: x (ih, iw, ic), y (oh, ow, oc), conv weights (oc, kh, kw, ic), depthwise weights (kh, kw, oc).
-A trained slice of the weights is a plane k packed by the index list `kept`; the frozen w holds zeros there.
+A trained slice of the weights is a plane k packed by the index list `kept`. It adds to the frozen w (which may hold
+zeros there), the sum within int8; depthwise, it replaces w.
 An error tensor g is int8 with one exponent: its real value is g * 2^exp.
 What is written may lie at the address of what is read where each element (depthwise: each channel) is read before it is
 written: add, tables, requantize, softmax; g upon its addend, and upon gy or x where elements match.

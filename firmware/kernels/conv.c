@@ -1,5 +1,5 @@
 // Convolution and dense layers: forward, error of the input, update.
-// The weights are a frozen tensor (zeros where trained) and a trained plane packed by `kept`.
+// The weights are the sum of a frozen tensor and a trained plane packed by `kept`, within int8.
 #if defined(__ARM_ARCH_6M__)
 #pragma GCC optimize ("Os") // there, packed operands are the fast way
 #endif

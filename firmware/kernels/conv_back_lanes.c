@@ -87,26 +87,25 @@ static void collect(const struct back *b, const struct phase *f, int32_t first, 
     }
 }
 
-// Where the weights of input channel i lie, whether frozen, trained or absent; distances between outputs and taps.
-static const int8_t *channel_weights(const struct back *b, int32_t i, int32_t *step, int32_t *tap) {
+// Where the trained weights of input channel i lie, or null.
+static const int8_t *trained_weights(const struct back *b, int32_t i) {
     for (int32_t j = 0; b->k && j < b->nk; j++) {
         if ((b->kept ? b->kept[j] : j) == i) {
-            *tap = b->nk;
-            *step = b->geo->kh * b->geo->kw * b->nk;
             return b->k + j;
         }
     }
-    if (b->w) {
-        return b->w + i;
-    }
-    static const int8_t none = 0;
-    *tap = *step = 0;
-    return &none;
+    return 0;
 }
 
 FAST static void copy_lane(uint8_t *to, const int8_t *from, int32_t n, int32_t step) {
     for (; n; n--, to += 4, from += step) {
         *to = (uint8_t)(*from + 128);
+    }
+}
+
+FAST static void add_lane(uint8_t *to, const int8_t *from, int32_t n, int32_t step) {
+    for (; n; n--, to += 4, from += step) {
+        *to = (uint8_t)(*to + *from);
     }
 }
 
@@ -130,19 +129,24 @@ FAST static void copy_four(uint32_t *to, const int8_t *from, int32_t n, int32_t 
 static void collect_weights(const struct back *b, const struct phase *f, int32_t i, int32_t n) {
     const struct trimtab_geometry *geo = b->geo;
     int32_t oc = geo->oc, taps = geo->kh * geo->kw;
-    const int8_t *plane = !b->k ? b->w : b->nk == geo->ic ? b->k : 0; // with all weights
+    const int8_t *plane = !b->k ? b->w : !b->w && b->nk == geo->ic ? b->k : 0; // with all weights
+    static const int8_t none = 0;
     int32_t in_words = n == 4 && plane && ((uintptr_t)plane | (uint32_t)geo->ic) % 4 == 0;
     for (int32_t lane = 0; lane < (in_words ? 1 : n); lane++) {
-        int32_t tap = geo->ic, step = taps * tap;
-        const int8_t *w = plane ? plane + i + lane : channel_weights(b, i + lane, &step, &tap);
+        const int8_t *w = plane ? plane : b->w ? b->w : &none;
+        const int8_t *k = plane ? 0 : trained_weights(b, i + lane);
+        int32_t tap = plane || b->w ? geo->ic : 0;
         uint32_t *to = b->four;
         for (int32_t y = f->ky; y < geo->kh; y += geo->sh) {
             for (int32_t x = f->kx; x < geo->kw; x += geo->sw, to += oc) {
-                const int8_t *from = w + (y * geo->kw + x) * tap;
+                const int8_t *from = w + (y * geo->kw + x) * tap + (tap ? i + lane : 0);
                 if (in_words) {
-                    copy_four(to, from, oc, step);
+                    copy_four(to, from, oc, taps * tap);
                 } else {
-                    copy_lane((uint8_t *)to + lane, from, oc, step);
+                    copy_lane((uint8_t *)to + lane, from, oc, taps * tap);
+                }
+                if (k) {
+                    add_lane((uint8_t *)to + lane, k + (y * geo->kw + x) * b->nk, oc, taps * b->nk);
                 }
             }
         }

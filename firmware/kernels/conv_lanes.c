@@ -60,7 +60,7 @@ static struct rows rows_of(uint8_t *const *mem, const struct trimtab_weights *r,
     return (struct rows) { at(mem, r->w), at(mem, r->k), at(mem, r->kept), geo->kh * geo->kw, geo->ic, nk };
 }
 
-// Frozen and trained weights of output o, merged.
+// The sums of frozen and trained weights of output o.
 static const int8_t *merged_row(int8_t *row, const struct rows *r, int32_t o) {
     int32_t size = r->taps * r->ic;
     const int8_t *k = r->k + o * r->taps * r->nk;
@@ -72,7 +72,8 @@ static const int8_t *merged_row(int8_t *row, const struct rows *r, int32_t o) {
     int8_t *to = row;
     for (int32_t t = r->taps; t; t--, to += r->ic) {
         for (int32_t i = 0; i < r->nk; i++) {
-            to[r->kept ? r->kept[i] : i] = *k++;
+            int8_t *sum = to + (r->kept ? r->kept[i] : i);
+            *sum = (int8_t)(*sum + *k++);
         }
     }
     return row;
@@ -80,7 +81,7 @@ static const int8_t *merged_row(int8_t *row, const struct rows *r, int32_t o) {
 
 // The weights of output o as (kh, kw, ic) bytes, in `row` unless they lie somewhere as they are.
 static inline const int8_t *weight_row(int8_t *row, const struct rows *r, int32_t o, int32_t size) {
-    return !r->k ? r->w + o * size : r->nk == r->ic ? r->k + o * size : merged_row(row, r, o);
+    return !r->k ? r->w + o * size : !r->w && r->nk == r->ic ? r->k + o * size : merged_row(row, r, o);
 }
 
 struct packed {
