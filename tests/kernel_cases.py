@@ -250,7 +250,7 @@ NUMBERS = {
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 IN_PLACE = {
     "add_fwd": [("y", "x"), ("y", "x2")], "lut_fwd": [("y", "x")], "softmax_fwd": [("y", "x")],
-    "requantize_fwd": [("y", "x")], "depthwise_fwd": [("y", "x")], "lite_add_fwd": [("y", "x")],
+    "requantize_fwd": [("y", "x")], "depthwise_fwd": [("y", "x")], "lite_add_fwd": [("y", "x")], "step_fwd": [("y", "x")],
     "depthwise_dx": [("g", "gy"), ("g", "add")], "conv_dx": [("g", "add")], "avg_dx": [("g", "add")], "max_dx": [("g", "add")],
     "scale_dx": [("g", "gy"), ("g", "add")], "lut_dx": [("g", "gy"), ("g", "x"), ("g", "add")],
 }
@@ -270,6 +270,8 @@ DATA = {
     ("head_fwd", "w"): _edged(-32768, 32767), ("head_dx", "w"): _edged(-32768, 32767),
     ("head_dw", "w"): _edged(-32768, 32767), ("fold_head", "w"): _edged(-32768, 32767),
     ("softmax_fwd", "table"): lambda case, n: np.exp((np.arange(n) - 255) * case.rng.random()) * 0x7FFFFFFF,
+    "gain": _moderate(_edged(-(1 << 29), 1 << 29), _edged(-(1 << 31), (1 << 31) - 1)),
+    ("gain_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("gain_dw", "gain"): _edged(-(1 << 29), 1 << 29),
     ("bias_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("fold_bias", "acc"): _edged(-(1 << 29), 1 << 29),
     ("fisher", "f"): _edged(0, 1 << 30), "f_exp": _moderate(_uniform(-60, -20), _edged(-(1 << 20), 80)), "g_exp": _uniform(-40, 10),
     "affine": _edged(-(1 << 24), 1 << 24), "stats": _norm_stats, ("lite_norm_dx", "sums"): _edged(-(1 << 30), 1 << 30),

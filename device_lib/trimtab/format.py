@@ -149,6 +149,10 @@ RECORDS = (
     ("lite_norm_dx", "g:!b:n*oc exp:!i:1 sums:!i:n*oc x:b:n*oc stats:i:norms affine:!i:2*oc acc:?!i:2*oc gy_exp:i:1 lr:i:2"
      " n oc norm norms parts relu bound m_exp u_gamma u_beta pre", "norm*norms=oc parts|oc"),
     # inverted residual blocks with step-function gradients (kernels_step.py)
+    ("step_fwd", "y:!b:n x:b:n table:b:256 mask:!m:n n zx"),
+    ("open_mask", "mask:!m:n y:b:n n hi"),
+    ("gain_fwd", "mult_out:!i:oc shift_out:!b:oc m_out:!h:oc mult:i:oc shift:b:oc m:h:oc gain:i:oc oc"),
+    ("gain_dw", "gy:b:n*oc y:b:n*oc gy_exp:i:1 gain:!i:oc acc:?!i:oc u:h:oc lr:i:2 pre n oc zy"),
     # few samples: Fisher information and prototypes (kernels_task.py)
     ("fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
 )

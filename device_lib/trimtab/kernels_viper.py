@@ -1708,16 +1708,33 @@ def depthwise_dw(mem, off: int) -> int:
 
 
 @micropython.viper
-def _move_bias(words, field: int, acc: int, o: int, delta: int):
-    """Bias o of a field of the record less delta, or, where there is an accumulator, that one plus delta."""
+def _move_bias(words, field: int, o: int, t: int, e: int):
+    """Bias o of a field of the record less t / 2^e, saturated; or, where the next field is an accumulator, that
+    one plus as much."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
     wide = s[_WIDE]
-    bias = ptr32(origin + s[_AT + acc])
-    if s[_AT + acc] == 0:
-        bias = ptr32(origin + s[_AT + field])
-        delta = -delta
-    v = (bias[o] << wide >> wide) + delta
+    limit = 1 << 28
+    if e < 0:
+        if e < -31:
+            e = -31
+        limit = limit >> -e
+    elif e > 31:
+        t = 0
+    elif e:
+        t = (t >> e) + ((t >> (e - 1)) & 1)
+    if t > limit:
+        t = 1 << 28
+    elif t < -limit:
+        t = -1 << 28
+    elif e < 0:
+        t = t << -e
+    field += 1
+    if s[_AT + field] == 0:
+        field -= 1
+        t = -t
+    bias = ptr32(origin + s[_AT + field])
+    v = (bias[o] << wide >> wide) + t
     if v > _BIAS_MAX:
         v = _BIAS_MAX
     elif v < -_BIAS_MAX:
@@ -1749,23 +1766,7 @@ def bias_dw(mem, off: int) -> int:
             n -= 1
         t = db * (((us[o] & 255) * lr[0] + 128) >> 8)
         if t:
-            e = base + (us[o] >> 8)
-            limit = 1 << 28
-            if e < 0:
-                if e < -31:
-                    e = -31
-                limit = limit >> -e
-            elif e > 31:
-                t = 0
-            elif e:
-                t = (t >> e) + ((t >> (e - 1)) & 1)
-            if t > limit:
-                t = 1 << 28
-            elif t < -limit:
-                t = -1 << 28
-            elif e < 0:
-                t = t << -e
-            _move_bias(words, 3, 4, o, t)
+            _move_bias(words, 3, o, t, base + (us[o] >> 8))
         o += 1
     return 0
 
@@ -2296,6 +2297,149 @@ def end_step(mem, off: int) -> int:
     origin = int(s) - s[_WORDS]
     clock = ptr32(origin + s[_AT + 1])
     clock[0] = clock[0] + 1
+    return 0
+
+
+# -- inverted residual blocks with step-function gradients ------------------------------------------------------
+
+
+@micropython.viper
+def step_fwd(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    y = ptr8(origin + s[_AT + 1])
+    x = ptr8(origin + s[_AT + 2])
+    table = ptr8(origin + s[_AT + 3])
+    mask = ptr8(origin + s[_AT + 4])
+    zero = (r[6] << wide >> wide) + 128
+    n = r[5]
+    i = 0
+    while i < n:
+        v = x[i] ^ 128
+        y[i] = table[v]
+        bit = 1 << (i & 7)
+        byte = mask[i >> 3] & (255 ^ bit)
+        if v >= zero:
+            byte |= bit
+        mask[i >> 3] = byte
+        i += 1
+    return 0
+
+
+@micropython.viper
+def open_mask(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    mask = ptr8(origin + s[_AT + 1])
+    y = ptr8(origin + s[_AT + 2])
+    high = (r[4] << wide >> wide) + 128
+    n = r[3]
+    i = 0
+    while i < n:
+        if y[i] ^ 128 >= high:
+            mask[i >> 3] = mask[i >> 3] | 1 << (i & 7)
+        i += 1
+    return 0
+
+
+@micropython.viper
+def gain_fwd(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    mult = ptr32(origin + s[_AT + 4])
+    shift = ptr8(origin + s[_AT + 5])
+    m = ptr16(origin + s[_AT + 6])
+    gain = ptr32(origin + s[_AT + 7])
+    mult_out = ptr32(origin + s[_AT + 1])
+    shift_out = ptr8(origin + s[_AT + 2])
+    m_out = ptr16(origin + s[_AT + 3])
+    half = 0x3FFFFFFF  # the largest number below 2^30
+    most = half * 2 + 1
+    o = 0
+    while o < r[8]:
+        d = gain[o] << wide >> wide
+        if d > _BIAS_MAX:
+            d = _BIAS_MAX
+        elif d < -_BIAS_MAX:
+            d = -_BIAS_MAX
+        d *= 2
+        old = mult[o] << wide >> wide
+        if old < 0:
+            old = 0
+        e = (shift[o] ^ 128) - 128
+        s[_X] = old
+        s[_X + 1] = d
+        _high31(words)
+        t = s[_X] << wide >> wide
+        if t <= most - old:
+            v = old + t
+            if v <= half and old > half and e > -31:
+                v *= 2
+                e -= 1
+        elif e < 0:
+            v = (old >> 1) + (t >> 1) + ((old | t) & 1)
+            e += 1
+        else:
+            v = most
+        mult_out[o] = v
+        shift_out[o] = e
+        v = (m[o] ^ 0x8000) - 0x8000
+        s[_X] = v
+        s[_X + 1] = d
+        _high31(words)
+        v += s[_X] << wide >> wide
+        if v > 32767:
+            v = 32767
+        elif v < -32767:
+            v = -32767
+        m_out[o] = v
+        o += 1
+    return 0
+
+
+@micropython.viper
+def gain_dw(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    exp = ptr32(origin + s[_AT + 3])
+    us = ptr16(origin + s[_AT + 6])
+    lr = ptr32(origin + s[_AT + 7])
+    pre = r[8]
+    zero = (r[11] << wide >> wide) + 128
+    base = (lr[1] << wide >> wide) - (exp[0] << wide >> wide) - 136 - pre
+    o = 0
+    while o < r[10]:
+        p = ptr8(origin + s[_AT + 1] + o)
+        q = ptr8(origin + s[_AT + 2] + o)
+        sum = 0
+        n = r[9]
+        while n:
+            sum += ((p[0] ^ 128) - 128) * ((q[0] ^ 128) - zero)
+            p = ptr8(int(p) + r[10])
+            q = ptr8(int(q) + r[10])
+            n -= 1
+        if pre:
+            sum = (sum >> pre) + ((sum >> (pre - 1)) & 1)
+        sum = sum * (((us[o] & 255) * lr[0] + 128) >> 8)
+        if sum:
+            _move_bias(words, 4, o, sum, base + (us[o] >> 8))
+        o += 1
     return 0
 
 

@@ -183,6 +183,9 @@ static inline void drain_bias(int32_t *bias, int32_t *acc, int32_t keep) {
     *acc = left;
 }
 
+// Bias o less t / 2^s; or, where there is an accumulator, that one plus as much.
+void trimtab_move_by(int32_t *acc, int32_t *bias, int32_t o, int32_t t, int32_t s);
+
 static inline void move_sum(int16_t *acc, int32_t delta) {
     *acc = (int16_t)clamp(*acc + delta, -32767, 32767);
 }

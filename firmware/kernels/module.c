@@ -47,6 +47,10 @@
     X(lite_add_dx, MP_QSTR_lite_add_dx) \
     X(lite_conv_dx, MP_QSTR_lite_conv_dx) \
     X(lite_norm_dx, MP_QSTR_lite_norm_dx) \
+    X(step_fwd, MP_QSTR_step_fwd) \
+    X(open_mask, MP_QSTR_open_mask) \
+    X(gain_fwd, MP_QSTR_gain_fwd) \
+    X(gain_dw, MP_QSTR_gain_dw) \
     X(fisher, MP_QSTR_fisher)
 
 typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);

@@ -47,6 +47,10 @@ enum trimtab_opcode {
     TRIMTAB_OP_lite_add_dx,
     TRIMTAB_OP_lite_conv_dx,
     TRIMTAB_OP_lite_norm_dx,
+    TRIMTAB_OP_step_fwd,
+    TRIMTAB_OP_open_mask,
+    TRIMTAB_OP_gain_fwd,
+    TRIMTAB_OP_gain_dw,
     TRIMTAB_OP_fisher
 };
 
@@ -573,6 +577,51 @@ struct trimtab_lite_norm_dx {
     int32_t pre;
 };
 
+struct trimtab_step_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n), written
+    int32_t x; // int8 (n)
+    int32_t table; // int8 (256)
+    int32_t mask; // bits (n), written
+    int32_t n;
+    int32_t zx;
+};
+
+struct trimtab_open_mask {
+    int32_t opcode;
+    int32_t mask; // bits (n), written
+    int32_t y; // int8 (n)
+    int32_t n;
+    int32_t hi;
+};
+
+struct trimtab_gain_fwd {
+    int32_t opcode;
+    int32_t mult_out; // int32 (oc), written
+    int32_t shift_out; // int8 (oc), written
+    int32_t m_out; // int16 (oc), written
+    int32_t mult; // int32 (oc)
+    int32_t shift; // int8 (oc)
+    int32_t m; // int16 (oc)
+    int32_t gain; // int32 (oc)
+    int32_t oc;
+};
+
+struct trimtab_gain_dw {
+    int32_t opcode;
+    int32_t gy; // int8 (n, oc)
+    int32_t y; // int8 (n, oc)
+    int32_t gy_exp; // int32 (1)
+    int32_t gain; // int32 (oc), written
+    int32_t acc; // int32 (oc), written, or NULL
+    int32_t u; // int16 (oc)
+    int32_t lr; // int32 (2)
+    int32_t pre;
+    int32_t n;
+    int32_t oc;
+    int32_t zy;
+};
+
 struct trimtab_fisher {
     int32_t opcode;
     int32_t f; // int32 (ic), written
@@ -623,6 +672,10 @@ int32_t trimtab_lite_add_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_lite_add_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_lite_conv_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_lite_norm_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_step_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_open_mask(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_gain_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_gain_dw(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_fisher(uint8_t *const *mem, uint32_t off);
 
 #endif

@@ -79,6 +79,13 @@ void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw) {
     }
 }
 
+void trimtab_move_by(int32_t *acc, int32_t *bias, int32_t o, int32_t t, int32_t s) {
+    if (t) {
+        int32_t delta = trimtab_shifted(t, s, 1 << 28);
+        move_bias((acc ? acc : bias) + o, acc ? -delta : delta);
+    }
+}
+
 // db = sum over positions of gy; a bias moves by whole units of s_w * s_x, so it needs no residual.
 int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(bias_dw);
@@ -94,15 +101,7 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
         for (int32_t p = r->n; p; p--, g += r->oc) {
             db += *g;
         }
-        int32_t t = scaled(db, 0, u[o], lr[0]);
-        if (t) {
-            int32_t delta = trimtab_shifted(t, add32(base, u[o] >> 8), 1 << 28);
-            if (acc) {
-                move_bias(acc + o, -delta);
-            } else {
-                move_bias(bias + o, delta);
-            }
-        }
+        trimtab_move_by(acc, bias, o, scaled(db, 0, u[o], lr[0]), add32(base, u[o] >> 8));
     }
     return 0;
 }

@@ -17,6 +17,7 @@ IN_PLACE = {
     "lut_fwd": (("y", "x"),),
     "requantize_fwd": (("y", "x"),),
     "softmax_fwd": (("y", "x"),),
+    "step_fwd": (("y", "x"),),
     "depthwise_fwd": (("y", "x"),),
     "lite_add_fwd": (("y", "x"),),
     "scale_dx": _ERROR,
