@@ -17,6 +17,8 @@ from trimtab_tools import reference, simulate
 # -- what a step did -----------------------------------------------------------------------------------------
 
 RATE = 255  # the mantissa with which gradients are measured
+ROLES = {"conv_dw": "weights", "depthwise_dw": "weights", "bias_dw": "bias", "gain_dw": "gain"}
+ONE = 1 << 30  # a gain is 1 + d / ONE
 
 
 class Observation:
@@ -43,12 +45,11 @@ class Observation:
             self.exponents.setdefault(tensor, []).append(exp)
             if not name.startswith("part"):
                 self.errors[tensor], self.units[tensor] = read(s.values["g"]) * 2.0**exp, 2.0**exp
-        if s.kernel in ("conv_dw", "depthwise_dw"):
-            self._fill(s, again, "weights", "<i2", 14)
-        if s.kernel == "bias_dw":
-            self._fill(s, again, "bias", "<i4", 24)
+        if s.kernel in ROLES:
+            self._fill(s, again, ROLES[s.kernel])
 
-    def _fill(self, s, again, role, dtype, bits):
+    def _fill(self, s, again, role):
+        dtype, bits = ("<i2", 14) if role == "weights" else ("<i4", 24)
         acc, shift = s.values["acc"], self._safe_shift(s, bits)
         for _ in range(2):
             self.bench.bytes(acc)[:] = bytes(acc.size)
@@ -67,8 +68,7 @@ class Observation:
         u = np.frombuffer(s.values["u"].data, "<u2").astype(int)
         g = np.abs(self.bench.read(s.values["gy"]).reshape(-1, len(u))).sum(0)
         real = g * (u & 255) * 2.0 ** (128 - (u >> 8)) * 2.0 ** self.bench.number(s.values["gy_exp"])
-        if s.kernel != "bias_dw":
-            real = real * 255 * 256
+        real = real * {"weights": 255 * 256, "bias": 1, "gain": 255}[ROLES[s.kernel]]
         return int(np.ceil(np.log2(max(real.max(), 1e-30) * RATE))) - bits
 
 
@@ -130,13 +130,13 @@ def check_direction(name, got, want):
 FINE = 12  # an error tensor counts as resolved when its largest element is that many steps
 
 
-def check_gradients(c, kernels, samples, targets):
+def check_gradients(c, kernels, samples, targets, bench=None):
     """Error tensors, weight and bias gradients of each sample against the real numbers. Returns all cosines.
 
     What int8 resolves (down to this tensor, from the head on) must have the right direction and size; the
     rest must be as small as it is in truth. Every tensor must have been resolved in at least 3 samples.
     """
-    bench = settled(c, kernels, samples, targets)
+    bench = bench or settled(c, kernels, samples, targets)
     scores = {}
     for x, target in zip(samples, targets):
         seen = Observation(bench, x, target)
@@ -181,17 +181,17 @@ def output(c, layer):
 
 
 def real_update(c, layer, role, about):
-    """QAS gradient of a layer's trained part: int8 steps for a rate of 1."""
+    """QAS gradient of a layer's trained part: int8 steps for a rate of 1, by the scales of the plan."""
     op = next(op for op in c.trunk.ops if op.name == layer)
-    sx, sw = (
-        c.trunk[op.inputs[0]].scale[0],
-        np.broadcast_to(c.trunk[op.inputs[1]].scale, about["scale"].shape),
-    )
+    sx, sy = (c.trunk[n].scale[0] for n in (op.inputs[0], op.outputs[0]))
+    sw = np.broadcast_to(c.trunk[op.inputs[1]].scale, about["scale"].shape)
+    if role == "gain":
+        return about["gain"] * ONE
     if role == "bias":
-        factor = about["scale"] / (sw * sx) ** 2
+        factor = sx * sw / sy / (sw * sx) ** 2
         return about["bias"] * factor
     dw = about["weights"][..., list(c.plan.of(layer).channels)]
-    factor = about["scale"] / sw**2
+    factor = sx * sw / sy / sw**2
     if op.kind == "depthwise":
         factor = factor[list(c.plan.of(layer).channels)]
     else:
@@ -212,7 +212,7 @@ def check_same_rounding(c, kernels, samples, targets):
         for (layer, role), (plane, shift) in seen.planes.items():
             unit = seen.units[output(c, layer)]
             want = Delta(c, layer, role).of(
-                layers[layer][role] / unit, np.log2(unit), RATE, shift, 0 if role == "bias" else 8
+                layers[layer][role] / unit, np.log2(unit), RATE, shift, 8 if role == "weights" else 0
             )
             assert np.array_equal(plane, want), f"{layer}.{role}"
 
@@ -243,10 +243,12 @@ class Delta:
         axis = w.shape[-1] if op.kind == "depthwise" else w.shape[0]
         sw = np.broadcast_to(w.scale, axis).astype(float)
         real = x.scale[0] * sw / y.scale[0] / (sw if role == "weights" else sw * x.scale[0]) ** 2
+        if role == "gain":
+            real = np.full(axis, float(ONE))
         self.u, self.e = mantissa(np.where(sw >= np.median(sw) / 1000, real, 0))
         self.channels = list(c.plan.of(layer).channels)
         self.role, self.depthwise = role, op.kind == "depthwise"
-        self.pre = max(0, int(np.ceil(np.log2(y.size / axis / 128)))) if role == "weights" else 0
+        self.pre = 0 if role == "bias" else max(0, int(np.ceil(np.log2(y.size / axis / 128))))
 
     def of(self, sums, exp, rate, shift, bits):
         """Integers in 2^-bits of a step, flat as the plane is, for sums in units of 2^exp."""
@@ -293,16 +295,16 @@ def _check_step(bench, x, target, steps):
     known, drawn = {}, []
 
     def before(s):
-        if s.kernel in ("conv_dw", "depthwise_dw", "bias_dw"):
-            role = "bias" if s.kernel == "bias_dw" else "weights"
+        if s.kernel in ROLES:
+            role = ROLES[s.kernel]
             sums = local_sums(bench, s, role)
             delta, exp = Delta(c, s.layer, role), bench.number(s.values["gy_exp"])
             top = np.abs(delta.before_rounding(sums, exp, 128, 0, 0)[0]).max()
-            shift = int(np.ceil(np.log2(max(top, 1e-30) / steps))) - (8 if role == "bias" else 0)
+            shift = int(np.ceil(np.log2(max(top, 1e-30) / steps))) - (0 if role == "weights" else 8)
             bench.write(s.values["lr"], [181, shift], "<i4")
             known[s] = (
                 delta,
-                *delta.before_rounding(sums, exp, 181, shift, 0 if role == "bias" else bits),
+                *delta.before_rounding(sums, exp, 181, shift, bits if role == "weights" else 0),
                 held(bench, s, role),
             )
         if s.kernel == "head_dw":
@@ -316,7 +318,7 @@ def _check_step(bench, x, target, steps):
             delta, value, unit_bits, old = known[s]
             new, limit = held(bench, s, delta.role), (127 << bits) if delta.role == "weights" else 1 << 29
             nearest = np.clip(old - delta.nearest(value, unit_bits), -limit, limit)
-            if delta.role == "bias" or bits == 8:
+            if delta.role != "weights" or bits == 8:
                 assert np.array_equal(new, nearest), f"{s.layer}.{delta.role}: update"
             else:
                 free = np.abs(old - value) < limit - 1
@@ -339,14 +341,17 @@ def local_sums(bench, s, role):
     g = bench.read(s.values["gy"]).astype(float)
     if role == "bias":
         return g.reshape(-1, c.trunk[op.inputs[2]].size).sum(0)
+    if role == "gain":
+        y = bench.read(s.values["y"]) - s.values["zy"]
+        return (g * y).reshape(-1, c.trunk[op.inputs[2]].size).sum(0)
     x = bench.read(s.values["x"]).reshape(c.trunk[op.inputs[0]].shape)
     return weight_sums(c.trunk, op, x, g)
 
 
 def held(bench, s, role):
-    """The trained numbers of a record: biases, or weights in 2^-residual of a step."""
-    if role == "bias":
-        return bench.read(s.values["bias"], "<i4")
+    """The trained numbers of a record: biases, gains, or weights in 2^-residual of a step."""
+    if role != "weights":
+        return bench.read(s.values[role], "<i4")
     k, bits = bench.read(s.values["k"]), bench.c.plan.residual
     if not bits:
         return k

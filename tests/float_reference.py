@@ -61,8 +61,9 @@ def window(graph, op):
 class Exact:
     """Real arithmetic."""
 
-    def times(self, name, gy, reals, index=Ellipsis, bits=7):
-        """(gy * reals[index], unit): the error of tensor `name` times factors that share a rounding."""
+    def times(self, name, gy, reals, index=Ellipsis, bits=7, spare=0):
+        """(gy * reals[index], unit): the error of tensor `name` times factors that share a rounding, of 15 bits
+        or so many fewer."""
         return gy * np.atleast_1d(reals)[index], None
 
     def same(self, name, gy):
@@ -85,10 +86,11 @@ class Same(Exact):
         self.left = {name: list(e) for name, e in exponents.items()}
         self.now = {}
 
-    def times(self, name, gy, reals, index=Ellipsis, bits=7):
+    def times(self, name, gy, reals, index=Ellipsis, bits=7, spare=0):
         reals = np.atleast_1d(np.asarray(reals, np.float64))
         e = int(np.floor(np.log2(max(np.abs(reals).max(), 1e-30)))) - 14
-        m = np.clip(np.rint(reals / 2.0**e), -32767, 32767)[index]
+        m = half_up(np.clip(np.rint(reals / 2.0**e), -32767, 32767)[index] / 2.0**spare)
+        e += spare
         unit = self.now[name] + e + bits
         return half_up(gy / 2.0 ** self.now[name] * m / 2.0**bits) * 2.0**unit, unit
 
@@ -146,7 +148,7 @@ def _weighted(columns, forward, backward):
         cols, back = columns(graph, op, xs[0])
         gy = gy.reshape(len(cols), -1)
         every = np.broadcast_to(_scales(graph, op), gy.shape[1:])
-        d, unit = rounding.times(op.outputs[0], gy, every, bits=8)
+        d, unit = rounding.times(op.outputs[0], gy, every, bits=8, spare="gain" in op.attrs)
         dcols, dw = backward(graph[op.inputs[1]].data.astype(float), cols, d, gy)
         return [(back(dcols), unit, False)], {"weights": dw, "bias": gy.sum(0), "scale": every}
 
@@ -265,6 +267,12 @@ def _curve_backward(graph, op, xs, gy, rounding):
     return [(*rounding.times(op.outputs[0], gy, slope, xs[0].astype(int) + 128), False)], {}
 
 
+def _step_backward(graph, op, xs, gy, rounding):
+    """The slope is 1 wherever the input is at least zero: that is in the mask of the output."""
+    ratio = graph[op.inputs[0]].scale[0] / graph[op.outputs[0]].scale[0]
+    return [(*rounding.times(op.outputs[0], gy, [ratio]), True)], {}
+
+
 def _requantize_forward(graph, op, xs):
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
     return (xs[0] - x.zero_point) * x.scale[0] / y.scale[0] + y.zero_point
@@ -337,9 +345,24 @@ class Trace:
                 y = round_away(y)
             low, high = act_range(op.attrs.get("act", "none"), graph[name].scale[0], graph[name].zero_point)
             y = y.reshape(graph[name].shape)
-            if op.kind in CLAMPED:
-                self.masks[name] = (low <= y) & (y <= high)
+            if op.kind in CLAMPED or self.stepped(op):
+                self.masks[name] = self.passed(op, xs, y, low, high)
             self.values[name] = np.clip(y, low, high)
+
+    def stepped(self, op):
+        """Whether backward takes this operator's activation, or the one behind it, for a step (MobileTL)."""
+        return "step" in op.attrs
+
+    def passed(self, op, xs, y, low, high):
+        """Where an error passes. An error that a step hides or lets through knows no other clamp."""
+        if not self.stepped(op):
+            return (low <= y) & (y <= high)
+        if op.kind in CURVES:
+            return xs[0].reshape(y.shape) >= self.graph[op.inputs[0]].zero_point
+        readers = self.graph.consumers(op.outputs[0])
+        if op.attrs["act"] == "none" and readers and all(r.kind in CURVES for r in readers):
+            return np.ones(y.shape, bool)
+        return (low <= y) & ((y <= high) | (op.attrs["act"] != "none"))
 
     def root(self, name):
         """A reshape's output is its input under another name."""
@@ -365,13 +388,16 @@ class Trace:
                 continue
             reads = self.reads(op)
             gy = errors[out].reshape(self.graph[op.outputs[0]].shape)
-            dxs, about = OPERATORS[op.kind][1](self.graph, op, [self.values[n] for n in reads], gy, rounding)
+            backward = _step_backward if op.kind in CURVES and self.stepped(op) else OPERATORS[op.kind][1]
+            dxs, about = backward(self.graph, op, [self.values[n] for n in reads], gy, rounding)
             for n, (dx, unit, multiple) in zip(reads, dxs):
                 n = self.root(n)
                 if n in wanted:
                     parts.setdefault(n, []).append((dx.reshape(self.graph[n].shape), unit, multiple))
             if about:
                 layers[op.name] = about
+                y = self.values[op.outputs[0]] - self.graph[op.outputs[0]].zero_point
+                about["gain"] = (gy * y).reshape(-1, gy.shape[-1]).sum(0)
         return errors, layers
 
     def join(self, name, parts, rounding):

@@ -12,7 +12,7 @@ import numpy as np
 from trimtab.format import LABEL_BYTES, LOSSES
 
 from .ir import ModelError
-from .ops import ROWS, geometry, image, mantissa
+from .ops import geometry, image, mantissa, row
 from .plan import TRAINABLE, weight_limit
 from .steps import Buffer, Program, Step
 
@@ -59,6 +59,9 @@ class Lowering:
         self._weights = {}
         self._biases = {}
         self._bias_accs = {}
+        self.gains = {}
+        self.gained = {}  # factors of errors, times their gains
+        self.gain_accs = {}
         self._errors = {}
         self._folds = []
         self._studied = {}  # tensor: layers that read it and may be chosen
@@ -87,7 +90,7 @@ class Lowering:
     def _forward(self):
         for op in self.graph.ops:
             if op.kind != "reshape":
-                ROWS[op.kind].forward(self, op)
+                row(op).forward(self, op)
 
     # -- what rules ask for
 
@@ -152,7 +155,7 @@ class Lowering:
             if op.kind == "reshape":
                 continue
             if self.plan.of(op.name) or any(n in wanted for _, n in self._inputs(op)):
-                if ROWS[op.kind].gradient is None:
+                if row(op).gradient is None:
                     raise ModelError(f"layer {op.name}: training below a {op.kind} is not supported: train later layers")
                 wanted.add(op.outputs[0])
         return wanted
@@ -193,6 +196,10 @@ class Lowering:
                                                np.int32, layer=op.name, tensor=op.inputs[2], role="bias")
             else:
                 self._biases[op.name] = p.where[op.inputs[2]] = self.const(b, np.int32)
+        for op in layers:
+            if op.attrs.get("gain"):
+                self.gains[op.name] = p.keep(f"{op.name}.gain", np.zeros(len(self.graph[op.inputs[2]].data)), np.int32,
+                                             layer=op.name, role="gain", scales=op.inputs[1])
         head = self.plan.head
         if head:
             self.head_w = p.keep("head.weights", head.weights, np.int16, role="head weights")
@@ -221,6 +228,11 @@ class Lowering:
                 acc = p.keep(f"{op.name}.bias.sum", np.zeros(bias.size // 4), np.int32, role="sum", layer=op.name)
                 self._bias_accs[op.name] = acc
                 self._folds.append(Step("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4, keep=keep), op.name))
+            if op.name in self.gains:
+                gain = self.gains[op.name]
+                acc = p.keep(f"{op.name}.gain.sum", np.zeros(gain.size // 4), np.int32, role="sum", layer=op.name)
+                self.gain_accs[op.name] = acc
+                self._folds.append(Step("fold_bias", dict(bias=gain, acc=acc, n=gain.size // 4, keep=keep), op.name))
         head = self.plan.head
         self.head_acc = self.head_acc_bias = None
         if head:
@@ -318,7 +330,7 @@ class Lowering:
 
     def _mask_of(self, name):
         op = self.graph.producer(self._key(name))
-        return self.mask(self._key(name)) if op is not None and ROWS[op.kind].masks else None
+        return self.mask(self._key(name)) if op is not None and row(op).masks else None
 
     # -- backward
 
@@ -331,12 +343,12 @@ class Lowering:
         for op in reached:
             out, update = self._key(op.outputs[0]), self.plan.of(op.name)
             if update and update.bias:
-                ROWS[op.kind].update_bias(self, op)
+                row(op).update_bias(self, op)
             for index, name in self._inputs(op):
                 if name in self.learned:
                     self._contribute(op, index, name, *self.error(out))
             if update and update.channels:  # after the weights were used for the error below
-                ROWS[op.kind].update(self, op)
+                row(op).update(self, op)
 
     def _reached(self):
         """Operators that the loss depends on and that have something to learn at or below them, last first."""
@@ -354,7 +366,7 @@ class Lowering:
         if error.buffer is not None:
             raise ModelError(f"tensor {name} feeds both the loss and layer {op.name}: cut the model before {op.name}")
         error.waiting -= 1
-        c = ROWS[op.kind].gradient(self, op, index)
+        c = row(op).gradient(self, op, index)
         last = error.waiting == 0
         if c.kernel is None and not last and error.partial is None:
             error.partial = (gy, gy_exp, c.m, c.m_exp)

@@ -52,6 +52,10 @@ class Contents:
             scale = np.frombuffer(base64.b64decode(row["scale"]), "<f8") if "scale" in row else None
             data = self._constant(row, tuned.get(row["name"])) if "const" in row else None
             tensors[row["name"]] = Tensor(row["name"], tuple(row["shape"]), row["dtype"], scale, row["zero"], data)
+        for about in self.notes["trained"]:
+            if "scales" in about:  # a gain: 1 + d / 2^30 for each output channel
+                w, gain = tensors[about["scales"]], 1 + np.clip(self.state[about["name"]] / 2.0**30, -0.5, 0.5)
+                tensors[w.name] = replace(w, scale=(w.scale * gain).astype(np.float32).astype(np.float64))
         for row in self.notes["graph"]["tensors"]:
             if "scale_of" in row:
                 x, w = (tensors[name].scale for name in row["scale_of"])

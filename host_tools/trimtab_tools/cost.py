@@ -172,6 +172,8 @@ def table(graph, plan):
                 bias=bool(update and update.bias),
             )
         rows.append(row)
+        if op.attrs.get("gain"):  # a norm whose shift is the layer's bias
+            rows.append(Row("norm", row.y, row.y, row.channels, row.channels, share=1, learns=True))
         if op.attrs.get("act", "none") != "none":
             rows.append(Row("relu", row.y, row.y, row.channels, skip=_waiting(graph, i), learns=row.learns))
     if plan.head:

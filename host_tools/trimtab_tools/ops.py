@@ -102,7 +102,7 @@ def geometry(graph, op):
 # -- layers with weights --------------------------------------------------------------------------------------------
 
 
-def _conv_forward(lower, op):
+def conv_forward(lower, op, **changes):
     p = params(lower.graph, op)
     g = geometry(lower.graph, op)
     weights = lower.weights(op)
@@ -110,13 +110,14 @@ def _conv_forward(lower, op):
                   bias=lower.bias(op), mult=lower.const(p["multiplier"], np.int32), shift=lower.const(p["shift"], np.int8),
                   mask=lower.mask(op.outputs[0]), **g, nk=weights.nk, zx=p["x_zero"], zy=p["y_zero"],
                   lo=p["act_min"], hi=p["act_max"], **NO_SCRATCH)
+    values.update(changes)
     if op.kind == "depthwise":
         lower.emit("depthwise_fwd", dict(values, plane=None), op.name)
     else:
         lower.emit("conv_fwd", dict(values, once=int(op.kind == "dense")), op.name)
 
 
-def _conv_gradient(lower, op, index):
+def conv_gradient(lower, op, index):
     """The shift of d keeps |dx| below 2^30: terms * (127 * 2^15 >> shift) * 127."""
     g = geometry(lower.graph, op)
     sx, sw, sy = scales(lower.graph, op)
@@ -140,7 +141,7 @@ def _steps(lower, op, bias):
     return lower.const(qas(np.where(sw >= np.median(sw) / 1000, sx * sw / sy / unit**2, 0)), np.uint16)
 
 
-def _positions(lower, op):
+def positions(lower, op):
     g = geometry(lower.graph, op)
     n = g["oh"] * g["ow"]
     if n > 32768:
@@ -148,23 +149,23 @@ def _positions(lower, op):
     return g, n
 
 
-def _conv_update(lower, op):
-    g, positions = _positions(lower, op)
+def conv_update(lower, op):
+    g, n = positions(lower, op)
     gy, exp = lower.error(op.outputs[0])
     weights = lower.weights(op)
     lower.emit("depthwise_dw" if op.kind == "depthwise" else "conv_dw",
                dict(gy=gy, x=lower.activation(op.inputs[0]), kept=weights.fields["kept"], gy_exp=exp,
                     k=weights.fields["k"], r=weights.residual, acc=weights.acc, u=_steps(lower, op, bias=False), lr=lower.lr,
                     rng=lower.program.rng if lower.plan.residual != 8 and weights.acc is None else None,
-                    residual=lower.plan.residual, pre=max(0, (positions - 1).bit_length() - 7), **g, nk=weights.nk,
+                    residual=lower.plan.residual, pre=max(0, (n - 1).bit_length() - 7), **g, nk=weights.nk,
                     zx=lower.graph[op.inputs[0]].zero_point, **NO_SCRATCH), op.name, phase="backward")
 
 
-def _bias_update(lower, op):
-    g, positions = _positions(lower, op)
+def bias_update(lower, op):
+    g, n = positions(lower, op)
     gy, exp = lower.error(op.outputs[0])
     lower.emit("bias_dw", dict(gy=gy, gy_exp=exp, bias=lower.bias(op), acc=lower.bias_acc(op),
-                               u=_steps(lower, op, bias=True), lr=lower.lr, n=positions, oc=g["oc"]), op.name, phase="backward")
+                               u=_steps(lower, op, bias=True), lr=lower.lr, n=n, oc=g["oc"]), op.name, phase="backward")
 
 
 # -- the others -----------------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def _same_scale(lower, op, index):
     return Contribution(None, {}, 128, -7)
 
 
-def _rescale_gradient(lower, op, index):
+def rescale_gradient(lower, op, index):
     m, e = factors([lower.graph[op.inputs[0]].scale[0] / lower.graph[op.outputs[0]].scale[0]])
     return Contribution(None, {}, int(m[0]), e)
 
@@ -250,7 +251,7 @@ def _mean_forward(lower, op):
                                 mult=p["multiplier"], shift=p["shift"]), op.name)
 
 
-def _lut_forward(lower, op):
+def lut_forward(lower, op):
     table = np.roll(params(lower.graph, op)["table"], 128)  # from byte order to x + 128
     lower.emit("lut_fwd", dict(y=lower.activation(op.outputs[0]), x=lower.activation(op.inputs[0]),
                                table=lower.const(table, np.int8), n=lower.graph[op.outputs[0]].size), op.name)
@@ -340,8 +341,8 @@ def _softmax_forward(lower, op):
                                    rows=y.size // y.shape[-1], n=y.shape[-1]), op.name)
 
 
-_WEIGHTED = Row(_conv_forward, _conv_gradient, _conv_update, _bias_update, masks=True)
-_LUT = Row(_lut_forward, _lut_gradient)
+_WEIGHTED = Row(conv_forward, conv_gradient, conv_update, bias_update, masks=True)
+_LUT = Row(lut_forward, _lut_gradient)
 ROWS = {
     "conv": _WEIGHTED,
     "depthwise": _WEIGHTED,
@@ -356,6 +357,15 @@ ROWS = {
     "logistic": _LUT,
     "pad": Row(_pad_forward, _window_gradient(_pad_window)),
     "concat": Row(_concat_forward, _window_gradient(_concat_window)),
-    "requantize": Row(_requantize_forward, _rescale_gradient, masks=True),
+    "requantize": Row(_requantize_forward, rescale_gradient, masks=True),
     "softmax": Row(_softmax_forward),
 }
+
+
+def row(op):
+    """The rules of an operator; those that a policy has marked have others."""
+    if "step" in op.attrs:
+        from . import mobiletl
+
+        return mobiletl.ROWS[op.attrs["step"]]
+    return ROWS[op.kind]

@@ -176,8 +176,16 @@ def _sparse(trunk, policy):
     return trunk, [_update(trunk, convs[i], share) for i, share in sorted(shares.items())]
 
 
+def _mobiletl(trunk, policy):
+    """mobiletl:K, the last K inverted residual blocks with step-function gradients. Nothing else needs its file."""
+    from . import mobiletl
+
+    return mobiletl.mark(trunk, policy)
+
+
 # Each takes trunk and policy, and gives the trunk to train, which may be another one, and the updates.
-POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file, "sparse": _sparse, "tinytrain": _tinytrain}
+POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file, "sparse": _sparse, "tinytrain": _tinytrain,
+            "mobiletl": _mobiletl}
 
 
 def _update(trunk, op, share, bias=True):

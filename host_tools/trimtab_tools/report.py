@@ -36,9 +36,11 @@ def facts(trunk, plan, program, placement):
 
 def summary(made):
     """The plan as `trimtab plan --json` prints it."""
+    gained = {op.name for op in made.trunk.ops if op.attrs.get("gain")}
     return {
         "updates": [
             {"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
+            | ({"gain": True} if u.layer in gained else {})
             for u in made.plan.updates
         ],
         **cost.of(made.trunk, made.plan, made.program, made.placement),

@@ -1,0 +1,174 @@
+"""Policy mobiletl: blocks with step-function gradients and gains, against a float64 model; what it keeps and costs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from checks import check_forward, check_gradients, check_same_rounding, check_updates, settled
+from helpers import TIERS, calibrated, compiled, fastest, inputs, tier
+from models import Builder
+from trimtab_tools import reference
+from trimtab_tools.blocks import find
+from trimtab_tools.ir import ModelError
+
+SAMPLES = 4
+RELU6 = {"act": "relu6", "scale": 6 / 255, "zero": -128}
+ONE = 1 << 30
+
+
+def inverted(b, expanded, out, stride, swish):
+    """An inverted residual block as MobileNetV2 (ReLU6, fused) or V3 (hard-swish, on its own) has it."""
+    start, act = b.x, dict(scale=0.05, zero=0) if swish else RELU6
+    b.conv(expanded, (1, 1), **act)
+    if swish:
+        b.unary("hard_swish", scale=0.04, zero=-120)
+    b.depthwise(stride=(stride, stride), **act)
+    if swish:
+        b.unary("hard_swish", scale=0.04, zero=-120)
+    b.conv(out, (1, 1), scale=0.08, zero=5)
+    if stride == 1 and b.shape() == b.shape(start):
+        b.add(start, b.x, scale=0.1, zero=-4)
+
+
+def network(swish=False, blocks=((12, 8, 2), (16, 8, 1), (20, 8, 1)), seed=3):
+    """Blocks (expanded, out, stride) with and without skip, and what stands behind the last one."""
+    b = Builder((8, 8, 3), seed)
+    b.conv(8, act="relu", scale=0.05, zero=-128)
+    for block in blocks:
+        inverted(b, *block, swish)
+    b.conv(24, (1, 1), scale=0.05, zero=3)
+    b.mean(scale=0.02, zero=-5)
+    graph = b.graph()
+    return calibrated(graph, inputs(graph, SAMPLES))
+
+
+def separable():
+    """A depthwise-separable pair, with a ReLU also behind its second layer."""
+    b = Builder((8, 8, 3), 6)
+    b.conv(6, **RELU6)
+    b.depthwise(**RELU6)
+    b.conv(16, (1, 1), act="relu", scale=0.05, zero=-128)
+    b.conv(24, (1, 1), scale=0.05, zero=3)
+    b.mean(scale=0.02, zero=-5)
+    graph = b.graph()
+    return calibrated(graph, inputs(graph, SAMPLES))
+
+
+def behind():
+    """MobileNetV3's last conv, with an activation of its own."""
+    b = Builder((8, 8, 3), 7)
+    b.conv(8, act="relu", scale=0.05, zero=-128)
+    inverted(b, 24, 16, 2, True)
+    b.conv(24, (1, 1), scale=0.05, zero=0)
+    b.unary("hard_swish", scale=0.04, zero=-120)
+    b.mean(scale=0.02, zero=-100)
+    graph = b.graph()
+    return calibrated(graph, inputs(graph, SAMPLES))
+
+
+NETWORKS = {
+    "relu6": lambda: network(blocks=[(24, 8, 1)]),
+    "relu6_stride": lambda: network(blocks=[(24, 16, 2)]),
+    "hard_swish": lambda: network(True, [(24, 8, 1)]),
+    "hard_swish_stride": lambda: network(True, [(24, 16, 2)]),
+    "separable": separable,
+    "behind": behind,
+}
+DATA = [i % 4 for i in range(SAMPLES)]
+
+
+# -- the plan --------------------------------------------------------------------------------------------------
+
+
+def trained(c):
+    return [u.layer for u in c.plan.updates]
+
+
+def test_the_last_blocks_and_what_stands_behind_them():
+    graph = network()
+    layers = [op.name for op in graph.ops if op.kind in ("conv", "depthwise")]
+    for policy, count in (("mobiletl:1", 4), ("mobiletl:2", 7), ("mobiletl", 10), ("mobiletl:3", 10)):
+        c = compiled(graph, policy)
+        assert trained(c) == layers[-count:]
+        gains = [op.name for op in c.trunk.ops if "gain" in op.attrs]
+        assert gains == [b.project.name for b in find(graph)][-((count - 1) // 3) :]
+        assert all(u.bias and u.channels == tuple(range(len(u.channels))) for u in c.plan.updates)
+
+
+def test_the_forward_pass_is_that_of_the_model():
+    for build in NETWORKS.values():
+        graph = build()
+        c = compiled(graph, "mobiletl:1")
+        x = inputs(graph, SAMPLES)
+        want = reference.forward(graph, x)[c.plan.head.features]
+        assert np.array_equal(reference.forward(c.trunk, x)[c.plan.head.features], want)
+
+
+@pytest.mark.parametrize("policy", ["mobiletl:0", "mobiletl:4", "mobiletl:x"])
+def test_a_number_of_blocks_that_is_not_there(policy):
+    with pytest.raises(ModelError, match="1 to 3"):
+        compiled(network(), policy)
+
+
+def test_a_model_without_blocks():
+    b = Builder((6, 6, 3))
+    b.conv(4)
+    b.mean()
+    with pytest.raises(ModelError, match="needs depthwise layers"):
+        compiled(b.graph(), "mobiletl")
+
+
+# -- gradients -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernels", TIERS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients(name, kernels):
+    graph = NETWORKS[name]()
+    c, xs = compiled(graph, "mobiletl:1", accumulate=2), inputs(graph, SAMPLES)
+    check_forward(c, tier(kernels), xs)
+    check_gradients(c, tier(kernels), xs, DATA)
+    check_same_rounding(c, tier(kernels), xs, DATA)
+
+
+@pytest.mark.parametrize("kernels", TIERS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_updates(name, kernels):
+    graph = NETWORKS[name]()
+    c, xs = compiled(graph, "mobiletl:1"), inputs(graph, SAMPLES)
+    for steps in (0.01, 3, 90):
+        check_updates(c, tier(kernels), xs, DATA, steps)
+
+
+def with_gains(c, kernels, xs):
+    """A bench whose gains are not 1, and that knows its trunk with them."""
+    bench = settled(c, kernels, xs, DATA)
+    tensors, rng = dict(c.trunk.tensors), np.random.default_rng(2)
+    for op in c.trunk.ops:
+        if "gain" in op.attrs:
+            w = tensors[op.inputs[1]]
+            d = rng.integers(-ONE // 2, ONE // 2, len(w.scale))
+            bench.write(bench.state(f"{op.name}.gain"), d, "<i4")
+            tensors[w.name] = dataclasses.replace(w, scale=w.scale * (1 + d / ONE))
+    bench.c = dataclasses.replace(c, trunk=dataclasses.replace(c.trunk, tensors=tensors))
+    return bench
+
+
+@pytest.mark.parametrize("kernels", TIERS)
+def test_gains_scale_what_leaves_a_block(kernels):
+    """Outputs are those of a model whose weights have other scales; so are gradients."""
+    graph = NETWORKS["relu6"]()
+    c, xs = compiled(graph, "mobiletl", accumulate=2), inputs(graph, SAMPLES)
+    bench = with_gains(c, tier(kernels), xs)
+    wrong = 0
+    want = reference.forward(bench.c.trunk, xs)[c.plan.head.features]
+    for x, y in zip(xs, want):
+        bench.net.input_view[:] = x.tobytes()
+        bench.net.classify_input()
+        got = bench.read(c.program.activations[c.plan.head.features])
+        assert np.abs(got - y.ravel()).max() <= 1
+        wrong += np.count_nonzero(got != y.ravel())
+    assert wrong <= 2
+    before = reference.forward(graph, xs)[c.plan.head.features]
+    assert np.count_nonzero(before != want) > want.size // 2
+    check_gradients(c, None, xs, DATA, bench)
