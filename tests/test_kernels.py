@@ -39,19 +39,20 @@ def test_c_equals_plain(name):
         assert run_c(case) == run_plain(case), "seed %d: %s" % (seed, case.numbers)
 
 
-BUILDS = {"wide": (1, 0), "halves": (0, 0), "lanes": (0, 1)}  # 64-bit products, packed operands
+BUILDS = {"wide": (1, 0, 0), "halves": (0, 0, 0), "lanes": (0, 1, 0), "dsp": (1, 1, 1)}
+# 64-bit products; packed operands; as halves of words
+FLAGS = ("-DTRIMTAB_WIDE_MULTIPLY=%d", "-DTRIMTAB_LANES=%d", "-DTRIMTAB_DSP=%d")
 
 
 @pytest.fixture(scope="module", params=BUILDS)
 def replay(request, tmp_path_factory):
     """Runs cases through a sanitized build: [(value, result)]."""
-    wide, lanes = BUILDS[request.param]
+    flags = [flag % on for flag, on in zip(FLAGS, BUILDS[request.param])]
     program = tmp_path_factory.mktemp("replay") / "replay"
     table = ",".join("trimtab_" + name for name in NAMES)
     subprocess.run(["gcc", "-O1", "-g", "-std=c99",
                     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-                    "-DTRIMTAB_WIDE_MULTIPLY=%d" % wide, "-DTRIMTAB_LANES=%d" % lanes,
-                    "-DKERNEL_FUNCTIONS=" + table,
+                    *flags, "-DKERNEL_FUNCTIONS=" + table,
                     "-I%s" % (FIRMWARE / "kernels"), *map(str, kernel_sources()),
                     str(Path(__file__).with_name("kernel_replay.c")), "-o", str(program)], check=True)
     return lambda cases: _replay(program, cases)

@@ -1,6 +1,6 @@
 // Convolution and dense layers: forward, error of the input, update.
 // The weights are the sum of a frozen tensor and a trained plane packed by `kept`, within int8.
-#if defined(__ARM_ARCH_6M__)
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
 #pragma GCC optimize ("Os") // there, packed operands are the fast way
 #endif
 #include "lanes.h"

@@ -39,26 +39,48 @@ struct back {
     const int8_t *w, *k;
     const uint16_t *kept;
     int32_t nk;
-    int32_t *d, *sums; // (block / 2, terms + 1, 2), (block, 4)
+    int32_t *d, *sums; // (block / 2, terms + 1, 2), or halves; (block, 4)
     uint32_t *four; // (terms) four weights each, + 128
     int32_t block, terms;
 };
 
-// d of all outputs at one position, every other word; returns their sum.
-FAST static int32_t errors_of(int32_t *to, const int8_t *gy, const int16_t *m, int32_t n, int32_t shift,
-    int32_t half) {
+#if TRIMTAB_DSP // two terms of each position lie together as halves; zeros fill them up to a multiple of 4
+
+typedef int16_t __attribute__((may_alias)) term_t;
+
+#define PLACE(t) (((t) >> 1) * 4 + ((t) & 1))
+#define APART 2 // two positions
+#define TERMS(b) (((b)->terms + 3) & ~3)
+#define POSITION_WORDS(b) (TERMS(b) / 2)
+#define WEIGHT_WORDS(b) (2 * TERMS(b))
+
+#else
+
+typedef int32_t term_t;
+
+#define PLACE(t) (2 * (t))
+#define APART 1
+#define TERMS(b) ((b)->terms)
+#define POSITION_WORDS(b) (TERMS(b) + 1)
+#define WEIGHT_WORDS(b) TERMS(b)
+
+#endif
+
+// d of all outputs at one position, term t and on; returns their sum.
+FAST static int32_t errors_of(term_t *row, int32_t t, const int8_t *gy, const int16_t *m, int32_t n,
+    int32_t shift, int32_t half) {
     int32_t sum = 0;
-    for (const int16_t *end = m + n; m < end; to += 2) {
+    for (int32_t end = t + n; t < end; t++) {
         int32_t d = (*gy++ * *m++ + half) >> shift;
-        *to = d;
+        row[PLACE(t)] = (term_t)d;
         sum += d;
     }
     return sum;
 }
 
-static void no_errors(int32_t *to, int32_t n) {
-    for (; n; n--, to += 2) {
-        *to = 0;
+static void no_errors(term_t *row, int32_t t, int32_t end) {
+    for (; t < end; t++) {
+        row[PLACE(t)] = 0;
     }
 }
 
@@ -67,19 +89,25 @@ static void collect(const struct back *b, const struct phase *f, int32_t first, 
     const struct trimtab_geometry *geo = b->geo;
     int32_t row = first / f->wide, col = first % f->wide, half = b->m_shift ? 1 << (b->m_shift - 1) : 0;
     for (int32_t i = 0; i < n; i++) {
-        int32_t *to = b->d + (i >> 1) * 2 * (b->terms + 1) + (i & 1), sum = 0;
+        term_t *to = (term_t *)(b->d + (i & ~1) * POSITION_WORDS(b)) + (i & 1) * APART;
+        int32_t t = 0, sum = 0;
         int32_t oy = (f->iy + row * geo->sh + geo->pt - f->ky) / geo->sh;
         int32_t left = (f->ix + col * geo->sw + geo->pl - f->kx) / geo->sw;
         for (int32_t y = f->rows; y; y--, oy--) {
-            for (int32_t x = f->cols, ox = left; x; x--, ox--, to += 2 * geo->oc) {
+            for (int32_t x = f->cols, ox = left; x; x--, ox--, t += geo->oc) {
                 if (oy >= 0 && oy < geo->oh && ox >= 0 && ox < geo->ow) {
-                    sum += errors_of(to, b->gy + (oy * geo->ow + ox) * geo->oc, b->m, geo->oc, b->m_shift, half);
+                    const int8_t *gy = b->gy + (oy * geo->ow + ox) * geo->oc;
+                    sum += errors_of(to, t, gy, b->m, geo->oc, b->m_shift, half);
                 } else {
-                    no_errors(to, geo->oc);
+                    no_errors(to, t, t + geo->oc);
                 }
             }
         }
-        *to = mul32(128, sum);
+        if (TRIMTAB_DSP) {
+            no_errors(to, t, TERMS(b));
+        } else {
+            to[PLACE(t)] = (term_t)mul32(128, sum);
+        }
         if (++col == f->wide) {
             col = 0;
             row++;
@@ -179,7 +207,7 @@ static void back_phase(struct back *b, const struct phase *f, struct error *e) {
         for (int32_t i = 0; i < ic; i += 4) {
             int32_t n = min32(4, ic - i);
             collect_weights(b, f, i, n);
-            trimtab_spread(b->four, b->four + b->terms, b->d, b->sums, (many + 1) >> 1);
+            trimtab_spread(b->four, b->four + TERMS(b), b->d, b->sums, (many + 1) >> 1);
             put(b, f, e, i, n, first, many);
         }
     }
@@ -187,9 +215,9 @@ static void back_phase(struct back *b, const struct phase *f, struct error *e) {
 
 // Inputs at once, an even number; 0: the scratch memory is too small.
 static int32_t divide(struct back *b, int32_t *scratch, int32_t words) {
-    b->block = min32((words - b->terms) / (b->terms + 5), MOST_POSITIONS) & ~1;
-    b->four = (uint32_t *)scratch;
-    b->sums = scratch + b->terms;
+    b->block = min32((words - WEIGHT_WORDS(b)) / (POSITION_WORDS(b) + 4), MOST_POSITIONS) & ~1;
+    b->sums = scratch + WEIGHT_WORDS(b);
+    b->four = (uint32_t *)(b->sums - TERMS(b));
     b->d = b->sums + 4 * b->block;
     return b->block;
 }
@@ -201,7 +229,7 @@ int32_t trimtab_conv_dx_lanes(uint8_t *const *mem, const struct trimtab_conv_dx 
                       at(mem, r->weights.kept), r->nk, 0, 0, 0, 0, 0 };
     if (!scratch || (!b.w && !b.k) || geo->ic > MOST_CHANNELS || geo->oc > MOST_CHANNELS
         || geo->kh > MOST_TAPS || geo->kw > MOST_TAPS || geo->sh > geo->kh || geo->sw > geo->kw
-        || geo->ih * geo->iw < 2) {
+        || geo->ih * geo->iw < 2 || r->m_shift < SHIFT_LEAST) {
         return 0; // strides beyond the kernel leave inputs without a phase
     }
     b.terms = count(0, geo->kh, geo->sh) * count(0, geo->kw, geo->sw) * geo->oc;

@@ -1,6 +1,6 @@
 // Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc.
 // A trained channel's weights lie in the packed plane alone.
-#if defined(__ARM_ARCH_6M__)
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
 #pragma GCC optimize ("Os") // there, packed operands are the fast way
 #endif
 #include "lanes.h"

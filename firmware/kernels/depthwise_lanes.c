@@ -64,7 +64,7 @@ static struct slide_plan slide_plan(int32_t *plane, int32_t h, int32_t w, int32_
 static void slide(int32_t *plane, const int8_t *from, int32_t step, const int32_t *w,
     const struct slide_plan *p) {
     int32_t *left = plane;
-    for (int32_t i = p->slide.rows; i; i--, left += p->slide.columns + 2) {
+    for (int32_t i = p->slide.rows; i >= 0; i--, left += p->slide.columns + 2) {
         *left = 0; // sums of the last channel lie there
     }
     trimtab_plane_load(plane + 1, from, step, &p->load);
@@ -181,7 +181,7 @@ HOT static void pair_weights(uint32_t *to, int32_t *before, const struct column 
     for (; kh > 0; kh -= 2, p += below) {
         for (int32_t n = kw; n && kh > 1; n--, p += step) {
             int32_t upper = p[0], lower = p[below];
-            *to++ = (uint32_t)lower + ((uint32_t)upper << 16);
+            *to++ = lanes(lower, upper);
             sum += upper + lower;
         }
         for (int32_t n = kw; n && kh == 1; n--, p += step) {
@@ -209,7 +209,7 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
     const struct trimtab_geometry *geo = &r->geometry;
     const struct pair_load load = { geo->iw, geo->ih, 4 * p->pitch, geo->iw * geo->ic, r->zx, geo->ic };
     int32_t many = geo->oc / geo->ic, row = p->pitch * geo->sh;
-    uint32_t *scratch = at(mem, r->scratch), pad = (uint32_t)r->zx + ((uint32_t)r->zx << 16);
+    uint32_t *scratch = at(mem, r->scratch), pad = lanes(r->zx, r->zx);
     struct tiles tiles = { 4 * p->width, 4 * (row - p->width * geo->sw), 0 };
     struct finish f;
     trimtab_finish_open(&f, out, geo->oc, geo->ow, p->width - geo->ow, geo->oh);
@@ -264,7 +264,8 @@ int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_dep
     int32_t *plane = at(mem, r->scratch);
     const int16_t *m = at(mem, r->m);
     int32_t pt = 2 - geo->pt, pl = 2 - geo->pl;
-    if (!plane || geo->oc != geo->ic || !slides(geo, geo->oh, geo->ow, pt, pl, geo->ih, geo->iw, r->words)) {
+    if (!plane || geo->oc != geo->ic || r->m_shift < SHIFT_LEAST
+        || !slides(geo, geo->oh, geo->ow, pt, pl, geo->ih, geo->iw, r->words)) {
         return 0;
     }
     struct slide_plan p = slide_plan(plane, geo->oh, geo->ow, pt, pl, geo->iw);

@@ -4,48 +4,69 @@
 
 #if TRIMTAB_LANES
 
-#if !defined(__ARM_ARCH_6M__)
+#if defined(__ARM_ARCH_6M__)
+#define IN_C 0 // all loops stand in Thumb-1
+#else
+#define IN_C 1
+#endif
+
+#if IN_C && !defined(__ARM_FEATURE_DSP)
 
 void trimtab_pack_x(const int8_t *bytes, uint32_t *to, int32_t words, int32_t skip) {
     for (; words; words--, bytes += 4, to += 2 + skip / 4) {
-        to[0] = (uint32_t)bytes[0] + ((uint32_t)bytes[2] << 16);
-        to[1] = (uint32_t)bytes[1] + ((uint32_t)bytes[3] << 16);
+        to[0] = lanes(bytes[0], bytes[2]);
+        to[1] = lanes(bytes[1], bytes[3]);
     }
 }
 
 uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words) {
     uint32_t sum = 0;
     for (; words; words--, bytes += 4, to += 2) {
-        to[0] = (uint32_t)bytes[2] + ((uint32_t)bytes[0] << 16);
-        to[1] = (uint32_t)bytes[3] + ((uint32_t)bytes[1] << 16);
-        sum += to[0] + to[1];
+        to[0] = lanes(bytes[2], bytes[0]);
+        to[1] = lanes(bytes[3], bytes[1]);
+        sum += TRIMTAB_DSP ? (uint32_t)(bytes[0] + bytes[1] + bytes[2] + bytes[3]) : to[0] + to[1];
     }
     return sum;
 }
 
 void trimtab_gather_x(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip) {
     for (; words; words--, from += 4 * step, to += 2 + skip / 4) {
-        to[0] = (uint32_t)from[0] + ((uint32_t)from[2 * step] << 16);
-        to[1] = (uint32_t)from[step] + ((uint32_t)from[3 * step] << 16);
+        to[0] = lanes(from[0], from[2 * step]);
+        to[1] = lanes(from[step], from[3 * step]);
     }
 }
 
 uint32_t trimtab_gather_w(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip) {
     uint32_t sum = 0;
     for (; words; words--, from += 4 * step, to += 2) {
-        to[0] = (uint32_t)from[2 * step] + ((uint32_t)from[0] << 16);
-        to[1] = (uint32_t)from[3 * step] + ((uint32_t)from[step] << 16);
-        sum += to[0] + to[1];
+        to[0] = lanes(from[2 * step], from[0]);
+        to[1] = lanes(from[3 * step], from[step]);
+        sum += TRIMTAB_DSP ? (uint32_t)(from[0] + from[step] + from[2 * step] + from[3 * step]) : to[0] + to[1];
     }
     (void)skip;
     return sum;
 }
+
+#if TRIMTAB_DSP
+
+// smuad, and smuadx
+static int32_t products(uint32_t x, uint32_t w) {
+    return (int16_t)x * (int16_t)w + (int16_t)(x >> 16) * (int16_t)(w >> 16);
+}
+
+static int32_t two_products(uint32_t x, uint32_t w) {
+    return products(x, w << 16 | w >> 16);
+}
+
+#else
 
 // The upper half of x * w, rounded by bit 15.
 static int32_t two_products(uint32_t x, uint32_t w) {
     uint32_t p = x * w;
     return ((int32_t)p >> 16) + (int32_t)(p >> 15 & 1);
 }
+
+#endif
 
 void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, int32_t *acc, int32_t pairs,
     int32_t start) {
@@ -94,6 +115,61 @@ void trimtab_requant_wide(const int32_t *acc, int8_t *y, const struct requant *q
     requant_rows(acc, y, q, 0, scaled_wide);
 }
 
+static int32_t scaled_whole(int32_t a, const struct requant *q) {
+    int32_t v = trimtab_high31(a, q->m[0]);
+    return v + (v >> 31);
+}
+
+void trimtab_requant_rows(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset) {
+    requant_rows(acc, y, q, offset, scaled_whole);
+}
+
+#if TRIMTAB_DSP
+
+void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
+    int32_t width = p->width / 4, pitch = width + p->skip / 4;
+    for (int32_t row = 0; row <= p->rows; row += 2, to += 2 * pitch) {
+        for (int32_t i = 0; i < width; i++) {
+            int32_t v[2] = { 0, 0 };
+            for (int32_t n = 0; n < 2; n++) {
+                int32_t y = row - 1 + n;
+                if (y >= 0 && y < p->rows) {
+                    v[n] = (from[(y * width + i) * step] * p->mul + p->add) >> p->shift;
+                }
+            }
+            to[i] = (int32_t)lanes(v[0], v[1]);
+        }
+    }
+}
+
+void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
+    int32_t pitch = p->pitch / 4;
+    for (int32_t c = 0; c < p->columns; c++) {
+        int32_t *x = plane + c, old[2] = { 0, 0 }; // sums of the two output rows above
+        for (int32_t r = 0; r <= p->rows; r += 2, x += 2 * pitch) {
+            int32_t new[2] = { 0, 0 };
+            for (int32_t k = 0; k < 3; k++) {
+                uint32_t v = (uint32_t)x[k];
+                old[0] += products(v, lanes(w[6 + k], 0));
+                old[1] += products(v, lanes(w[3 + k], w[6 + k]));
+                new[0] += products(v, lanes(w[k], w[3 + k]));
+                new[1] += products(v, lanes(0, w[k]));
+            }
+            for (int32_t n = 0; n < 2; n++) {
+                if (r) {
+                    x[(n - 1) * pitch] = old[n];
+                }
+                old[n] = new[n];
+            }
+        }
+        if (p->rows % 2) {
+            x[-pitch] = old[0];
+        }
+    }
+}
+
+#else
+
 void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
     for (int32_t row = p->rows; row; row--, to += p->skip / 4) {
         for (int32_t n = p->width; n; n -= 4, from += step) {
@@ -120,12 +196,14 @@ void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
     }
 }
 
+#endif
+
 void trimtab_pair_load(uint32_t *to, const int8_t *from, const struct pair_load *p) {
     for (int32_t c = 0; c < p->columns; c++, to++, from += p->column_step) {
         int32_t above = p->pad;
         for (int32_t r = 0; r <= p->rows; r++) {
             int32_t x = r < p->rows ? from[r * p->row_step] : p->pad;
-            to[r * (p->pitch / 4)] = (uint32_t)above + ((uint32_t)x << 16);
+            to[r * (p->pitch / 4)] = lanes(above, x);
             above = x;
         }
     }
@@ -142,6 +220,30 @@ static void tile(const uint32_t *x, int32_t *acc, const uint32_t *w, const struc
     }
 }
 
+#if TRIMTAB_DSP
+
+void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs) {
+    int32_t terms = (int32_t)(w_end - w);
+    uint32_t *unpacked = (uint32_t *)w - terms, *to = unpacked; // pairs of terms, four channels
+    for (; w < w_end; w += 2) {
+        uint32_t first = w[0], second = w[1];
+        for (int32_t i = 0; i < 32; i += 8) {
+            *to++ = lanes((int32_t)(first >> i & 255) - 128, (int32_t)(second >> i & 255) - 128);
+        }
+    }
+    for (; pairs; pairs--, d += terms) {
+        for (int32_t i = 0; i < 8; i++) {
+            int32_t sum = 0;
+            for (int32_t t = 0; t < terms; t += 2) {
+                sum = add32(sum, products((uint32_t)d[t + (i >> 2)], unpacked[2 * t + (i & 3)]));
+            }
+            *sums++ = sum;
+        }
+    }
+}
+
+#else
+
 void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs) {
     for (; pairs; pairs--, d += 2) {
         const int32_t *of_pair = d;
@@ -156,6 +258,8 @@ void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, 
     }
 }
 
+#endif
+
 uint32_t trimtab_round(const int32_t *sums, int8_t *g, const struct round *p) {
     uint32_t max = p->max;
     for (int32_t row = p->rows; row; row--, sums += p->skip / 4, g += p->g_skip) {
@@ -168,6 +272,21 @@ uint32_t trimtab_round(const int32_t *sums, int8_t *g, const struct round *p) {
     return max;
 }
 
+#define TILE(width, stride) \
+    void trimtab_tile##width##_##stride(const uint32_t *x, int32_t *acc, const uint32_t *w, \
+        const struct tiles *p) { \
+        tile(x, acc, w, p, width, stride); \
+    }
+TILE(3, 2)
+TILE(5, 1)
+TILE(5, 2)
+TILE(7, 1)
+TILE(7, 2)
+
+#endif
+
+#if IN_C
+
 void trimtab_update_row(const int32_t *dw, int8_t *k, int8_t *r, const struct update_row *p) {
     for (int32_t i = 0; i < p->n; i++) {
         int32_t t = mul32(add32(dw[i], p->pre_half) >> p->pre, p->m);
@@ -179,17 +298,6 @@ void trimtab_update_row(const int32_t *dw, int8_t *k, int8_t *r, const struct up
         }
     }
 }
-
-#define TILE(width, stride) \
-    void trimtab_tile##width##_##stride(const uint32_t *x, int32_t *acc, const uint32_t *w, \
-        const struct tiles *p) { \
-        tile(x, acc, w, p, width, stride); \
-    }
-TILE(3, 2)
-TILE(5, 1)
-TILE(5, 2)
-TILE(7, 1)
-TILE(7, 2)
 
 #endif
 
@@ -214,7 +322,7 @@ void trimtab_pack_row_x(const int8_t *bytes, uint32_t *to, int32_t n, int32_t sk
 }
 
 static int32_t sum_of_lanes(uint32_t sum) {
-    return (int16_t)sum + (int16_t)((sum - (uint32_t)(int16_t)sum) >> 16);
+    return TRIMTAB_DSP ? (int32_t)sum : (int16_t)sum + (int16_t)((sum - (uint32_t)(int16_t)sum) >> 16);
 }
 
 #define PACK_MOST 126 // words at once, so that the lanes' sums stay within 16 bits
@@ -323,6 +431,11 @@ void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, c
     if (fast) {
         q->shift = e;
         q->half = (1 << (e - 1)) - f->out->lo * (1 << e);
+    }
+    if (fast && TRIMTAB_DSP) {
+        q->m[0] = c->mult;
+        trimtab_requant_rows(acc, f->out->y + i, q, offset);
+        return;
     }
     if (fast && q->range == 255 && most < SMALL) {
         q->m[0] = c->mult & 1023;

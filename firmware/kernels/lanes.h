@@ -1,16 +1,26 @@
 // Loops over packed operands: two exact products in one multiplication. They need scratch memory and pay on cores
-// whose multiplier gives 32 bits and nothing else. Each loop stands in C in lanes.c and in Thumb-1 in armv6m/.
+// whose multiplier gives 32 bits and nothing else, and on those that multiply two halves of words in one instruction
+// (TRIMTAB_DSP). Each loop stands in C in lanes.c, in Thumb-1 in armv6m/ and with DSP instructions in armv7em/.
 //
 // A word holds two bytes as lanes: X = a0 + a1 * 2^16, W = w1 + w0 * 2^16. Modulo 2^32, X * W = a0*w1 + (a0*w0 +
 // a1*w1) * 2^16. |a0*w1| < 2^15, and where one side is never -128, |a0*w0 + a1*w1| <= 2 * 128 * 127 < 2^15: so the
-// upper half is the sum of both products, less 1 where a0*w1 is negative, which its own bit 15 says.
+// upper half is the sum of both products, less 1 where a0*w1 is negative, which its own bit 15 says. With DSP
+// instructions lanes are halves that borrow nothing, sums have 32 bits, and -128 is a number like others.
 #ifndef TRIMTAB_LANES_H
 #define TRIMTAB_LANES_H
 
 #include "kernels.h"
 
+#ifndef TRIMTAB_DSP
+#if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M'
+#define TRIMTAB_DSP 1
+#else
+#define TRIMTAB_DSP 0
+#endif
+#endif
+
 #ifndef TRIMTAB_LANES
-#if defined(__ARM_ARCH_6M__)
+#if defined(__ARM_ARCH_6M__) || TRIMTAB_DSP
 #define TRIMTAB_LANES 1
 #else
 #define TRIMTAB_LANES 0
@@ -22,11 +32,17 @@
 // A function in which time is spent, in a file that is compiled for size.
 #define FAST __attribute__((noinline, optimize("O2")))
 
-// -- packing and products (lanes.c, armv6m/dot.S)
+#define SHIFT_LEAST (TRIMTAB_DSP ? 8 : 0) // of errors, so that they fit their lanes: |gy * m| <= 2^22
+
+static inline uint32_t lanes(int32_t low, int32_t high) {
+    return (TRIMTAB_DSP ? (uint16_t)low : (uint32_t)low) + ((uint32_t)high << 16);
+}
+
+// -- packing and products (lanes.c, armv*/dot.S)
 
 // 4 * words bytes as lanes, two words for each four bytes. In x, `skip` bytes lie between such pairs of words.
 void trimtab_pack_x(const int8_t *bytes, uint32_t *to, int32_t words, int32_t skip);
-// In w; returns the sum of what was written.
+// In w; returns the sum of what was written: of words, or of bytes with DSP instructions.
 uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words);
 
 // The same of bytes that are `step` apart.
@@ -50,10 +66,10 @@ static inline int32_t row_words(int32_t n) {
     return (n + 3) / 4 * 2;
 }
 
-// -- from accumulators to outputs (lanes.c, armv6m/requant.S)
+// -- from accumulators to outputs (lanes.c, armv*/requant.S)
 
-struct requant { // the order is known to armv6m/requant.S
-    int32_t m[3]; // 10, 10 and 11 bits of the multiplier; or its lower and upper half
+struct requant { // the order is known to armv*/requant.S
+    int32_t m[3]; // 10, 10 and 11 bits of the multiplier; or its lower and upper half; or all of it
     int32_t shift;
     int32_t half; // what rounds, and what makes the smallest output 0
     int32_t range, lo; // outputs lie in lo .. lo + range
@@ -66,6 +82,8 @@ struct requant { // the order is known to armv6m/requant.S
 // |acc + offset| < 2^20, range 255.
 void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
 void trimtab_requant_wide(const int32_t *acc, int8_t *y, const struct requant *q); // |acc| < 2^30
+// With DSP instructions; |acc + offset| < 2^30.
+void trimtab_requant_rows(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
 
 struct channel {
     int32_t bias, mult, shift;
@@ -88,14 +106,15 @@ void trimtab_mask_open(const struct output *out, int32_t n);
 // Outputs i, i + step, ... of one channel from accumulators, to which `offset` is still to be added.
 void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c);
 
-// -- one channel (depthwise_lanes.c, armv6m/depthwise.S)
+// -- one channel (depthwise_lanes.c, armv*/depthwise.S)
 
-struct load { // the order is known to armv6m/depthwise.S, here and below
+struct load { // the order is known to armv*/depthwise.S, here and below
     int32_t width, skip, rows; // bytes of a row of words, bytes between rows
     int32_t mul, shift, add;
 };
 
-// Words (v * mul + add) >> shift of bytes v, `step` apart.
+// Words (v * mul + add) >> shift of bytes v, `step` apart. With DSP instructions as lanes of rows -1 and 0, 1 and 2, ...
+// in every other row, zeros where there is no such row.
 void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p);
 
 struct slide {
@@ -128,10 +147,11 @@ void trimtab_tile5_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const s
 void trimtab_tile7_1(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
 void trimtab_tile7_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
 
-// -- errors (lanes.c, armv6m/error.S)
+// -- errors (lanes.c, armv*/error.S)
 
 // sums (pairs, 2, 4) = sum of d (pairs, terms + 1, 2) times w, four weights + 128 in a word; the last d is 128 times
-// the sum of the others.
+// the sum of the others. With DSP instructions d are halves, (pairs, terms / 2, 2, 2 terms), terms a multiple of 4, and
+// as many words before w are spare.
 void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs);
 
 struct round {
