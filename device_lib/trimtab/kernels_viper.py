@@ -1708,8 +1708,8 @@ def depthwise_dw(mem, off: int) -> int:
 
 
 @micropython.viper
-def _move_bias(words, field: int, o: int, t: int, e: int):
-    """Bias o of a field of the record less t / 2^e, saturated; or, where the next field is an accumulator, that
+def _move_bias(words, field: int, acc: int, o: int, t: int, e: int):
+    """Bias o of a field of the record less t / 2^e, saturated; or, where field `acc` is an accumulator, that
     one plus as much."""
     s = ptr32(words)
     origin = int(s) - s[_WORDS]
@@ -1729,11 +1729,10 @@ def _move_bias(words, field: int, o: int, t: int, e: int):
         t = -1 << 28
     elif e < 0:
         t = t << -e
-    field += 1
-    if s[_AT + field] == 0:
-        field -= 1
+    if s[_AT + acc] == 0:
+        acc = field
         t = -t
-    bias = ptr32(origin + s[_AT + field])
+    bias = ptr32(origin + s[_AT + acc])
     v = (bias[o] << wide >> wide) + t
     if v > _BIAS_MAX:
         v = _BIAS_MAX
@@ -1766,7 +1765,7 @@ def bias_dw(mem, off: int) -> int:
             n -= 1
         t = db * (((us[o] & 255) * lr[0] + 128) >> 8)
         if t:
-            _move_bias(words, 3, o, t, base + (us[o] >> 8))
+            _move_bias(words, 3, 4, o, t, base + (us[o] >> 8))
         o += 1
     return 0
 
@@ -2172,11 +2171,9 @@ def head_dw(mem, off: int) -> int:
         w = ptr16(int(w) + 2 * r[9])
         t = (err[k] << wide >> wide) * lr[0]
         i = (lr[1] << wide >> wide) - 1
-        if i > 31:
-            t = 0
-        elif i > 0:
-            t = (t >> i) + ((t >> (i - 1)) & 1)
-        _move_bias(words, 2, 4, k, t)
+        if i < 0:
+            i = 0
+        _move_bias(words, 2, 4, k, t, i)  # |err * rate| < 2^24: saturation has nothing to do
         k += 1
     return 0
 
@@ -2438,7 +2435,7 @@ def gain_dw(mem, off: int) -> int:
             sum = (sum >> pre) + ((sum >> (pre - 1)) & 1)
         sum = sum * (((us[o] & 255) * lr[0] + 128) >> 8)
         if sum:
-            _move_bias(words, 4, o, sum, base + (us[o] >> 8))
+            _move_bias(words, 4, 5, o, sum, base + (us[o] >> 8))
         o += 1
     return 0
 
