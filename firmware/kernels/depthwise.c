@@ -190,7 +190,7 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
 }
 
 // -- update: dw = sum of gy * (x - zx), |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions
-HOT static int32_t correlate(const int8_t *gy, const int8_t *x, int32_t rows, int32_t cols,
+FAST static int32_t correlate(const int8_t *gy, const int8_t *x, int32_t rows, int32_t cols,
     const struct trimtab_geometry *geo, int32_t zx) {
     int32_t dw = 0, step = geo->sw * geo->ic;
     for (; rows; rows--) {

@@ -67,7 +67,7 @@ static void slide(int32_t *plane, const int8_t *from, int32_t step, const int32_
     for (int32_t i = p->slide.rows; i >= 0; i--, left += p->slide.columns + 2) {
         *left = 0; // sums of the last channel lie there
     }
-    trimtab_plane_load(plane + 1, from, step, &p->load);
+    (TRIMTAB_DSP ? trimtab_slide_load : trimtab_plane_load)(plane + 1, from, step, &p->load);
     trimtab_slide3(plane, w, &p->slide);
 }
 

@@ -126,7 +126,7 @@ void trimtab_requant_rows(const int32_t *acc, int8_t *y, const struct requant *q
 
 #if TRIMTAB_DSP
 
-void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
+void trimtab_slide_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
     int32_t width = p->width / 4, pitch = width + p->skip / 4;
     for (int32_t row = 0; row <= p->rows; row += 2, to += 2 * pitch) {
         for (int32_t i = 0; i < width; i++) {
@@ -169,14 +169,6 @@ void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
 }
 
 #else
-
-void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
-    for (int32_t row = p->rows; row; row--, to += p->skip / 4) {
-        for (int32_t n = p->width; n; n -= 4, from += step) {
-            *to++ = (*from * p->mul + p->add) >> p->shift;
-        }
-    }
-}
 
 void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
     int32_t pitch = p->pitch / 4;
@@ -285,7 +277,15 @@ TILE(7, 2)
 
 #endif
 
-#if IN_C
+#if IN_C // these have no loops with DSP instructions
+
+void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
+    for (int32_t row = p->rows; row; row--, to += p->skip / 4) {
+        for (int32_t n = p->width; n; n -= 4, from += step) {
+            *to++ = (*from * p->mul + p->add) >> p->shift;
+        }
+    }
+}
 
 void trimtab_update_row(const int32_t *dw, int8_t *k, int8_t *r, const struct update_row *p) {
     for (int32_t i = 0; i < p->n; i++) {

@@ -113,9 +113,12 @@ struct load { // the order is known to armv*/depthwise.S, here and below
     int32_t mul, shift, add;
 };
 
-// Words (v * mul + add) >> shift of bytes v, `step` apart. With DSP instructions as lanes of rows -1 and 0, 1 and 2, ...
-// in every other row, zeros where there is no such row.
+// Words (v * mul + add) >> shift of bytes v, `step` apart.
 void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p);
+
+// The same for a slide: with DSP instructions as lanes of rows -1 and 0, 1 and 2, ... in every other row, zeros where
+// there is no such row.
+void trimtab_slide_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p);
 
 struct slide {
     int32_t columns, rows, pitch;
@@ -186,6 +189,8 @@ int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_dep
 int32_t trimtab_conv_dw_lanes(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up);
 
 #else
+
+#define FAST HOT
 
 #define trimtab_conv_lanes(mem, r, out) 0
 #define trimtab_depthwise_lanes(mem, r, out) 0

@@ -5,11 +5,11 @@
     .text
 #include "thumb2.h"
 
-// void trimtab_plane_load(to, from, step, p): rows -1 and 0, 1 and 2, ... of the image as lanes, in every other row of
+// void trimtab_slide_load(to, from, step, p): rows -1 and 0, 1 and 2, ... of the image as lanes, in every other row of
 // the plane; where there is no such row, zeros.
 // r0 to, r1 from, r2 step, r3 bytes of an image row, r4 mul, r5 shift, r6 add, r7 lanes that are kept, r8 end of the
 // row, r9 bytes to the row below, r10 r11 values, r12 p, lr image rows left
-FUNCTION trimtab_plane_load
+FUNCTION trimtab_slide_load
     SAVE
     mov r12, r3
     ldr r3, [r12]
