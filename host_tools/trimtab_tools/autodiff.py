@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from trimtab.format import LABEL_BYTES, LOSSES
 
+from . import lite
 from .ir import ModelError
 from .ops import geometry, image, mantissa, row
 from .plan import TRAINABLE, weight_limit
@@ -62,6 +63,7 @@ class Lowering:
         self.gains = {}
         self.gained = {}  # factors of errors, times their gains
         self.gain_accs = {}
+        self._modules = {}
         self._errors = {}
         self._folds = []
         self._studied = {}  # tensor: layers that read it and may be chosen
@@ -120,6 +122,9 @@ class Lowering:
     def weights(self, op):
         return self._weights[op.name]
 
+    def module(self, op):
+        return self._modules[op.name]
+
     def bias(self, op):
         return self._biases[op.name]
 
@@ -145,8 +150,9 @@ class Lowering:
         return names
 
     def _inputs(self, op):
-        """Indices and names of the activations that an operator reads."""
-        return [(i, self.alias.get(n, n)) for i, n in enumerate(op.inputs) if n and not self.graph[n].constant]
+        """Indices and names of the activations that an operator reads and sends errors back to."""
+        return [(i, self.alias.get(n, n)) for i, n in enumerate(op.inputs)
+                if n and not self.graph[n].constant and i not in op.attrs.get("detached", ())]
 
     def _below(self):
         """Tensors whose error is wanted: something at or below their producer is trained."""
@@ -163,7 +169,7 @@ class Lowering:
     # -- state
 
     def _trained_state(self):
-        """Planes and biases, in the order of the graph: int8, residual of each layer; then all biases."""
+        """Planes and biases, in the order of the graph: int8, residual of each layer; then all biases; modules."""
         p, bits = self.program, self.plan.residual
         layers = [op for op in self.graph.ops if op.kind in TRAINABLE]
         for op in layers:
@@ -200,6 +206,9 @@ class Lowering:
             if op.attrs.get("gain"):
                 self.gains[op.name] = p.keep(f"{op.name}.gain", np.zeros(len(self.graph[op.inputs[2]].data)), np.int32,
                                              layer=op.name, role="gain", scales=op.inputs[1])
+        modules = [op for op in self.graph.ops if op.kind == "lite"]
+        for op in modules:
+            self._modules[op.name] = lite.module(self, op)
         head = self.plan.head
         if head:
             self.head_w = p.keep("head.weights", head.weights, np.int16, role="head weights")
@@ -211,9 +220,9 @@ class Lowering:
             p.clock = p.keep("clock", [0, 0], np.uint32, role="clock")
             p.rng = p.keep("generator", [0x9E3779B9], np.uint32, role="generator")
         if self.plan.sums:
-            self._accumulators(layers)
+            self._accumulators(layers, modules)
 
-    def _accumulators(self, layers):
+    def _accumulators(self, layers, modules):
         p, keep = self.program, self.plan.keep
         for op in layers:
             weights = self._weights[op.name]
@@ -233,6 +242,8 @@ class Lowering:
                 acc = p.keep(f"{op.name}.gain.sum", np.zeros(gain.size // 4), np.int32, role="sum", layer=op.name)
                 self.gain_accs[op.name] = acc
                 self._folds.append(Step("fold_bias", dict(bias=gain, acc=acc, n=gain.size // 4, keep=keep), op.name))
+        for op in modules:
+            self._folds += lite.accumulators(self, op)
         head = self.plan.head
         self.head_acc = self.head_acc_bias = None
         if head:
@@ -256,7 +267,7 @@ class Lowering:
         """An int32 in the arena for an exponent of this sample."""
         return Buffer("exponent", 4)
 
-    def _tracker(self, name):
+    def tracker(self, name):
         """The tracker of the next part of a tensor's error; both time lines share it."""
         key = name, self._turns.get(name, 0)
         self._turns[name] = key[1] + 1
@@ -379,8 +390,8 @@ class Lowering:
         add, add_exp, m, m_exp = error.partial or (None, None, 0, 0)
         g = Buffer(f"error of {name}" if last else f"part of the error of {name}", self.graph[name].size)
         exp = self._slot()
-        self.emit(c.kernel, dict(c.values, gy=gy, gy_exp=gy_exp, g=g, mask=self._mask_of(name) if last else None, add=add,
-                                 add_exp=add_exp, add_mul=m, add_shift=m_exp, exp=exp, track=self._tracker(name),
+        self.emit(c.kernel, dict(dict(gy=gy, gy_exp=gy_exp), **c.values, g=g, mask=self._mask_of(name) if last else None, add=add,
+                                 add_exp=add_exp, add_mul=m, add_shift=m_exp, exp=exp, track=self.tracker(name),
                                  head_exp=self.head_exp), op.name, phase="backward")
         if last:
             error.buffer, error.exp = g, exp

@@ -26,8 +26,10 @@ MACS = {  # multiplications of a record, from its own numbers
     "depthwise_dw": lambda v: _product(v, ("oh", "ow", "kh", "kw", "nk")),
     "head_dx": lambda v: v["n"] * v["f"],
     "head_dw": lambda v: v["n"] * v["f"],
+    "lite_conv_fwd": lambda v: _product(v, _OUTPUTS) * v["part"],
+    "lite_conv_dx": lambda v: _product(v, ("n", "ic", "oc")),
 }
-FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd")
+FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "lite_conv_fwd")
 
 # Cycles for each multiplication, requantization included. ESTIMATES: a Cortex-M0+ model without flash waits,
 # plain C.
@@ -42,6 +44,8 @@ CYCLES = {
         "head_fwd": 11.1,
         "head_dx": 11.1,
         "head_dw": 17.2,
+        "lite_conv_fwd": 14,
+        "lite_conv_dx": 14,
     }
 }
 CLOCK_HZ = {"pico": 125_000_000}

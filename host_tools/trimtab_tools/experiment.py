@@ -229,7 +229,7 @@ def _entry(net):
 
         def classify(x):
             net.latent_view[:] = x.tobytes()
-            return net._run("forward")
+            return net._run(*net._phases["forward"])
 
         return net.train_latent, classify
 

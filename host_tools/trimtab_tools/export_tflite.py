@@ -120,6 +120,9 @@ def lower(graph):
     axes = {op.inputs[1]: CHANNEL_AXIS.get(op.kind, 0) for op in graph.ops if op.kind in WEIGHTED}
     rows = []
     for op in graph.ops:
+        if op.kind not in LOWER:
+            raise ModelError(f"layer {op.name}: TensorFlow Lite has no such operator: write the tensors of this network with "
+                             "`trimtab export PACKAGE -o tensors.npz`")
         code, version, options, fields = LOWER[op.kind]
         extra = CONSTANTS[op.kind](graph, op) if op.kind in CONSTANTS else None
         inputs = op.inputs

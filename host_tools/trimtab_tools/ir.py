@@ -89,6 +89,7 @@ OPERATORS = {
     "logistic": (1, ()),
     "concat": (1, ("axis",)),  # any number of inputs
     "requantize": (1, ()),  # int8 to int8 with another scale
+    "lite": (2, ("stride", "detached")),  # a lite residual module beside a block (lite.py)
 }
 ACTIVATIONS = ("none", "relu", "relu6", "relu_n1_to_1")
 

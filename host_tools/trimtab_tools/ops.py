@@ -368,4 +368,8 @@ def row(op):
         from . import mobiletl
 
         return mobiletl.ROWS[op.attrs["step"]]
+    if op.kind == "lite":
+        from . import lite
+
+        return lite.ROW
     return ROWS[op.kind]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from trimtab.format import SPARE_BIAS
 
-from . import schemes
+from . import schemes, tinytl
 from .ir import ModelError
 
 TRAINABLE = ("conv", "depthwise", "dense")
@@ -183,9 +183,17 @@ def _mobiletl(trunk, policy):
     return mobiletl.mark(trunk, policy)
 
 
+def _tinytl(trunk, policy):
+    """tinytl:OPTIONS: lite residual modules, and the biases from the first one's block on."""
+    trunk, modules, behind = tinytl.insert(trunk, policy)
+    wanted = tinytl.options(policy).bias
+    biases = [Update(op.name, axis=AXIS[op.kind]) for op in layers(trunk) if wanted and op.name in behind]
+    return trunk, biases + [Update(op.name, True, tuple(range(trunk[op.inputs[1]].shape[-1]))) for op in modules]
+
+
 # Each takes trunk and policy, and gives the trunk to train, which may be another one, and the updates.
 POLICIES = {"last": _last, "bias": _bias, "full": _full, "plan": _file, "sparse": _sparse, "tinytrain": _tinytrain,
-            "mobiletl": _mobiletl}
+            "mobiletl": _mobiletl, "tinytl": _tinytl}
 
 
 def _update(trunk, op, share, bias=True):

@@ -275,6 +275,11 @@ def _rescale(graph, op):
     return {"multiplier": m, "shift": shift, "x_zero": x.zero_point, **_out(graph, op)}
 
 
+def _lite(graph, op):
+    """y, x: what is joined keeps y's zero point, so there is none to add."""
+    return {"x_zero": graph[op.inputs[1]].zero_point, "y_zero": 0, "act_min": INT8_MIN, "act_max": INT8_MAX}
+
+
 def _mean(graph, op):
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
     count = math.prod(x.shape[a] for a in op.attrs["axes"])
@@ -326,4 +331,5 @@ PARAMS = {
     "logistic": _lookup(logistic_table),
     "concat": _nothing,
     "requantize": _rescale,
+    "lite": _lite,
 }

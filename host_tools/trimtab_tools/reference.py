@@ -4,8 +4,11 @@ It equals TensorFlow Lite's reference kernels bit for bit. Everything is int64, 
 The first axis may hold any number of samples.
 """
 
+import math
+
 import numpy as np
 
+from . import lite
 from .quantize import (
     ADD_SHIFT,
     INT8_MAX,
@@ -93,11 +96,19 @@ def _add(graph, op, p, xs):
 
 def _avg_pool(graph, op, p, xs):
     a = op.attrs
-    x = xs[0].astype(np.int64)
-    total = sum(v for _, _, v in _windows(x, a["kernel"], a["stride"], a["pad"], 0))
-    count = sum(v for _, _, v in _windows(np.ones_like(x), a["kernel"], a["stride"], a["pad"], 0))
-    mean = np.sign(total) * ((np.abs(total) + count // 2) // count)
+    mean = _window_means(xs[0].astype(np.int64), a["kernel"], a["stride"], a["pad"])
     return np.clip(mean, p["act_min"], p["act_max"])
+
+
+def _window_means(x, kernel, stride, pad):
+    total = sum(v for _, _, v in _windows(x, kernel, stride, pad, 0))
+    count = sum(v for _, _, v in _windows(np.ones_like(x), kernel, stride, pad, 0))
+    return _divide(total, count)
+
+
+def _divide(a, n):
+    """To the nearest, ties away from zero."""
+    return np.sign(a) * ((np.abs(a) + n // 2) // n)
 
 
 def _max_pool(graph, op, p, xs):
@@ -143,6 +154,53 @@ def _requantize(graph, op, p, xs):
     )
 
 
+def _lite(graph, op, p, xs):
+    """y and the module's output, upsampled. kernels_lite.py has the formats."""
+    s, (w1, affine1, w2, affine2) = lite.sizes(graph, op), (graph[name].data for name in op.inputs[2:])
+    x, (h, w) = xs[1].astype(np.int64), xs[0].shape[1:3]
+    pooled = _window_means(x, (2, 2), (2, 2), (0, 0, x.shape[1] % 2, x.shape[2] % 2)) - p["x_zero"]
+    hidden = np.clip(_rsh(_affine(_normalized(pooled, w1, s, 0), affine1), 8), 0, 127)
+    made = _rsh(_affine(_normalized(hidden, w2, s, 1), affine2), 12)
+    return _finish(xs[0].astype(np.int64) + made.repeat(2, axis=1).repeat(2, axis=2)[:, :h, :w], p)
+
+
+def _rsh(v, s):
+    """v / 2^s to the nearest, ties up."""
+    return (v + (1 << np.asarray(s, np.int64) >> 1)) >> s
+
+
+def _affine(xhat, affine):
+    gamma, beta = affine.astype(np.int64)
+    return _rsh(gamma, 8) * xhat + _rsh(beta, 4)
+
+
+def _normalized(x, w, s, i):
+    """A grouped convolution's sums, normalized by groups of channels: int8 with 4 fraction bits."""
+    g, norm, part = s.convs[i], s.norms[i], w.shape[-1]
+    pad = (g["pt"], g["pl"], *(max(0, (g[o] - 1) * g[step] + g[k] - g[n] - g[at]) for o, step, k, n, at in
+                               (("oh", "sh", "kh", "ih", "pt"), ("ow", "sw", "kw", "iw", "pl"))))
+    width = g["oc"] * part // g["ic"]
+    acc = 0
+    for ky, kx, view in _windows(x, (g["kh"], g["kw"]), (g["sh"], g["sw"]), pad, 0):
+        parts = [_matmul(view[..., c : c + part], w[o : o + width, ky, kx].T)
+                 for c, o in zip(range(0, g["ic"], part), range(0, g["oc"], width))]
+        acc = acc + np.concatenate(parts, axis=-1)
+    a = _rsh(acc, lite.pre_shift(g, part, norm)).reshape(len(x), -1, g["oc"] // norm, norm)
+    axes, n = (1, 3), a.shape[1] * norm
+    a = a - _divide(a.sum(axes, keepdims=True), n)
+    a = _rsh(a, np.maximum(_bits(np.abs(a).max(axes, keepdims=True)) - min(11, (29 - int(n - 1).bit_length()) >> 1), 0))
+    squares = np.square(a).sum(axes, keepdims=True)
+    up, up_n = (30 - _bits(squares)) & ~1, (30 - n.bit_length()) & ~1
+    root = np.maximum(np.floor(np.sqrt(squares << up)).astype(np.int64), 1)
+    scale = ((math.isqrt(n << up_n) << 15) + (root >> 1)) // root
+    xhat = np.clip(_rsh(a * scale, 11 + ((up_n - up) >> 1)), -127, 127)
+    return xhat.reshape(acc.shape)
+
+
+def _bits(v):
+    return np.frexp(v.astype(np.float64))[1].astype(np.int64)
+
+
 KERNELS = {
     "conv": _conv,
     "depthwise": _depthwise,
@@ -160,4 +218,5 @@ KERNELS = {
     "logistic": _lookup,
     "concat": _concat,
     "requantize": _requantize,
+    "lite": _lite,
 }
