@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from helpers import Bench, all_apart, calibrated, compiled, fastest, inputs, load, provide, step
 from models import Builder
-from trimtab_tools import cli, compile as compiler, cost, export_tflite, float_twin, ir, lite, plan, reference, simulate
+from trimtab_tools import (
+    cli,
+    compile as compiler,
+    cost,
+    export_tflite,
+    float_twin,
+    ir,
+    lite,
+    plan,
+    reference,
+    simulate,
+)
 from trimtab_tools.contents import Contents
 from trimtab_tools.ir import ModelError
 
@@ -82,7 +93,9 @@ def test_forward_is_the_reference(name, tmp_path):
             net.input_view[:] = x.tobytes()
             net.classify_input()
             for tensor, buffer in c.program.activations.items():
-                assert np.array_equal(arena[buffer.offset :][: buffer.size], wanted[tensor][i].reshape(-1)), tensor
+                assert np.array_equal(arena[buffer.offset :][: buffer.size], wanted[tensor][i].reshape(-1)), (
+                    tensor
+                )
     op = next(op for op in c.trunk.ops if op.kind == "lite")
     layer = float_twin.Lite(c.trunk, op, op.inputs[:2], None, True)
     before, real = wanted[op.inputs[0]], layer.forward([wanted[n] for n in op.inputs[:2]])
@@ -100,8 +113,19 @@ def test_the_float_model_has_the_gradients_of_finite_differences(name, tmp_path)
     xs = [values[n].astype(float) for n in op.inputs[:2]]
     rng = np.random.default_rng(0)
     gy = rng.standard_normal(xs[0].shape)
-    tensors = {"w1": layer.w1, "w2": layer.w2, "affine1": layer.affines[0], "affine2": layer.affines[1], "x": xs[1]}
-    gains = {"w1": lite.WEIGHT_GAIN, "w2": lite.WEIGHT_GAIN, "affine1": layer.gains[0], "affine2": layer.gains[1]}
+    tensors = {
+        "w1": layer.w1,
+        "w2": layer.w2,
+        "affine1": layer.affines[0],
+        "affine2": layer.affines[1],
+        "x": xs[1],
+    }
+    gains = {
+        "w1": lite.WEIGHT_GAIN,
+        "w2": lite.WEIGHT_GAIN,
+        "affine1": layer.gains[0],
+        "affine2": layer.gains[1],
+    }
     numeric = {}
     for key, tensor in tensors.items():
         some = rng.permutation(tensor.size)[:40]

@@ -8,7 +8,20 @@ One group of the norm is `norm` channels at all positions; its statistic is y <<
 """
 
 from .kernels_py import (
-    _BIAS_MAX, NULL, _at, _get, _ints, _put, _record, _scaled, _store, _taps, bit_length, clamp, rsh, shifted,
+    _BIAS_MAX,
+    NULL,
+    _at,
+    _get,
+    _ints,
+    _put,
+    _record,
+    _scaled,
+    _store,
+    _taps,
+    bit_length,
+    clamp,
+    rsh,
+    shifted,
 )
 
 
@@ -40,8 +53,9 @@ def lite_conv_fwd(mem, off):
     |sum| <= 255 * 127 * kh * kw * part; the host's `pre` keeps the sum of a group of the norm below 2^30. Deviations are
     cut to so few bits that their squares add up to at most 2^29; times y, below 2^28.
     """
-    (y, x, w, sums, stats, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, part, norm, norms, zx,
-     pre) = _record(mem, off)
+    (y, x, w, sums, stats, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, part, norm, norms, zx, pre) = (
+        _record(mem, off)
+    )
     xb, xo = _at(mem, x)
     wb, wo = _at(mem, w)
     yb, yo = _at(mem, y)
@@ -90,8 +104,10 @@ def lite_conv_dx(mem, off):
 def _affine(mem, affine, oc, bound):
     """gamma with 8 fraction bits, beta with 12."""
     values = _ints(mem, affine, 2 * oc, "i")
-    return ([clamp(rsh(v, 8), -bound << 8, bound << 8) for v in values[:oc]],
-            [clamp(rsh(v, 4), -bound << 12, bound << 12) for v in values[oc:]])
+    return (
+        [clamp(rsh(v, 8), -bound << 8, bound << 8) for v in values[:oc]],
+        [clamp(rsh(v, 4), -bound << 12, bound << 12) for v in values[oc:]],
+    )
 
 
 def lite_affine_fwd(mem, off):
@@ -112,8 +128,28 @@ def lite_norm_dx(mem, off):
     to 12 bits, so dgamma is below 2^19 n; times gamma they have 27, and are brought to so few that the products of a
     group with xhat add up to at most 2^30. Then |t * (y >> 2)| < 2^16 * 2^14.
     """
-    (g, exp, sums, x, stats, affine, acc, gy_exp, lr, n, oc, norm, norms, parts, relu, bound, m_exp, u_gamma, u_beta,
-     pre) = _record(mem, off)
+    (
+        g,
+        exp,
+        sums,
+        x,
+        stats,
+        affine,
+        acc,
+        gy_exp,
+        lr,
+        n,
+        oc,
+        norm,
+        norms,
+        parts,
+        relu,
+        bound,
+        m_exp,
+        u_gamma,
+        u_beta,
+        pre,
+    ) = _record(mem, off)
     xb, xo = _at(mem, x)
     errors = list(_ints(mem, sums, n * oc, "i"))
     gamma, beta = _affine(mem, affine, oc, bound)
@@ -126,8 +162,18 @@ def lite_norm_dx(mem, off):
     exponent = _get(mem, gy_exp) + m_exp + down
     for o in range(oc):
         column = errors[o::oc]
-        _move_affine(mem, affine, acc, o, sum([v * xb[xo + i * oc + o] for i, v in enumerate(column)]), lr, pre, u_gamma,
-                     exponent, bound)
+        _move_affine(
+            mem,
+            affine,
+            acc,
+            o,
+            sum([v * xb[xo + i * oc + o] for i, v in enumerate(column)]),
+            lr,
+            pre,
+            u_gamma,
+            exponent,
+            bound,
+        )
         _move_affine(mem, affine, acc, oc + o, sum(column), lr, pre, u_beta, exponent, bound)
     errors = [v * gamma[i % oc] for i, v in enumerate(errors)]
     shift = bit_length(max([abs(v) for v in errors])) - min(12, 23 - bit_length(norm * n - 1))

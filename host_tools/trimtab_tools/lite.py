@@ -82,13 +82,40 @@ def module(lower, op):
     made, bits = Module(sizes(lower.graph, op)), lower.plan.residual
     for i, name in enumerate((op.inputs[2], op.inputs[4]), 1):
         w = lower.graph[name].data
-        made.weights.append(lower.program.keep(f"{op.name}.weights{i}", w, np.int8, layer=op.name, tensor=name, role="weights",
-                                               channels=list(range(w.shape[-1])), axis="in"))
-        made.residuals.append(lower.program.keep(f"{op.name}.residual{i}", np.zeros((w.size * bits + 7) // 8), np.int8,
-                                                 layer=op.name, role="residual") if bits else None)
+        made.weights.append(
+            lower.program.keep(
+                f"{op.name}.weights{i}",
+                w,
+                np.int8,
+                layer=op.name,
+                tensor=name,
+                role="weights",
+                channels=list(range(w.shape[-1])),
+                axis="in",
+            )
+        )
+        made.residuals.append(
+            lower.program.keep(
+                f"{op.name}.residual{i}",
+                np.zeros((w.size * bits + 7) // 8),
+                np.int8,
+                layer=op.name,
+                role="residual",
+            )
+            if bits
+            else None
+        )
     for i, name in enumerate((op.inputs[3], op.inputs[5]), 1):
-        made.affines.append(lower.program.keep(f"{op.name}.affine{i}", lower.graph[name].data, np.int32, layer=op.name,
-                                               tensor=name, role="affine"))
+        made.affines.append(
+            lower.program.keep(
+                f"{op.name}.affine{i}",
+                lower.graph[name].data,
+                np.int32,
+                layer=op.name,
+                tensor=name,
+                role="affine",
+            )
+        )
     return made
 
 
@@ -97,11 +124,20 @@ def accumulators(lower, op):
     module = lower.module(op)
     for i, (k, r, affine) in enumerate(zip(module.weights, module.residuals, module.affines), 1):
         n = affine.size // 4
-        module.sums[k] = lower.program.keep(f"{op.name}.weights{i}.sum", np.zeros(k.size), np.int16, role="sum", layer=op.name)
-        module.sums[affine] = lower.program.keep(f"{op.name}.affine{i}.sum", np.zeros(n), np.int32, role="sum", layer=op.name)
-        yield Step("fold_weights", dict(k=k, r=r, acc=module.sums[k], n=k.size, residual=lower.plan.residual,
-                                        keep=lower.plan.keep), op.name)
-        yield Step("fold_bias", dict(bias=affine, acc=module.sums[affine], n=n, keep=lower.plan.keep), op.name)
+        module.sums[k] = lower.program.keep(
+            f"{op.name}.weights{i}.sum", np.zeros(k.size), np.int16, role="sum", layer=op.name
+        )
+        module.sums[affine] = lower.program.keep(
+            f"{op.name}.affine{i}.sum", np.zeros(n), np.int32, role="sum", layer=op.name
+        )
+        yield Step(
+            "fold_weights",
+            dict(k=k, r=r, acc=module.sums[k], n=k.size, residual=lower.plan.residual, keep=lower.plan.keep),
+            op.name,
+        )
+        yield Step(
+            "fold_bias", dict(bias=affine, acc=module.sums[affine], n=n, keep=lower.plan.keep), op.name
+        )
 
 
 # -- forward
@@ -111,12 +147,26 @@ def _forward(lower, op):
     m, x = lower.module(op), lower.graph[op.inputs[1]]
     s, y = m.sizes, lower.graph[op.outputs[0]]
     m.pooled = Buffer(f"{op.name}: pooled", s.pool["oh"] * s.pool["ow"] * s.pool["oc"])
-    lower.emit("avg_pool_fwd", dict(y=m.pooled, x=lower.activation(op.inputs[1]), **s.pool, lo=-128, hi=127), op.name)
+    lower.emit(
+        "avg_pool_fwd", dict(y=m.pooled, x=lower.activation(op.inputs[1]), **s.pool, lo=-128, hi=127), op.name
+    )
     _conv(lower, op, m, 0, m.pooled, x.zero_point)
     _conv(lower, op, m, 1, _relu(lower, op, m, "forward"), 0)
-    lower.emit("lite_add_fwd", dict(
-        y=lower.activation(op.outputs[0]), x=lower.activation(op.inputs[0]), x2=m.xhats[1], affine=m.affines[1],
-        mask=lower.mask(op.outputs[0]), **_join(s, y), bound=BOUNDS[1], lo=-128, hi=127), op.name)
+    lower.emit(
+        "lite_add_fwd",
+        dict(
+            y=lower.activation(op.outputs[0]),
+            x=lower.activation(op.inputs[0]),
+            x2=m.xhats[1],
+            affine=m.affines[1],
+            mask=lower.mask(op.outputs[0]),
+            **_join(s, y),
+            bound=BOUNDS[1],
+            lo=-128,
+            hi=127,
+        ),
+        op.name,
+    )
 
 
 def _conv(lower, op, m, i, x, zero):
@@ -124,9 +174,23 @@ def _conv(lower, op, m, i, x, zero):
     part, positions = lower.graph[op.inputs[2 + 2 * i]].shape[-1], m.sizes.positions
     xhat = Buffer(f"{op.name}: normalized {i + 1}", positions * g["oc"])
     stats = Buffer(f"{op.name}: statistics {i + 1}", 4 * (g["oc"] // norm))
-    lower.emit("lite_conv_fwd", dict(y=xhat, x=x, w=m.weights[i], sums=Buffer("sums", 4 * norm * positions), stats=stats, **g,
-                                     part=part, norm=norm, norms=g["oc"] // norm, zx=zero, pre=pre_shift(g, part, norm)),
-               op.name)
+    lower.emit(
+        "lite_conv_fwd",
+        dict(
+            y=xhat,
+            x=x,
+            w=m.weights[i],
+            sums=Buffer("sums", 4 * norm * positions),
+            stats=stats,
+            **g,
+            part=part,
+            norm=norm,
+            norms=g["oc"] // norm,
+            zx=zero,
+            pre=pre_shift(g, part, norm),
+        ),
+        op.name,
+    )
     m.xhats.append(xhat)
     m.stats.append(stats)
 
@@ -135,8 +199,12 @@ def _relu(lower, op, m, phase):
     """What the second convolution reads: made again for the backward pass, not kept."""
     c = m.sizes.convs[1]["ic"]
     h = Buffer(f"{op.name}: hidden", m.sizes.positions * c)
-    lower.emit("lite_affine_fwd", dict(y=h, x=m.xhats[0], affine=m.affines[0], n=m.sizes.positions, oc=c, bound=BOUNDS[0]),
-               op.name, phase=phase)
+    lower.emit(
+        "lite_affine_fwd",
+        dict(y=h, x=m.xhats[0], affine=m.affines[0], n=m.sizes.positions, oc=c, bound=BOUNDS[0]),
+        op.name,
+        phase=phase,
+    )
     return h
 
 
@@ -158,8 +226,12 @@ def _errors(lower, op):
     gy, exp = _norm(lower, op, m, 1, d, exp, 1, y.scale[0], 0)
     h = _relu(lower, op, m, "backward")
     d = Buffer(f"{op.name}: errors 1", 4 * n * first["oc"])
-    lower.emit("lite_conv_dx", dict(d=d, gy=gy, w=m.weights[1], n=n, ic=second["ic"], oc=second["oc"]), op.name,
-               phase="backward")
+    lower.emit(
+        "lite_conv_dx",
+        dict(d=d, gy=gy, w=m.weights[1], n=n, ic=second["ic"], oc=second["oc"]),
+        op.name,
+        phase="backward",
+    )
     _update(lower, op, m, 1, gy, exp, h, 0, second)
     m.errors = _norm(lower, op, m, 0, d, exp, m.sizes.groups, 1.0, 4)  # h counts sixteenths
 
@@ -168,11 +240,36 @@ def _norm(lower, op, m, i, d, exp, parts, unit, m_exp):
     """(error of convolution i, its exponent). unit: real value of 1 in gamma and beta."""
     n, oc, norm = m.sizes.positions, m.sizes.convs[i]["oc"], m.sizes.norms[i]
     g, out = Buffer(f"{op.name}: error {i + 1}", n * oc), Buffer("exponent", 4)
-    gains = [int(code) for code in qas([AFFINE_GAIN * 2.0**bits / unit**2 for bits in (12, 16)])]  # xhat counts sixteenths
-    lower.emit("lite_norm_dx", dict(
-        g=g, exp=out, sums=d, x=m.xhats[i], stats=m.stats[i], affine=m.affines[i], acc=m.sums.get(m.affines[i]), gy_exp=exp,
-        lr=lower.lr, n=n, oc=oc, norm=norm, norms=oc // norm, parts=parts, relu=1 - i, bound=BOUNDS[i], m_exp=m_exp,
-        u_gamma=gains[0], u_beta=gains[1], pre=max(0, (n - 1).bit_length() - 3)), op.name, phase="backward")
+    gains = [
+        int(code) for code in qas([AFFINE_GAIN * 2.0**bits / unit**2 for bits in (12, 16)])
+    ]  # xhat counts sixteenths
+    lower.emit(
+        "lite_norm_dx",
+        dict(
+            g=g,
+            exp=out,
+            sums=d,
+            x=m.xhats[i],
+            stats=m.stats[i],
+            affine=m.affines[i],
+            acc=m.sums.get(m.affines[i]),
+            gy_exp=exp,
+            lr=lower.lr,
+            n=n,
+            oc=oc,
+            norm=norm,
+            norms=oc // norm,
+            parts=parts,
+            relu=1 - i,
+            bound=BOUNDS[i],
+            m_exp=m_exp,
+            u_gamma=gains[0],
+            u_beta=gains[1],
+            pre=max(0, (n - 1).bit_length() - 3),
+        ),
+        op.name,
+        phase="backward",
+    )
     return g, out
 
 
@@ -182,12 +279,30 @@ def _update(lower, op, m, i, gy, exp, x, zero, geometry, part=None, kept=None):
     bits, oc = lower.plan.residual, geometry["oc"]
     k, r, acc = m.weights[i], m.residuals[i], m.sums.get(m.weights[i])
     gain = WEIGHT_GAIN / float(lower.graph[op.inputs[2 + 2 * i]].scale[0]) ** 2
-    lower.emit("conv_dw", dict(
-        gy=gy, x=x, kept=kept, gy_exp=exp, k=k.at(at), r=r.at(at * bits // 8) if r else None,
-        acc=acc.at(2 * at) if acc else None, u=lower.const(qas([gain] * oc), np.uint16), lr=lower.lr,
-        rng=lower.program.rng if bits != 8 and acc is None else None, residual=bits,
-        pre=max(0, (m.sizes.positions - 1).bit_length() - 7), **geometry, nk=geometry["ic"] if kept is None else kept.size // 2,
-        zx=zero, scratch=None, words=1), op.name, phase="backward")
+    lower.emit(
+        "conv_dw",
+        dict(
+            gy=gy,
+            x=x,
+            kept=kept,
+            gy_exp=exp,
+            k=k.at(at),
+            r=r.at(at * bits // 8) if r else None,
+            acc=acc.at(2 * at) if acc else None,
+            u=lower.const(qas([gain] * oc), np.uint16),
+            lr=lower.lr,
+            rng=lower.program.rng if bits != 8 and acc is None else None,
+            residual=bits,
+            pre=max(0, (m.sizes.positions - 1).bit_length() - 7),
+            **geometry,
+            nk=geometry["ic"] if kept is None else kept.size // 2,
+            zx=zero,
+            scratch=None,
+            words=1,
+        ),
+        op.name,
+        phase="backward",
+    )
 
 
 def _parts(lower, m):
@@ -195,15 +310,31 @@ def _parts(lower, m):
     first, groups = m.sizes.convs[0], m.sizes.groups
     width, part = first["oc"] // groups, first["ic"] // groups
     for j in range(groups):
-        yield (j, dict(first, oc=width), lower.const(range(j * part, j * part + part), np.uint16),
-               m.errors[0].at(j * m.sizes.positions * width))
+        yield (
+            j,
+            dict(first, oc=width),
+            lower.const(range(j * part, j * part + part), np.uint16),
+            m.errors[0].at(j * m.sizes.positions * width),
+        )
 
 
 def _learn(lower, op):
     """The first weights, after the errors went through them."""
     m = lower.module(op)
     for j, geometry, kept, gy in _parts(lower, m):
-        _update(lower, op, m, 0, gy, m.errors[1], m.pooled, lower.graph[op.inputs[1]].zero_point, geometry, j, kept)
+        _update(
+            lower,
+            op,
+            m,
+            0,
+            gy,
+            m.errors[1],
+            m.pooled,
+            lower.graph[op.inputs[1]].zero_point,
+            geometry,
+            j,
+            kept,
+        )
 
 
 def _gradient(lower, op, index):
@@ -214,17 +345,49 @@ def _gradient(lower, op, index):
     for j, geometry, kept, gy in _parts(lower, m):
         made = Buffer(f"{op.name}: error of pooled", m.pooled.size), Buffer("exponent", 4)
         ones = lower.const([128] * geometry["oc"], np.int16)
-        lower.emit("conv_dx", dict(
-            gy=gy, w=None, k=m.weights[0].at(j * m.weights[0].size // m.sizes.groups), kept=kept, m=ones,
-            row=lower.scratch(4 * geometry["ic"]), gy_exp=m.errors[1], **geometry, nk=kept.size // 2, m_shift=7, m_exp=-7,
-            g=made[0], mask=None, add=last[0] if last else None, add_exp=last[1] if last else None, add_mul=128,
-            add_shift=-7, exp=made[1], track=lower.tracker(f"{op.name}: pooled"), head_exp=lower.head_exp, scratch=None,
-            words=1), op.name, phase="backward")
+        lower.emit(
+            "conv_dx",
+            dict(
+                gy=gy,
+                w=None,
+                k=m.weights[0].at(j * m.weights[0].size // m.sizes.groups),
+                kept=kept,
+                m=ones,
+                row=lower.scratch(4 * geometry["ic"]),
+                gy_exp=m.errors[1],
+                **geometry,
+                nk=kept.size // 2,
+                m_shift=7,
+                m_exp=-7,
+                g=made[0],
+                mask=None,
+                add=last[0] if last else None,
+                add_exp=last[1] if last else None,
+                add_mul=128,
+                add_shift=-7,
+                exp=made[1],
+                track=lower.tracker(f"{op.name}: pooled"),
+                head_exp=lower.head_exp,
+                scratch=None,
+                words=1,
+            ),
+            op.name,
+            phase="backward",
+        )
         last = made
     pool = m.sizes.pool
     table, e = factors([1 / n for n in range(1, 5)])
-    return Contribution("avg_dx", dict(gy=last[0], gy_exp=last[1], m=lower.const(table, np.int16),
-                                       row=lower.scratch(4 * pool["ic"]), **pool, m_exp=e))
+    return Contribution(
+        "avg_dx",
+        dict(
+            gy=last[0],
+            gy_exp=last[1],
+            m=lower.const(table, np.int16),
+            row=lower.scratch(4 * pool["ic"]),
+            **pool,
+            m_exp=e,
+        ),
+    )
 
 
 ROW = Row(_forward, _gradient, _learn, _errors, masks=True)
@@ -244,4 +407,6 @@ def _kaiming(shape, rng):
     """Normal weights, 10 to 20 steps wide: room to grow sixfold."""
     sigma = math.sqrt(2 / math.prod(shape[1:]))
     bits = math.floor(math.log2(20 / sigma))
-    return np.clip(np.rint(rng.standard_normal(shape) * sigma * 2.0**bits), -127, 127).astype(np.int8), 2.0**-bits
+    return np.clip(np.rint(rng.standard_normal(shape) * sigma * 2.0**bits), -127, 127).astype(
+        np.int8
+    ), 2.0**-bits

@@ -33,7 +33,9 @@ def options(policy):
         except (ValueError, ZeroDivisionError):
             raise ModelError(f"policy {policy}: {word} is not an option of tinytl: {USAGE}")
     if not 0 < found.width <= 1:
-        raise ModelError(f"policy {policy}: a width of {found.width} is out of range: use more than 0, up to 1")
+        raise ModelError(
+            f"policy {policy}: a width of {found.width} is out of range: use more than 0, up to 1"
+        )
     return found
 
 
@@ -41,7 +43,9 @@ def _option(key, sign, value):
     if not sign:
         switches = {"bias": {"bias": True}, "nobias": {"bias": False}, "dx": {"dx": True}}
         return switches[key] if key in switches else {"blocks": int(key)}
-    name, read = {"width": ("width", Fraction), "seed": ("seed", int), "from": ("source", str)}.get(key, (None, None))
+    name, read = {"width": ("width", Fraction), "seed": ("seed", int), "from": ("source", str)}.get(
+        key, (None, None)
+    )
     if not name:
         raise ValueError(key)
     return {name: read(value)}
@@ -53,15 +57,22 @@ def insert(trunk, policy):
     found = [b for b in blocks.find(trunk) if _has_room(trunk, b)]
     count = len(found) if chosen.blocks is None else chosen.blocks
     if not 0 < count <= len(found):
-        raise ModelError(f"policy {policy}: the model has {len(found)} blocks that can have a module: choose 1 to {len(found)}"
-                         if found else f"policy {policy}: the model has no inverted residual blocks: choose policy bias")
+        raise ModelError(
+            f"policy {policy}: the model has {len(found)} blocks that can have a module: choose 1 to {len(found)}"
+            if found
+            else f"policy {policy}: the model has no inverted residual blocks: choose policy bias"
+        )
     tensors, modules = dict(trunk.tensors), {}
     for number, block in list(enumerate(found, 1))[-count:]:
         modules[block.output] = _module(trunk, tensors, block, number, chosen)
     if chosen.source:
         _load(tensors, modules.values(), chosen.source)
     names = [op.name for op in trunk.ops]
-    return _with(trunk, tensors, modules), list(modules.values()), names[names.index(found[-count].layers[0].name) :]
+    return (
+        _with(trunk, tensors, modules),
+        list(modules.values()),
+        names[names.index(found[-count].layers[0].name) :],
+    )
 
 
 def _has_room(trunk, block):
@@ -87,7 +98,13 @@ def _module(trunk, tensors, block, number, chosen):
         tensors[tensor] = Tensor(tensor, data.shape, data.dtype.name, np.array([scale]), 0, data)
     before = f"{block.output} without {name}"
     tensors[before] = replace(y, name=before)
-    return Op("lite", name, (before, block.input, *names), (block.output,), {"stride": stride, "detached": () if chosen.dx else (1,)})
+    return Op(
+        "lite",
+        name,
+        (before, block.input, *names),
+        (block.output,),
+        {"stride": stride, "detached": () if chosen.dx else (1,)},
+    )
 
 
 def _with(trunk, tensors, modules):
@@ -110,4 +127,6 @@ def _load(tensors, modules, path):
                         raise KeyError(f"{name} has another shape there")
                     tensors[name] = replace(tensors[name], data=data)
     except (OSError, ValueError, KeyError) as e:
-        raise ModelError(f"{path} has no modules for this model ({e}): export a package of the same model and options")
+        raise ModelError(
+            f"{path} has no modules for this model ({e}): export a package of the same model and options"
+        )
