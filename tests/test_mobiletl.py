@@ -1,13 +1,15 @@
 """Policy mobiletl: blocks with step-function gradients and gains, against a float64 model; what it keeps and costs."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from checks import check_forward, check_gradients, check_same_rounding, check_updates, settled
-from helpers import TIERS, calibrated, compiled, fastest, inputs, tier
+from helpers import TIERS, calibrated, compiled, fastest, inputs, provide, step, tier
 from models import Builder
-from trimtab_tools import reference
+from test_agree import PLACES, simulated
+from trimtab_tools import cli, cost, export_tflite, reference
 from trimtab_tools.blocks import find
 from trimtab_tools.ir import ModelError
 
@@ -172,3 +174,73 @@ def test_gains_scale_what_leaves_a_block(kernels):
     before = reference.forward(graph, xs)[c.plan.head.features]
     assert np.count_nonzero(before != want) > want.size // 2
     check_gradients(c, None, xs, DATA, bench)
+
+
+# -- what it costs ---------------------------------------------------------------------------------------------
+
+
+def kept(graph, policy):
+    """{buffer: bytes} that the forward pass leaves for the backward pass."""
+    return {b.name: b.size for b in cost.kept(compiled(graph, policy).program)}
+
+
+def test_hard_swish_keeps_a_bit_of_each_input():
+    graph = network(True, [(24, 8, 1)])
+    ours, usual = kept(graph, "mobiletl:1"), kept(graph, "last:4")
+    swishes = [op for op in graph.ops if op.kind == "hard_swish"]
+    for op in swishes:
+        size = graph[op.outputs[0]].size
+        assert op.inputs[0] in usual and op.inputs[0] not in ours
+        assert ours.pop(f"mask of {op.outputs[0]}") == size // 8
+        assert f"mask of {op.inputs[0]}" in usual and f"mask of {op.inputs[0]}" not in ours
+    gained = find(graph)[0].project
+    assert ours.pop("factors of errors") == 2 * 8
+    assert ours.pop(gained.outputs[0]) == 8 * 8 * 8  # the gain's own: what it scaled
+    assert set(ours) < set(usual)
+
+
+def test_relu6_keeps_what_it_always_kept_and_the_blocks_output():
+    graph = network(blocks=[(24, 8, 1)])
+    ours, usual = kept(graph, "mobiletl:1"), kept(graph, "last:4")
+    assert ours.pop("factors of errors") == 2 * 8
+    assert ours.pop(find(graph)[0].project.outputs[0]) == 8 * 8 * 8
+    assert ours == usual
+
+
+# -- the same bits everywhere ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mobiletl")
+    for name, swish, options in (("relu6", False, ["--accumulate=4"]), ("hard_swish", True, [])):
+        (folder / "net.tflite").write_bytes(export_tflite.write(network(swish)))
+        command = ["compile", f"{folder}/net.tflite", "--policy=mobiletl:2", "--lr=0.05", "--classes=4", *options]
+        assert cli.main([*command, "-o", f"{folder}/{name}.ttp"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["relu6", "hard_swish"])
+def test_twenty_steps_are_the_same_on_every_board(packages, capsys, name):
+    for board, _ in PLACES:
+        provide(board)
+    results = {place: simulated(capsys, packages / f"{name}.ttp", *place, steps=20) for place in PLACES}
+    first = results[PLACES[0]]
+    assert len(set(first["losses"])) > 10
+    for place, result in results.items():
+        assert (result["state_crc"], result["losses"]) == (first["state_crc"], first["losses"]), place
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_gains_move_within_their_bounds(accumulate):
+    graph = network(True)
+    c = compiled(graph, "mobiletl", rate=0.5, accumulate=accumulate)
+    bench = settled(c, fastest(), inputs(graph, SAMPLES), DATA)
+    starts = [bench.read(b, "<i4") for b in c.program.state if b.name.endswith(".gain")]
+    assert len(starts) == 3 and not any(map(np.any, starts))
+    for i in range(40):
+        step(bench.net, inputs(graph, SAMPLES)[i % SAMPLES], DATA[i % SAMPLES])
+    for b in c.program.state:
+        if b.name.endswith(".gain"):
+            gain = np.abs(bench.read(b, "<i4"))
+            assert ONE // 1000 < gain.max() <= ONE // 2 and np.count_nonzero(gain) > len(gain) // 2
