@@ -32,6 +32,7 @@ class Observation:
     def __init__(self, bench, x, target):
         self.errors, self.units, self.exponents, self.sums, self.planes, self.err = {}, {}, {}, {}, {}, None
         self.bench = bench
+        self.head = head(bench) if bench.c.plan.head else None  # as the step finds it
         self.reached = bench.run(x, target, after=self._after)
 
     def _after(self, s, again):
@@ -72,21 +73,24 @@ class Observation:
         return int(np.ceil(np.log2(max(real.max(), 1e-30) * RATE))) - bits
 
 
-def expected(bench, x, target, rounding, before=None):
-    """(errors, layers, trace) of the float64 model for the bench's head and this sample."""
+def expected(bench, x, target, rounding, before=None, held=None):
+    """(errors, layers, trace) of the float64 model for this sample and the bench's head, or the one it held."""
     c = bench.c
     trace = Trace(c.trunk, x, before)
     if c.plan.loss == "mse":
         name, error = c.trunk.outputs[0], squared_error(trace, target)[1]
     else:
-        name, w, b = c.plan.head.features, *head(bench)
+        name, w, b = c.plan.head.features, *(held or head(bench))
         error = softmax_error(trace, c.plan.head, w, b, target)[2]
     return (*trace.backward(name, error, rounding), trace)
 
 
 def head(bench):
-    w = bench.read(bench.state("head.weights"), "<i2").reshape(bench.c.plan.head.classes, -1)
-    return w, bench.read(bench.state("head.bias"), "<i4")
+    """Weights and biases, or prototypes and counts."""
+    names = {"dense": ("head.weights", "head.bias"), "prototype": ("head.prototypes", "head.counts")}
+    first, second = names[bench.c.plan.head.kind]
+    w = bench.read(bench.state(first), "<i2").reshape(bench.c.plan.head.classes, -1)
+    return w, bench.read(bench.state(second), "<i4")
 
 
 # -- checks ------------------------------------------------------------------------------------------
@@ -140,13 +144,13 @@ def check_gradients(c, kernels, samples, targets, bench=None):
     scores = {}
     for x, target in zip(samples, targets):
         seen = Observation(bench, x, target)
-        errors, layers, trace = expected(bench, x, target, Exact())
+        errors, layers, trace = expected(bench, x, target, Exact(), held=seen.head)
         if not seen.reached:
             assert not any(map(np.any, errors.values())), "the head sends no error back"
             continue
         assert set(seen.errors) <= set(errors)
         if c.plan.head:
-            p_minus_y = softmax_error(trace, c.plan.head, *head(bench), target)[1]
+            p_minus_y = softmax_error(trace, c.plan.head, *seen.head, target)[1]
             assert np.abs(seen.err / 32768 - p_minus_y).max() < 0.02, "p - y"
         coarse = set()
         for name, got in seen.errors.items():  # last first

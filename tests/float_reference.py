@@ -9,6 +9,7 @@ of int8 with the exponents that the step chose. Only with `Same` can equality be
 
 import numpy as np
 from trimtab_tools import reference
+from trimtab_tools.plan import COSINES
 from trimtab_tools.quantize import (
     act_range,
     multiply_once_rounded,
@@ -459,8 +460,10 @@ def probabilities(graph, head, weights, bias, x):
 
 
 def softmax_error(trace, head, weights, bias, label):
-    """(loss, p - y, dL/dfeatures before its clamp)"""
+    """(loss, p - y, dL/dfeatures before its clamp); weights and bias of a prototype head: prototypes and counts."""
     x = trace.values[head.features]
+    if head.kind == "prototype":
+        return cosine_error(trace, head, weights / 16384, label)
     p = probabilities(trace.graph, head, weights, bias, x)
     err = p - (np.arange(len(p)) == label)
     error = (weights / 4096 * trace.graph[head.features].scale[0]).T @ err
@@ -469,6 +472,20 @@ def softmax_error(trace, head, weights, bias, label):
         err,
         error.reshape(x.shape) * trace.mask(trace.root(head.features)).reshape(x.shape),
     )
+
+
+def cosine_error(trace, head, prototypes, label):
+    """The same for a softmax over cosines, all classes enrolled."""
+    x = trace.values[head.features]
+    v = x.ravel() - trace.graph[head.features].zero_point
+    norm = np.linalg.norm(v)
+    cosines = prototypes @ v / norm
+    p = np.exp(COSINES * (cosines - cosines.max()))
+    p /= p.sum()
+    err = p - (np.arange(len(p)) == label)
+    error = COSINES / norm * (prototypes - np.outer(cosines, v / norm)).T @ err
+    mask = trace.mask(trace.root(head.features))
+    return -np.log(p[label]), err, error.reshape(x.shape) * mask.reshape(x.shape)
 
 
 def squared_error(trace, target):

@@ -159,7 +159,13 @@ class Bench:
     def randomize_head(self, seed, samples):
         """A head that knows something, but is sure of nothing: logits of these samples spread by about 1."""
         head = self.c.plan.head
-        if head:
+        if head and head.kind == "prototype":
+            w = np.random.default_rng(seed).standard_normal(head.weights.shape)
+            directions = w / np.linalg.norm(w, axis=1, keepdims=True)
+            self.write(self.state("head.prototypes"), half_up(16384 * directions), "<i2")
+            self.write(self.state("head.totals"), half_up(16384 * 20 * directions), "<i4")
+            self.write(self.state("head.counts"), np.full(len(w), 20), "<i4")
+        elif head:
             f = self.c.trunk[head.features]
             x = (reference.forward(self.c.trunk, np.stack(samples))[head.features] - f.zero_point) * f.scale[
                 0

@@ -232,6 +232,13 @@ def _norm_stats(case, n):
     return np.where(case.rng.random(n) < 0.1, 0, words)
 
 
+def _directions(case, n):
+    """Rows of unit length in Q14, some of them zero."""
+    rows = case.rng.standard_normal((n // case.numbers["f"], case.numbers["f"])) ** case.rng.choice([1, 5])
+    rows *= 16384 / np.linalg.norm(rows, axis=1, keepdims=True) * (case.rng.random((len(rows), 1)) < 0.9)
+    return np.rint(rows).ravel()
+
+
 GEOMETRY = ("ih", "iw", "oh", "ow", "kh", "kw", "sh", "sw", "pt", "pl", "nk", "yh", "yw", "top", "left",
             "first")
 NUMBERS = {
@@ -246,6 +253,7 @@ NUMBERS = {
     "oh": (1, 9), "ow": (1, 9), "norm": (1, 5), "norms": (1, 3), "part": (1, 1), "parts": (1, 1), "relu": (0, 1), "bound": (1, 127),
     "u_gamma": (100 << 8, 150 << 8), "u_beta": (100 << 8, 150 << 8), ("lite_conv_fwd", "pre"): (0, 3),
     "keep": (0, 255),
+    "window": (2, 40),
 }
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 IN_PLACE = {
@@ -264,6 +272,8 @@ DATA = {
     "track": _edged(-32000, 32000), "lr": lambda case, n: [case._between(0, 255), case._between(-5, 40)],
     "bias": _edged(-(1 << 29), 1 << 29), "acc_bias": _edged(-(1 << 29), 1 << 29),
     "rng": _uniform(1, (1 << 31) - 1), "label": lambda case, n: [case._between(0, case.numbers["n"])],
+    "protos": _directions, "unit": _directions, "totals": _edged(-(1 << 30), 1 << 30), "counts": _uniform(-10, 50),
+    "norm": lambda case, n: [case._pick(0, 1 << 14, 1 << 15, case._between(1 << 14, 1 << 15)), case._between(0, 14)],
     "clock": lambda case, n: [case._between(0, 99), case._pick(0, 1, 50, 100, 1 << 30)],
     "cosine": _uniform(0, 32767), "exp_table": _exp_table,
     "ln_table": lambda case, n: np.rint(1024 * np.log1p(np.arange(n) / 128)),

@@ -52,6 +52,7 @@ def state_of(net):
 @pytest.mark.parametrize("policy, options", [
     ("last", {"classes": 4}), ("bias", {"labels": ("a", "b", "c")}), ("full", {"classes": 4}), ("full", {}),
     ("mobiletl", {"classes": 4}),
+    ("full", {"classes": 4, "head": "prototype"}),
 ])
 def test_tuned_model_computes_what_the_board_computes(policy, options):
     made, net = trained(policy, **options)

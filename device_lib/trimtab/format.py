@@ -41,7 +41,7 @@ HEADER = (
     "latent",  # arena reference: int8, what `prefix` leaves
     "latent_bytes",  # 0 without a prefix
     "names",  # state reference: LABEL_BYTES for each row of the head that is not in use, UTF-8, filled up with NUL
-    "head_bias",  # state reference: int32 of each row of the head
+    "head_bias",  # state reference: int32 of each row of the head; of prototypes, how many samples they have
     "study_input",  # arena references of the sample and the target for `study`, as input and target
     "study_target",
     "fisher",  # arena reference: what `fisher` adds up, int32 for each channel of each candidate, then exponents
@@ -71,6 +71,7 @@ PHASES = (
     "backward",  # gradients and updates, each update as soon as its gradient exists
     "fold",  # after the last sample of an accumulation: sums move what they belong to
     "end",  # step += 1
+    "enroll",  # after `forward`, in place of a step: the sample joins the prototype of its class
     "study_map",  # as map, of the sample that is studied
     "study",  # forward, loss and gate with nothing trained; value 0: nothing to learn, skip `fisher`
     "fisher",  # errors down to the first candidate, and what they tell about its channels
@@ -155,6 +156,11 @@ RECORDS = (
     ("gain_dw", "gy:b:n*oc y:b:n*oc gy_exp:i:1 gain:!i:oc acc:?!i:oc u:h:oc lr:i:2 pre n oc zy"),
     # few samples: Fisher information and prototypes (kernels_task.py)
     ("fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
+    # prototype head (kernels_proto.py)
+    ("proto_fwd", "logits:!i:n x:b:f protos:h:n*f counts:i:n unit:!h:f norm:!i:2 n f zx"),
+    ("proto_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1"
+     " n f scale scale_exp"),
+    ("proto_add", "protos:!h:n*f totals:!i:n*f counts:!i:n label:i:1 unit:h:f n f window"),
 )
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
 GROUPS = {"geometry": _GEOMETRY, "weights": _WEIGHTS, "update": _UPDATE, "error_out": _ERROR_OUT}  # structs in C
@@ -174,6 +180,7 @@ LIMITS = {
     "scale_exp": _EXP, "u": (0, 255), "u_shift": _EXP, "limit": (0, 32767), "rate": (0, 255), "rate_shift": _EXP,
     "residual": (0, 8), "bound": (1, 127), "relu": (0, 1), "u_gamma": (0, 65535), "u_beta": (0, 65535),
     "keep": (0, 255),  # of a sum, in 1/256
+    "window": (2, 65535),
 }
 
 

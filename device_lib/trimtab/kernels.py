@@ -27,7 +27,7 @@ def _named(modules):
 
 
 def plain():
-    from . import kernels_lite, kernels_py, kernels_step, kernels_task
+    from . import kernels_lite, kernels_proto, kernels_py, kernels_step, kernels_task
 
     try:
         if (1 << 40) >> 38 != 4:
@@ -40,7 +40,7 @@ def plain():
             weights = array("b", bytes(weights))
         return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), weights)
 
-    modules = kernels_py, kernels_lite, kernels_step, kernels_task
+    modules = kernels_py, kernels_lite, kernels_step, kernels_task, kernels_proto
     return Tier("plain", _named(modules), lambda n: array("b", bytes(n)), bind)
 
 

@@ -3085,3 +3085,208 @@ def lite_add_dx(mem, off: int) -> int:
             ox += 1
         oy += 1
     return 0
+
+
+# -- prototype head ------------------------------------------------------------------------------------------
+
+
+@micropython.viper
+def _width(f: int) -> int:
+    """Bits to which f numbers are cut so that the sum of their squares is at most 2^30."""
+    n = (30 - int(_bit_length(f - 1))) >> 1
+    if n > 14:
+        n = 14
+    return n
+
+
+@micropython.viper
+def _inverse_root(words, square: int) -> int:
+    """1 / sqrt(square) = m * 2^(e - 29) for a square up to 2^30: e; m goes to _MUL."""
+    s = ptr32(words)
+    s[_MUL] = 0
+    e = 0
+    if square > 0:
+        while square < 1 << 28:
+            square <<= 2
+            e += 1
+        if square > 0x3FFFFFFF:
+            square = 0x3FFFFFFF  # so the root has 15 bits
+        root = 0
+        bit = 1 << 14
+        while bit:
+            if (root + bit) * (root + bit) <= square:
+                root += bit
+            bit >>= 1
+        s[_MUL] = ((1 << 29) + (root >> 1)) // root
+    return e
+
+
+@micropython.viper
+def proto_fwd(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    logits = ptr32(origin + s[_AT + 1])
+    x = ptr8(origin + s[_AT + 2])
+    row = ptr16(origin + s[_AT + 3])
+    counts = ptr32(origin + s[_AT + 4])
+    unit = ptr16(origin + s[_AT + 5])
+    norm = ptr32(origin + s[_AT + 6])
+    f = r[8]
+    zero = (r[9] << wide >> wide) + 128
+    a = 0
+    i = 0
+    while i < f:
+        v = (x[i] ^ 128) - zero
+        a += v * v
+        i += 1
+    e = int(_inverse_root(words, a))
+    m = s[_MUL]
+    norm[0] = m
+    norm[1] = e
+    i = 0
+    while i < f:
+        v = ((x[i] ^ 128) - zero) * m
+        unit[i] = (v >> (15 - e)) + ((v >> (14 - e)) & 1)
+        i += 1
+    best = 0
+    top = -0x20000000
+    k = 0
+    while k < r[7]:
+        a = -(1 << 20)
+        if (counts[k] << wide >> wide) > 0:
+            a = 0
+            i = 0
+            while i < f:
+                a += ((row[i] ^ 0x8000) - 0x8000) * ((unit[i] ^ 0x8000) - 0x8000)
+                i += 1
+            a = (a >> 14) + ((a >> 13) & 1)
+        logits[k] = a
+        if a > top:
+            top = a
+            best = k
+        row = ptr16(int(row) + 2 * f)
+        k += 1
+    return best
+
+
+@micropython.viper
+def proto_dx(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    err = ptr32(origin + s[_AT + 2])
+    row = ptr16(origin + s[_AT + 3])
+    unit = ptr16(origin + s[_AT + 4])
+    norm = ptr32(origin + s[_AT + 5])
+    sums = ptr32(origin + s[_AT + 6])
+    f = r[11]
+    _clear(0, words, s[_AT + 6], f)
+    k = 0
+    while k < r[10]:
+        e = err[k] << wide >> wide
+        i = 0
+        while i < f and e:
+            sums[i] = sums[i] + (((row[i] ^ 0x8000) - 0x8000) >> 1) * e
+            i += 1
+        row = ptr16(int(row) + 2 * f)
+        k += 1
+    _largest(words, s[_AT + 6], f)
+    pre = int(_bit_length(s[_MAX])) - int(_width(f))
+    if pre < 0:
+        pre = 0
+    _round_words(words, s[_AT + 6], f, pre, 1 << 29)
+    a = 0
+    i = 0
+    while i < f:
+        a += (sums[i] << wide >> wide) * ((unit[i] ^ 0x8000) - 0x8000)
+        i += 1
+    a = (a >> 14) + ((a >> 13) & 1)
+    factor = norm[0] * r[12]
+    factor = (factor >> 10) + ((factor >> 9) & 1)
+    mask = ptr8(origin + s[_AT + 7])
+    i = 0
+    while i < f:
+        v = a * ((unit[i] ^ 0x8000) - 0x8000)
+        v = (sums[i] << wide >> wide) - (v >> 14) - ((v >> 13) & 1)
+        if s[_AT + 7] and (mask[i >> 3] >> (i & 7)) & 1 == 0:
+            v = 0
+        sums[i] = v * factor
+        i += 1
+    _largest(words, s[_AT + 6], f)
+    if s[_MAX] == 0:
+        return 0
+    shift = int(_int8_shift(words, wide))
+    _round_words(words, s[_AT + 6], f, shift, 127)
+    g = ptr8(origin + s[_AT + 1])
+    i = 0
+    while i < f:
+        g[i] = sums[i]
+        i += 1
+    base = pre + (norm[1] << wide >> wide) + (r[13] << wide >> wide) - 47
+    exp = ptr32(origin + s[_AT + 8])
+    exp[0] = base + shift
+    exp = ptr32(origin + s[_AT + 9])
+    exp[0] = base + int(_bit_length(s[_MAX]))
+    return 1
+
+
+@micropython.viper
+def proto_add(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    wide = s[_WIDE]
+    label = ptr32(origin + s[_AT + 4])
+    k = label[0] << wide >> wide
+    if k < 0 or k >= r[6]:
+        return 0
+    f = r[7]
+    at = s[_AT + 2] + 4 * k * f
+    row = ptr16(origin + s[_AT + 1] + 2 * k * f)
+    totals = ptr32(origin + at)
+    counts = ptr32(origin + s[_AT + 3])
+    unit = ptr16(origin + s[_AT + 5])
+    count = counts[k] << wide >> wide
+    if count <= 0:
+        _clear(0, words, at, f)
+    elif count >= r[8]:
+        _round_words(words, at, f, 1, 0x3FFFFFFF)
+        count >>= 1
+    i = 0
+    while i < f:
+        totals[i] = totals[i] + ((unit[i] ^ 0x8000) - 0x8000)
+        i += 1
+    _largest(words, at, f)
+    down = int(_bit_length(s[_MAX])) - int(_width(f))
+    a = 0
+    i = 0
+    while i < f:
+        v = totals[i] << wide >> wide
+        if down > 0:
+            v = (v >> down) + ((v >> (down - 1)) & 1)
+        a += v * v
+        i += 1
+    e = int(_inverse_root(words, a))
+    i = 0
+    while i < f:
+        v = totals[i] << wide >> wide
+        if down > 0:
+            v = (v >> down) + ((v >> (down - 1)) & 1)
+        v = v * s[_MUL]
+        row[i] = (v >> (15 - e)) + ((v >> (14 - e)) & 1)
+        i += 1
+    if count < 0:
+        count = 0
+    elif count > 65534:
+        count = 65534
+    counts[k] = count + 1
+    return count + 1

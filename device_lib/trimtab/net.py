@@ -338,6 +338,24 @@ class Net:
             print()
         return mean
 
+    def enroll(self, samples):
+        """Prototypes of the classes of these (x, label): forward passes only. Needs --head prototype."""
+        from . import few
+
+        few.enroll(self, samples)
+
+    def fit_few(self, support, epochs=10, shift=2, flip=False, brightness=0):
+        """Train on moved copies of a few (x, label) against their prototypes. Returns the last epoch's mean loss."""
+        from . import few
+
+        return few.fit(self, support, epochs, shift, flip, brightness)
+
+    @property
+    def prototypes(self):
+        """Whether classes are prototypes, which `enroll` makes."""
+        start, stop = self._phases["enroll"]
+        return stop > start
+
     def evaluate(self, samples):
         """The share of samples whose label is right (mse: the mean loss)."""
         score = n = 0

@@ -93,6 +93,16 @@ class Package:
             raise PackageError("the package has %d classes and %d labels: compile it again" % (self.classes, len(names) - 1))
         return names
 
+    def shape(self):
+        """(height, width, channels) of a sample, 1 where it has fewer axes."""
+        at = self.span("const")[0] + (self.input_shape & OFFSET_MASK)
+        rank = struct.unpack("<I", self._read(at, 4))[0]
+        sizes = struct.unpack("<%dI" % min(rank, 4), self._read(at + 4, 4 * min(rank, 4)))
+        h, w, c = ((1, 1, 1) + sizes[1:])[-3:]
+        if h * w * c != self.input_bytes:
+            raise PackageError("the package's input has no shape: compile it again")
+        return h, w, c
+
     def golden(self):
         """(output CRC, state CRC after one step, class, the sample as far as it does not repeat, the target of mse)"""
         data = self.section("golden")
@@ -136,10 +146,11 @@ class Package:
         output = self.output_count * (4 if self.loss_kind == 1 else 1)
         target = (0, 4, self.output_count)[self.loss_kind]
         spare = self.output_count - self.classes
+        head = 4 * self.output_count if self.loss_kind == 1 else 0
         for name, size, space in (("input", self.input_bytes, ARENA), ("latent", self.latent_bytes, ARENA), ("clock", 8, STATE),
                                   ("output", output, ARENA), ("target", target, ARENA), ("rng", 4, STATE),
                                   ("study_input", self.input_bytes, ARENA), ("study_target", target, ARENA),
-                                  ("names", LABEL_BYTES * spare, STATE), ("head_bias", spare and 4 * self.output_count, STATE)):
+                                  ("names", LABEL_BYTES * spare, STATE), ("head_bias", head, STATE)):
             ref = getattr(self, name)
             _check_ref(name, ref, size, sizes, True)
             if ref >> SPACE_SHIFT != space:

@@ -64,8 +64,7 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     return loss;
 }
 
-// The largest magnitude of n sums.
-static uint32_t largest(const int32_t *sums, int32_t n) {
+uint32_t trimtab_largest(const int32_t *sums, int32_t n) {
     uint32_t most = 0;
     for (int32_t i = 0; i < n; i++) {
         if (magnitude(sums[i]) > most) {
@@ -90,7 +89,7 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
             sums[i] = mac(sums[i], w[k * r->f + i] >> 1, err[k]);
         }
     }
-    uint32_t top = largest(sums, r->f);
+    uint32_t top = trimtab_largest(sums, r->f);
     if (!top) {
         return 0;
     }
@@ -98,7 +97,7 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     for (int32_t i = 0; i < r->f; i++) {
         sums[i] = mul32(rsh(sums[i], pre), r->scale); // scale has 8 bits: below 2^31
     }
-    top = largest(sums, r->f);
+    top = trimtab_largest(sums, r->f);
     int32_t s = int8_shift(top);
     for (int32_t i = 0; i < r->f; i++) {
         g[i] = (int8_t)trimtab_shifted(sums[i], s, 127);

@@ -140,6 +140,9 @@ static inline int32_t int8_shift(uint32_t max) {
     return s > 0 && rsh_unsigned(max, s) > 127 ? s + 1 : s;
 }
 
+// The largest magnitude of n sums (head.c).
+uint32_t trimtab_largest(const int32_t *sums, int32_t n);
+
 // -- updates of a trained plane (update.c)
 
 struct update {

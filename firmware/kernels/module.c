@@ -51,7 +51,10 @@
     X(open_mask, MP_QSTR_open_mask) \
     X(gain_fwd, MP_QSTR_gain_fwd) \
     X(gain_dw, MP_QSTR_gain_dw) \
-    X(fisher, MP_QSTR_fisher)
+    X(fisher, MP_QSTR_fisher) \
+    X(proto_fwd, MP_QSTR_proto_fwd) \
+    X(proto_dx, MP_QSTR_proto_dx) \
+    X(proto_add, MP_QSTR_proto_add)
 
 typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
 

@@ -51,7 +51,10 @@ enum trimtab_opcode {
     TRIMTAB_OP_open_mask,
     TRIMTAB_OP_gain_fwd,
     TRIMTAB_OP_gain_dw,
-    TRIMTAB_OP_fisher
+    TRIMTAB_OP_fisher,
+    TRIMTAB_OP_proto_fwd,
+    TRIMTAB_OP_proto_dx,
+    TRIMTAB_OP_proto_add
 };
 
 struct trimtab_geometry {
@@ -635,6 +638,48 @@ struct trimtab_fisher {
     int32_t zx;
 };
 
+struct trimtab_proto_fwd {
+    int32_t opcode;
+    int32_t logits; // int32 (n), written
+    int32_t x; // int8 (f)
+    int32_t protos; // int16 (n, f)
+    int32_t counts; // int32 (n)
+    int32_t unit; // int16 (f), written
+    int32_t norm; // int32 (2), written
+    int32_t n;
+    int32_t f;
+    int32_t zx;
+};
+
+struct trimtab_proto_dx {
+    int32_t opcode;
+    int32_t g; // int8 (f), written
+    int32_t err; // int32 (n)
+    int32_t protos; // int16 (n, f)
+    int32_t unit; // int16 (f)
+    int32_t norm; // int32 (2)
+    int32_t sums; // int32 (f), written
+    int32_t mask; // bits (f), or NULL
+    int32_t exp; // int32 (1), written
+    int32_t head_exp; // int32 (1), written
+    int32_t n;
+    int32_t f;
+    int32_t scale;
+    int32_t scale_exp;
+};
+
+struct trimtab_proto_add {
+    int32_t opcode;
+    int32_t protos; // int16 (n, f), written
+    int32_t totals; // int32 (n, f), written
+    int32_t counts; // int32 (n), written
+    int32_t label; // int32 (1)
+    int32_t unit; // int16 (f)
+    int32_t n;
+    int32_t f;
+    int32_t window;
+};
+
 int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off);
@@ -677,5 +722,8 @@ int32_t trimtab_open_mask(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_gain_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_gain_dw(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_fisher(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_proto_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_proto_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_proto_add(uint8_t *const *mem, uint32_t off);
 
 #endif

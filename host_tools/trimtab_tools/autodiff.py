@@ -14,12 +14,14 @@ from trimtab.format import LABEL_BYTES, LOSSES
 from . import lite
 from .ir import ModelError
 from .ops import geometry, image, mantissa, row
-from .plan import TRAINABLE, weight_limit
+from .plan import COSINES, TRAINABLE, weight_limit
 from .steps import Buffer, Program, Step
 
 COSINE = np.rint(32767 * 0.5 * (1 + np.cos(np.pi * (np.arange(64) + 0.5) / 64)))
 EXP_TABLE = np.rint(32767 * np.exp(-np.arange(256) / 16))
 LN_TABLE = np.rint(1024 * np.log((128.5 + np.arange(128)) / 128))
+WINDOW = 32  # samples of which a prototype is the mean while a network trains
+ENROLLED = 65535  # the same while classes are enrolled
 
 
 def lower(graph, plan, pixels=None):
@@ -210,9 +212,17 @@ class Lowering:
         for op in modules:
             self._modules[op.name] = lite.module(self, op)
         head = self.plan.head
-        if head:
+        if head and head.kind == "prototype":
+            n, f = head.weights.shape
+            self.prototypes = dict(
+                protos=p.keep("head.prototypes", np.zeros(n * f), np.int16, role="head prototypes"),
+                totals=p.keep("head.totals", np.zeros(n * f), np.int32, role="head totals"),
+                counts=p.keep("head.counts", np.zeros(n), np.int32, role="head counts"))
+            p.head_bias = self.prototypes["counts"]
+        elif head:
             self.head_w = p.keep("head.weights", head.weights, np.int16, role="head weights")
             self.head_b = p.head_bias = p.keep("head.bias", head.bias, np.int32, role="head bias")
+        if head:
             if self.plan.spare:
                 p.names = p.keep("head.names", np.zeros(LABEL_BYTES * self.plan.spare), np.int8, role="names")
         if self.plan.loss != "none":
@@ -246,7 +256,7 @@ class Lowering:
             self._folds += lite.accumulators(self, op)
         head = self.plan.head
         self.head_acc = self.head_acc_bias = None
-        if head:
+        if head and head.kind == "dense":
             self.head_acc = p.keep("head.weights.sum", np.zeros(head.weights.size), np.int16, role="sum", layer="head")
             self.head_acc_bias = p.keep("head.bias.sum", np.zeros(head.classes), np.int32, role="sum", layer="head")
             self._folds.append(Step("fold_head", dict(
@@ -296,19 +306,25 @@ class Lowering:
 
     def _softmax_loss(self):
         p, head = self.program, self.plan.head
+        p.output, p.target = Buffer("logits", 4 * head.classes), Buffer("label", 4)
+        {"dense": self._dense_head, "prototype": self._prototype_head}[head.kind](head)
+
+    def _scores(self, head, unit):
+        """The loss of logits in this unit."""
+        pre = max(0, math.ceil(math.log2(2 / (4096 * unit))))  # 32767 steps of unit * 2^pre reach past 16 nats
+        mul, e = mantissa(unit * 2.0 ** (pre + 4), 15)
+        self.emit("softmax_loss", dict(logits=self.program.output, label=self.program.target,
+                                       exp_table=self.const(EXP_TABLE, np.int16), ln_table=self.const(LN_TABLE, np.int16),
+                                       n=head.classes, pre=pre, mul=mul, shift=-e), "head", phase="loss")
+
+    def _dense_head(self, head):
         x = self.graph[head.features]
         n, f, s = head.classes, x.size, float(x.scale[0])
-        features = self.activation(head.features)
-        logits = Buffer("logits", 4 * n)
-        p.output, p.target = logits, Buffer("label", 4)
+        features, logits = self.activation(head.features), self.program.output
         bias_mul, e = mantissa(1 / (16 * s), 15)  # from 2^-16 to s / 4096
         self.emit("head_fwd", dict(logits=logits, x=features, w=self.head_w, bias=self.head_b, n=n, f=f, zx=x.zero_point,
                                    bias_mul=bias_mul, bias_shift=-e), "head")
-        pre = max(0, math.ceil(math.log2(2 / s)))  # 32767 steps of s * 2^pre / 4096 reach past 16 nats
-        mul, e = mantissa(s * 2.0 ** (pre - 8), 15)
-        self.emit("softmax_loss", dict(logits=logits, label=p.target, exp_table=self.const(EXP_TABLE, np.int16),
-                                       ln_table=self.const(LN_TABLE, np.int16), n=n, pre=pre, mul=mul, shift=-e), "head",
-                  phase="loss")
+        self._scores(head, s / 4096)
         if self._key(head.features) in self.learned:
             scale, e = mantissa(s, 8)
             g, exp = self._first_error(head.features)
@@ -320,6 +336,24 @@ class Lowering:
         self.emit("head_dw", dict(w=self.head_w, bias=self.head_b, acc=self.head_acc if sums else None,
                                   acc_bias=self.head_acc_bias if sums else None, err=logits, x=features, lr=self.lr,
                                   n=n, f=f, zx=x.zero_point, limit=weight_limit(f), u=u, u_shift=-e), "head", phase="head")
+
+    def _prototype_head(self, head):
+        """Prototypes follow the features; only what is below them learns by the gradient."""
+        p, x = self.program, self.graph[head.features]
+        n, f = head.classes, x.size
+        protos, counts = self.prototypes["protos"], self.prototypes["counts"]
+        unit, norm = Buffer("direction", 2 * f), Buffer("inverse of the norm", 8)
+        self.emit("proto_fwd", dict(logits=p.output, x=self.activation(head.features), protos=protos, counts=counts,
+                                    unit=unit, norm=norm, n=n, f=f, zx=x.zero_point), "head")
+        self._scores(head, COSINES / 16384)
+        if self._key(head.features) in self.learned:
+            scale, e = mantissa(COSINES, 8)
+            g, exp = self._first_error(head.features)
+            self.emit("proto_dx", dict(g=g, err=p.output, protos=protos, unit=unit, norm=norm, sums=self.scratch(4 * f),
+                                       mask=self._mask_of(head.features), exp=exp, head_exp=self.head_exp, n=n, f=f,
+                                       scale=scale, scale_exp=e), "head", phase="gate")
+        for phase, window in (("head", WINDOW), ("enroll", ENROLLED)):
+            self.emit("proto_add", dict(self.prototypes, label=p.target, unit=unit, n=n, f=f, window=window), "head", phase)
 
     def _mse_loss(self):
         p, name = self.program, self.graph.outputs[0]
@@ -446,11 +480,13 @@ class Lowering:
             rate /= 2  # rounding noise of single int8 steps: half the rate costs least
         m, e = mantissa(rate, 8)
         p = self.program
-        self.emit("begin_step", dict(lr=self.lr, clock=p.clock, cosine=self.const(COSINE, np.int16), rate=m, rate_shift=-e),
-                  "clock", phase="begin")
+        if any("lr" in step.values for _, step in p.timeline()):  # prototypes alone learn without a rate
+            self.emit("begin_step", dict(lr=self.lr, clock=p.clock, cosine=self.const(COSINE, np.int16), rate=m,
+                                         rate_shift=-e), "clock", phase="begin")
         self.emit("end_step", dict(clock=p.clock), "clock", phase="end")
         out = self.graph[self.graph.outputs[0]]
-        unit = out.scale[0] / 4096 if self.plan.loss == "softmax" else out.scale[0]
+        units = {"dense": out.scale[0] / 4096, "prototype": COSINES / 16384}
+        unit = units[self.plan.head.kind] if self.plan.head else out.scale[0]
         count = self.plan.head.classes if self.plan.head else out.size
         p.header.update(loss_kind=LOSSES.index(self.plan.loss), classes=count - self.plan.spare, output_count=count, output_scale=unit,
                         output_zero=0 if self.plan.head else out.zero_point, accumulate=self.plan.accumulate)

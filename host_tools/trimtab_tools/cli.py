@@ -80,7 +80,7 @@ def do_choose(args):
     shares = [_share(text, option) for text, option in ((args.macs, "--macs"), (args.ratio, "--ratio"))]
     with _progress(args, "choose") as step:
         found = tinytrain.choice(graph, samples, round(args.budget * 1024), *shares, args.layers, args.epochs, step,
-                                 labels=tuple(names), classes=args.classes, rate=args.lr,
+                                 labels=tuple(names), classes=args.classes, head=args.head, rate=args.lr,
                                  residual=args.residual, pixels=_pixels(args.pixels))
     Path(args.output).write_text(json.dumps(found, indent=1) + "\n")
     about = ", ".join(f"{u['layer']} ({len(u['weight_channels'])})" for u in found["updates"])
@@ -220,6 +220,7 @@ def _model(p, what=""):
                    "(default last)")
     p.add_argument("--scheme", help="a sparse update, with --policy sparse: a published one, mcunet-49kb and so on, or written "
                                     "out, 20:24=1/4,30=1 (biases of the last 20 layers, shares of layers 24 and 30)")
+    _head_option(p)
     p.add_argument("--max-classes", type=int, default=0, metavar="N", help="room for classes that are added on the board")
     p.add_argument("--loss", choices=("softmax", "mse"), default="softmax")
     p.add_argument("--lr", type=float, help="learning rate of one sample (default 0.001)")
@@ -228,6 +229,11 @@ def _model(p, what=""):
                                                       "(share 0.9); takes 2 bytes for each weight, 4 for each bias")
     p.add_argument("--residual", type=int, choices=(8, 4, 0), default=8, help="fraction bits kept beside int8 weights")
     p.add_argument("--ram", help="refuse a plan whose arena and state need more, for instance 96k")
+
+
+def _head_option(p):
+    p.add_argument("--head", choices=("dense", "prototype"), default="dense",
+                   help="prototype: classes are mean directions of few samples (default dense)")
 
 
 def argparse_compile(p):
@@ -266,6 +272,7 @@ def argparse_choose(p):
     p.add_argument("--macs", default="0.15", metavar="SHARE",
                    help="of the products of a backward pass that trains everything (default 0.15)")
     p.add_argument("--ratio", default="1/4", help="share of a chosen layer's channels (default 1/4)")
+    _head_option(p)
     p.add_argument("--layers", type=int, metavar="K", help="choose among the last K layers (default: 44 %% of them)")
     p.add_argument("--epochs", type=int, default=1, help="of the head on the samples, before they are judged (default 1)")
     p.add_argument("--lr", type=float, help="learning rate of one sample (default 0.001)")
@@ -400,7 +407,7 @@ def _plan_options(args):
     policy = f"{args.policy}:{args.scheme}" if args.scheme else args.policy
     return dict(policy=policy, labels=_labels(args), classes=args.classes, loss=args.loss, rate=args.lr,
                 accumulate=args.accumulate, residual=args.residual, max_classes=args.max_classes,
-                optimizer=args.optimizer, pixels=_pixels(args.pixels))
+                optimizer=args.optimizer, head=args.head, pixels=_pixels(args.pixels))
 
 
 def _labels(args):

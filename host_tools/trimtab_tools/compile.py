@@ -28,14 +28,15 @@ class Compiled:
 
 
 def compile_graph(graph, policy="last", name="model", labels=(), classes=0, loss="softmax", rate=None, accumulate=1,
-                  residual=8, max_classes=0, optimizer="sgd", pixels=None, samples=None, kernels=None, notes=None,
-                  optimize=True):
+                  residual=8, max_classes=0, optimizer="sgd", head="dense", pixels=None, samples=None, kernels=None,
+                  notes=None, optimize=True):
     """Compile an int8 graph. samples: int8 inputs by which the first exponents are measured, else synthetic ones.
 
     optimize=False leaves every buffer whole, in a place of its own: more memory, the same bits.
     """
     ir.check(graph)
-    trunk, chosen = plan.make(graph, policy, labels, classes, loss, rate, accumulate, residual, max_classes, optimizer)
+    trunk, chosen = plan.make(graph, policy, labels, classes, loss, rate, accumulate, residual, max_classes, optimizer,
+                              head)
     ir.check(trunk)
     program, placement, cuts = _arrange(lower(trunk, chosen, pixels), optimize)
     kernels = kernels or simulate.best_tier()
@@ -72,7 +73,16 @@ def _arrange(program, optimize):
 def _head_notes(chosen):
     if not chosen.head:
         return {}
-    return {"head": {"features": chosen.head.features, "classes": chosen.head.classes}}
+    head = chosen.head
+    return {"head": {"features": head.features, "classes": head.classes, "kind": head.kind}}
+
+
+# What exponents are measured with: state -> type, numbers for so many bytes.
+RANDOM_HEAD = {
+    "head.weights": ("<i2", lambda rng, size: rng.randint(-400, 400, size // 2)),
+    "head.prototypes": ("<i2", lambda rng, size: rng.randint(-2000, 2000, size // 2)),
+    "head.counts": ("<i4", lambda rng, size: np.ones(size // 4)),
+}
 
 
 def _measure_exponents(program, data, kernels, samples):
@@ -89,8 +99,9 @@ def _measure_exponents(program, data, kernels, samples):
     initial = bytearray(state)
     rng = np.random.RandomState(1)
     for b in program.state:
-        if b.name == "head.weights":
-            initial[b.offset : b.offset + b.size] = rng.randint(-400, 400, b.size // 2).astype("<i2").tobytes()
+        if b.name in RANDOM_HEAD:
+            dtype, values = RANDOM_HEAD[b.name]
+            initial[b.offset : b.offset + b.size] = values(rng, b.size).astype(dtype).tobytes()
     found = trackers.data
     for i in range(n + 16):
         state[:] = initial

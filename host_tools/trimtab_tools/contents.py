@@ -79,11 +79,15 @@ class Contents:
         return data.astype(row["dtype"])
 
     def head(self):
-        """The 16-bit head as export wants it: features, W / 4096 and b / 65536; None without one."""
+        """The head as export wants it: features, W / 4096 and b / 65536, or prototypes; None without one."""
         if "head" not in self.notes:
             return None
         rows = self.notes["head"]["classes"]
         used = len(self.labels) or rows
+        if self.notes["head"]["kind"] == "prototype":
+            return {"features": self.notes["head"]["features"], "labels": self.labels,
+                    "prototypes": self.state["head.prototypes"].reshape(rows, -1)[:used],
+                    "counts": self.state["head.counts"][:used]}
         return {"features": self.notes["head"]["features"], "labels": self.labels,
                 "weights": self.state["head.weights"].reshape(rows, -1)[:used], "bias": self.state["head.bias"][:used]}
 

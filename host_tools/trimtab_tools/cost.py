@@ -28,8 +28,11 @@ MACS = {  # multiplications of a record, from its own numbers
     "head_dw": lambda v: v["n"] * v["f"],
     "lite_conv_fwd": lambda v: _product(v, _OUTPUTS) * v["part"],
     "lite_conv_dx": lambda v: _product(v, ("n", "ic", "oc")),
+    "proto_fwd": lambda v: (v["n"] + 2) * v["f"],
+    "proto_dx": lambda v: (v["n"] + 3) * v["f"],
+    "proto_add": lambda v: 2 * v["f"],
 }
-FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "lite_conv_fwd")
+FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "lite_conv_fwd", "proto_fwd")
 
 # Cycles for each multiplication, requantization included. ESTIMATES: a Cortex-M0+ model without flash waits,
 # plain C.
@@ -46,6 +49,9 @@ CYCLES = {
         "head_dw": 17.2,
         "lite_conv_fwd": 14,
         "lite_conv_dx": 14,
+        "proto_fwd": 11.1,
+        "proto_dx": 11.1,
+        "proto_add": 17.2,
     }
 }
 CLOCK_HZ = {"pico": 125_000_000}
@@ -75,7 +81,8 @@ def step_cycles(step, board="pico"):
 
 def _trained(program):
     """The steps that one sample of training takes."""
-    return [step for phase, step in program.timeline() if phase not in ("study_map", "study", "fisher")]
+    others = ("study_map", "study", "fisher", "enroll")
+    return [step for phase, step in program.timeline() if phase not in others]
 
 
 def macs(program):
@@ -182,7 +189,8 @@ def table(graph, plan):
             rows.append(Row("relu", row.y, row.y, row.channels, skip=_waiting(graph, i), learns=row.learns))
     if plan.head:
         f, n = plan.head.weights.shape[1], plan.head.classes
-        rows.append(Row("conv", f, n, n, f * n, n, macs=f * n, head=True, share=1, bias=True, learns=True))
+        dense = plan.head.kind == "dense"  # prototypes learn by no gradient
+        rows.append(Row("conv", f, n, n, f * n, n, macs=f * n, head=True, share=dense, bias=dense, learns=True))
     return rows
 
 

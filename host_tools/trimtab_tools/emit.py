@@ -37,7 +37,7 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
         output=reference(program.output), target=reference(program.target) if program.target else 0,
         latent=reference(program.latent) if program.latent else 0, latent_bytes=program.latent.size if program.latent else 0,
         names=reference(program.names) if program.names else STATE << SPACE_SHIFT,
-        head_bias=reference(program.head_bias) if program.names else STATE << SPACE_SHIFT,
+        head_bias=reference(program.head_bias) if program.head_bias else STATE << SPACE_SHIFT,
         **_study(program), clock=reference(program.clock), rng=reference(program.rng), flags=0, **program.header)
     header["output_scale"] = _float(header["output_scale"])
     return _assemble(header, sections, phases)

@@ -10,6 +10,7 @@ import tflite
 
 from .import_tflite import read, signature
 from .ir import ModelError, Tensor, same_pad
+from .plan import COSINES
 from .tflite_file import SIGNATURE, Row, serialize
 
 ACTIVATIONS = {
@@ -20,6 +21,7 @@ ACTIVATIONS = {
 }
 CHANNEL_AXIS = {"depthwise": 3}  # of the weights; every other kind has its output channels first
 HEAD_WEIGHT_ONE, HEAD_BIAS_ONE = 1 << 12, 1 << 16  # what 1.0 is in the trained head
+DIRECTION_ONE = 1 << 14  # and in a prototype
 
 
 def write(graph, name="main", names=SIGNATURE):
@@ -38,7 +40,8 @@ def export(model, tuned, head=None):
 
     `model`: the bytes (or path) of the int8 .tflite file that was compiled.
     `tuned`: layer name -> {"weights": int8 array, "bias": int32 array}, either may be absent.
-    `head`: None, or {"features": tensor name, "weights": int16 (classes, n), "bias": int32 (classes,)}:
+    `head`: None, or {"features": tensor name, "weights": int16 (classes, n), "bias": int32 (classes,)}, or
+    {"features", "prototypes": int16 (classes, n), "counts": samples of each class}:
     everything behind the features gives way to dequantize, a float layer and softmax.
     """
     graph = _retuned(read(model), tuned)
@@ -88,28 +91,48 @@ def _needed(graph, output):
 
 def _float_head(graph, tensors, rows, head):
     feature = graph[head["features"]]
-    w = np.asarray(head["weights"], np.float32) / HEAD_WEIGHT_ONE
-    b = np.asarray(head["bias"], np.float64) / HEAD_BIAS_ONE
+    w, b = _directions(head) if "prototypes" in head else _sums(head)
     if w.ndim != 2 or w.shape[1] != feature.size or b.shape != w.shape[:1]:
         raise ModelError(
             f"the head has shape {list(w.shape)} for {feature.size} features: export with its own model"
         )
     shapes = {
         "features": (feature.shape, None),
+        "shape": ((2,), np.array([1, feature.size], np.int32)),
+        "flat": ((1, feature.size), None),
+        "directions": ((1, feature.size), None),
         "weights": (w.shape, w),
         "bias": (b.shape, b),
         "logits": ((1, len(b)), None),
         "probabilities": ((1, len(b)), None),
     }
     for name, (shape, data) in shapes.items():
-        tensors[f"head/{name}"] = (Tensor(f"head/{name}", shape, "float32", data=data), 0)
-    features, weights, bias, logits, probabilities = (f"head/{name}" for name in shapes)
+        dtype = "float32" if data is None else str(data.dtype).replace("64", "32")
+        tensors[f"head/{name}"] = (Tensor(f"head/{name}", shape, dtype, data=data), 0)
+    names = {name: f"head/{name}" for name in shapes}
+    x, logits = names["features"], names["logits"]
+    rows.append(Row("DEQUANTIZE", 2, graph.outputs, (x,), "DequantizeOptions"))
+    if "prototypes" in head:
+        rows += [
+            Row("RESHAPE", 1, (x, names["shape"]), (names["flat"],), "ReshapeOptions"),
+            Row("L2_NORMALIZATION", 1, (names["flat"],), (names["directions"],), "L2NormOptions"),
+        ]
+        x = names["directions"]
     rows += [
-        Row("DEQUANTIZE", 2, graph.outputs, (features,), "DequantizeOptions"),
-        Row("FULLY_CONNECTED", 1, (features, weights, bias), (logits,), "FullyConnectedOptions"),
-        Row("SOFTMAX", 1, (logits,), (probabilities,), "SoftmaxOptions", {"Beta": 1.0}),
+        Row("FULLY_CONNECTED", 1, (x, names["weights"], names["bias"]), (logits,), "FullyConnectedOptions"),
+        Row("SOFTMAX", 1, (logits,), (names["probabilities"],), "SoftmaxOptions", {"Beta": 1.0}),
     ]
-    return probabilities
+    return names["probabilities"]
+
+
+def _sums(head):
+    return np.asarray(head["weights"], np.float32) / HEAD_WEIGHT_ONE, np.asarray(head["bias"], np.float64) / HEAD_BIAS_ONE
+
+
+def _directions(head):
+    """Cosines as a dense layer on directions; a class without samples takes no part."""
+    w = np.asarray(head["prototypes"], np.float32) * (COSINES / DIRECTION_ONE)
+    return w, np.where(np.asarray(head["counts"]) > 0, 0.0, -1000.0)
 
 
 # --- graph -> rows

@@ -14,6 +14,8 @@ AXIS = {"conv": "in", "dense": "in", "depthwise": "out"}  # the channels that a 
 DEFAULT_RATE = 1e-3
 INSPECTED = 0.44  # share of the layers
 DEFAULT_MOMENTUM = 0.9
+COSINES = 10  # times cosine is a logit of a prototype head
+PROTOTYPE_FEATURES = 16384  # at most: the sum of their squares has 30 bits
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,20 @@ class TrainPlan:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The classifier that is trained in 16 bits: real weights W / 4096, biases b / 65536."""
+    """The classifier that is trained in 16 bits: real weights W / 4096, biases b / 65536.
+
+    Of kind "prototype" it has a mean direction for each class instead, in 1 / 16384; logits are cosines.
+    """
 
     features: str  # tensor it reads
     classes: int
     weights: np.ndarray  # int16 (classes, features)
     bias: np.ndarray  # int32 (classes,)
+    kind: str = "dense"
 
 
 def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumulate=1, residual=8,
-         max_classes=0, optimizer="sgd"):
+         max_classes=0, optimizer="sgd", head="dense"):
     """(trunk, plan): the graph that is left of the model, and what is trained in it."""
     if policy == "none":
         return graph, TrainPlan()
@@ -67,6 +73,7 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
     if not 1 <= accumulate <= 256:
         raise ModelError(f"--accumulate {accumulate} is out of range: use 1 to 256")
     keep = _momentum(optimizer)
+    kind = head
     if loss == "mse":
         trunk, head = _without_softmax(graph), None
     else:
@@ -75,6 +82,8 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
             raise ModelError(f"there are {len(labels)} labels for {head.classes} classes: name each class once")
     if len(set(labels)) != len(labels):
         raise ModelError("two labels have the same name: name each class once")
+    if kind != "dense":
+        head = _as_prototypes(head, kind, labels or classes)
     spare = 0
     if max_classes:
         head, spare = _with_spare_rows(head, labels, max_classes)
@@ -270,6 +279,17 @@ def cut_head(graph, classes):
     bias = b.data * w.scale * f.scale[0]
     return trunk, Head(features, len(real), np.clip(np.rint(real * 4096), -limit, limit).astype(np.int16),
                        np.clip(np.rint(bias * 65536), -(1 << 29), 1 << 29).astype(np.int32))
+
+
+def _as_prototypes(head, kind, classes):
+    if kind != "prototype":
+        raise ModelError(f"head {kind} is unknown: use dense or prototype")
+    if head is None or not classes:
+        raise ModelError("--head prototype needs --labels or --classes, and a softmax loss")
+    if head.weights.shape[1] > PROTOTYPE_FEATURES:
+        raise ModelError(f"prototypes have at most {PROTOTYPE_FEATURES} features, the model has "
+                         f"{head.weights.shape[1]}: add a pooling layer")
+    return replace(head, kind=kind)
 
 
 def _with_spare_rows(head, labels, max_classes):

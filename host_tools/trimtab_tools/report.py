@@ -60,8 +60,9 @@ def layers(trunk, plan, program):
         if op.kind != "reshape"
     }
     if plan.head:
-        rows["head"] = _row("head", "16-bit head", (plan.head.classes,))
-        rows["head"].update(bias=True, channels=plan.head.weights.shape[1], of=plan.head.weights.shape[1])
+        kind = {"dense": "16-bit head", "prototype": "prototypes"}[plan.head.kind]
+        rows["head"] = _row("head", kind, (plan.head.classes,))
+        rows["head"].update(bias=plan.head.kind == "dense", channels=plan.head.weights.shape[1], of=plan.head.weights.shape[1])
     for update in plan.updates:
         op = next(o for o in trunk.ops if o.name == update.layer)
         rows[update.layer].update(

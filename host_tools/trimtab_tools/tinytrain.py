@@ -5,7 +5,7 @@ potential, over its parameters times its products, is its score. The choice itse
 that a board runs.
 """
 
-from trimtab import choose
+from trimtab import choose, few
 
 from . import compile, cost, plan, simulate
 from .data import order
@@ -49,9 +49,13 @@ def most_macs(trunk, share):
 def information(made, samples, epochs=1, kernels=None, step=lambda done, total: None):
     """[(exponent, [f])] of a package compiled by policy tinytrain, for samples [(x, y)].
 
-    A new head knows nothing and sends no error, so it trains on the samples first.
+    A new head knows nothing and sends no error, so it trains on the samples first; prototypes are enrolled, and moved
+    copies of the samples stand for what will be asked.
     """
     net = simulate.load(made.data, kernels or simulate.best_tier())
+    if net.prototypes:
+        net.enroll(samples)
+        return choose.study(net, few.copies(net, samples), made.program.candidates)
     total = (epochs + 1) * len(samples)
     net.begin(epochs * len(samples))
     for epoch in range(epochs):

@@ -1,0 +1,56 @@
+"""Few samples of each class: prototypes from them, and training on moved copies of them as if they were queries.
+
+A prototype is the mean direction of a class's features. It needs no gradient; what the gradient trains is below.
+"""
+
+import struct
+from array import array
+
+from .augment import Augment
+
+
+def enroll(net, samples):
+    """Prototypes of the classes that these (x, label) name, from these alone; the other classes keep theirs."""
+    if not net.prototypes:
+        raise ValueError("this package has no prototypes: compile it with --head prototype")
+    net._whole()
+    counts = net._span(net.package.head_bias, 4 * net.package.output_count)
+    seen = set()
+    for x, y in samples:
+        net.load_target(y)
+        net.load_input(x)
+        k = struct.unpack_from("<i", net.target_view)[0]
+        if k not in seen:
+            seen.add(k)
+            struct.pack_into("<i", counts, 4 * k, 0)
+        net.classify_input()
+        net._run(*net._phases["enroll"])
+
+
+def copies(net, samples, shift=2, flip=False, brightness=0):
+    """The same samples moved, as (int8, label): what they may look like the next time."""
+    augment = Augment(net.package.shape(), shift, flip, brightness)
+    for i, (x, y) in enumerate(samples):
+        net.load_input(x)
+        augment(net.input_view, i)
+        yield array("b", bytes(net.input_view)), y
+
+
+def fit(net, support, epochs, shift, flip, brightness):
+    """Each epoch: prototypes anew, then one step on a moved copy of each sample. Returns the last epoch's mean loss."""
+    n, mean = len(support), 0
+    augment = Augment(net.package.shape(), shift, flip, brightness)
+    net.begin(epochs * n)
+    for epoch in range(epochs):
+        enroll(net, support)
+        total = 0
+        for x, y in support:
+            net.load_target(y)
+            net.load_input(x)
+            augment(net.input_view, net.step)
+            total += net.train_input()
+        mean = total / n / 1024
+        print("\repoch %d/%d  loss %.3f" % (epoch + 1, epochs, mean), end="")
+    print()
+    enroll(net, support)
+    return mean
