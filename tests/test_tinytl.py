@@ -1,20 +1,17 @@
-"""Policy tinytl: modules in integers against a float64 model, which is itself held against finite differences."""
+"""Policy tinytl: modules in integers against a float64 model, which is held against finite differences."""
 
-import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
-from helpers import Bench, all_apart, calibrated, compiled, fastest, inputs, load, provide, step
+from helpers import Bench, all_apart, calibrated, compiled, fastest, inputs, provide, step
 from models import Builder
 from trimtab_tools import (
     cli,
-    compile as compiler,
     cost,
     export_tflite,
     float_twin,
-    ir,
     lite,
     plan,
     reference,
@@ -27,7 +24,7 @@ RATE = 0.02
 
 
 def network(channels=16, out=24, side=8, stride=2, blocks=1, seed=5):
-    """A convolution, then blocks whose first has this input and output; those behind keep their shape and skip."""
+    """A convolution, then blocks: the first has this input and output, the others keep its shape and skip."""
     relu = {"act": "relu6", "scale": 6 / 255, "zero": -128}
     b = Builder((side, side, 3), seed, scale=0.02, zero=0)
     b.conv(channels, scale=0.05, zero=-20)
@@ -190,7 +187,8 @@ def passed(trunk, op, x):
 def test_gradients(name, options, tmp_path):
     """What steps move, against the float model, tensor by tensor: direction and size.
 
-    Where rounding puts a hidden value on the other side of the ReLU, gradients do differ: the model takes the integers' side.
+    Where rounding puts a hidden value on the other side of the ReLU, gradients do differ: the model takes
+    the integers' side.
     """
     c, samples = case(name, tmp_path, options)
     bench = Bench(c, fastest())
@@ -219,3 +217,182 @@ def test_gradients(name, options, tmp_path):
         a, b = np.concatenate(moved), np.concatenate(real[key])
         cosine, ratio = a @ b / np.linalg.norm(a) / np.linalg.norm(b), np.linalg.norm(a) / np.linalg.norm(b)
         assert cosine >= 0.99 and 0.97 < ratio < 1.03, (key, cosine, ratio)
+
+
+def test_errors_go_through_a_module_where_they_may(tmp_path):
+    """dx: what it adds to the moves of the biases below a module is what it adds in the float model."""
+    moved_by = {}
+    for options in ("", ",dx"):
+        graph = network(16, 16, 8, 1, blocks=2)
+        policy = moved(graph, f"tinytl:2{options}", tmp_path / "modules.npz")
+        samples = inputs(graph, 8, seed=3)
+        c = compiled(graph, policy, samples=samples, rate=RATE)
+        bench = Bench(c, fastest())
+        bench.randomize_head(1, samples)
+        bench.settle(list(samples), [i % 4 for i in range(8)])
+        head = bench.read(bench.state("head.weights"), "<i2").reshape(4, -1) / 4096
+        before = moving(bench, c)
+        assert bench.run(samples[5], 1)
+        twin = float_twin.Twin(c.trunk, c.plan, c.trunk.inputs[0])
+        twin.w = head.copy()
+        was = {key: value.copy() for key, value in moving_in(twin).items()}
+        twin.step(samples[5], 1, RATE)
+        project = graph.ops[3]
+        key = project.inputs[2]
+        moved_by[options] = moving(bench, c)[key] - before[key], moving_in(twin)[key] - was[key]
+    for detached, through in zip(moved_by[""], moved_by[",dx"]):
+        assert np.linalg.norm(through - detached) > 0.03 * np.linalg.norm(through)
+    found, real = (through - detached for detached, through in zip(moved_by[""], moved_by[",dx"]))
+    assert found @ real / np.linalg.norm(found) / np.linalg.norm(real) > 0.9
+
+
+# -- steps on every board
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tinytl")
+    (folder / "net.tflite").write_bytes(export_tflite.write(network(blocks=2)))
+    for name, options in {
+        "modules": ["--policy=tinytl:nobias"],
+        "all": ["--policy=tinytl:width=1/2,dx", "--residual=4"],
+        "sums": ["--policy=tinytl:1", "--accumulate=4"],
+    }.items():
+        command = [
+            "compile",
+            f"{folder}/net.tflite",
+            *options,
+            "--classes=4",
+            "--lr=0.05",
+            "-o",
+            f"{folder}/{name}.ttp",
+        ]
+        assert cli.main(command) == 0
+    return folder
+
+
+PLACES = [("sim", "c"), ("unix", "plain"), ("unix", "viper"), ("unix", "c"), ("pico", "viper"), ("pico", "c")]
+
+
+@pytest.mark.parametrize("name", ["modules", "all", "sums"])
+def test_state_is_the_same_on_every_board(packages, capsys, name):
+    for board, _ in PLACES:
+        provide(board)
+    reference = simulated(capsys, packages / f"{name}.ttp", "sim", "plain")
+    assert len(set(reference["losses"])) > 10
+    for place in PLACES:
+        result = simulated(capsys, packages / f"{name}.ttp", *place)
+        assert (result["state_crc"], result["losses"]) == (reference["state_crc"], reference["losses"]), place
+
+
+def simulated(capsys, package, board, kernels):
+    capsys.readouterr()
+    options = ["--board", board, "--kernels", kernels, "--steps", "20", "--seed", "3", "--json"]
+    assert cli.main(["simulate", str(package), *options]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["modules", "all", "sums"])
+def test_modules_learn(packages, name):
+    """Every tensor of every module moves."""
+    net = simulate.load((packages / f"{name}.ttp").read_bytes(), fastest())
+    before = Contents(packages / f"{name}.ttp")
+    graph = before.graph()
+    rng = np.random.default_rng(0)
+    for i in range(200):
+        x = np.clip(rng.normal(0, 40, net.input_bytes) + 30 * (i % 4 - 1.5), -128, 127)
+        step(net, x, i % 4)
+    after = Contents(packages / f"{name}.ttp", b"".join(bytes(part) for part in net.segments)).graph()
+    ops = [op for op in graph.ops if op.kind == "lite"]
+    for op in ops:
+        for tensor in op.inputs[2:]:
+            assert (graph[tensor].data != after[tensor].data).any(), tensor
+
+
+# -- the policy
+
+
+def test_a_new_module_changes_nothing():
+    graph = network(blocks=2)
+    trunk, _ = plan.make(graph, "tinytl", classes=4)
+    frozen, _ = plan.make(graph, "last", classes=4)
+    samples = inputs(graph, 4)
+    assert np.array_equal(
+        reference.forward(trunk, samples)[trunk.outputs[0]],
+        reference.forward(frozen, samples)[frozen.outputs[0]],
+    )
+
+
+def test_options():
+    graph = network(32, 32, 16, 1, blocks=3)
+
+    def modules(policy):
+        trunk, chosen = plan.make(graph, policy, classes=4)
+        return [op for op in trunk.ops if op.kind == "lite"], trunk, chosen
+
+    ops, trunk, chosen = modules("tinytl")
+    assert [op.name for op in ops] == ["lite_1", "lite_2", "lite_3"]
+    assert trunk[ops[0].inputs[2]].shape == (8, 5, 5, 16) and trunk[ops[0].inputs[4]].shape == (32, 1, 1, 8)
+    assert [u.layer for u in chosen.updates if not u.channels] == [
+        op.name for op in trunk.ops if op.kind in plan.TRAINABLE
+    ][1:]
+    assert [op.name for op in modules("tinytl:1,nobias")[0]] == ["lite_3"]
+    assert [u.layer for u in modules("tinytl:2,nobias")[2].updates] == ["lite_2", "lite_3"]
+    assert len([u for u in modules("tinytl:1")[2].updates]) == 4  # three layers and the module
+    assert modules("tinytl:width=3/4")[1]["lite_1.weights1"].shape[0] == 24
+    other = modules("tinytl:seed=1")[1]
+    assert (trunk["lite_1.weights1"].data != other["lite_1.weights1"].data).any()
+    assert ops[0].attrs["detached"] == (1,) and modules("tinytl:dx")[0][0].attrs["detached"] == ()
+
+
+@pytest.mark.parametrize(
+    "policy, cure",
+    [
+        ("tinytl:9", "choose 1 to 2"),
+        ("tinytl:0", "choose 1 to 2"),
+        ("tinytl:width=2", "up to 1"),
+        ("tinytl:width=1/0", "width=1/4"),
+        ("tinytl:depth=3", "is not an option"),
+        ("tinytl:nothing", "is not an option"),
+        ("tinytl:from=nowhere.npz", "export a package"),
+    ],
+)
+def test_what_is_refused(policy, cure):
+    with pytest.raises(ModelError, match=re.escape(cure)):
+        plan.make(network(blocks=2), policy, classes=4)
+
+
+def test_a_model_without_blocks():
+    b = Builder((8, 8, 3), seed=1)
+    b.conv(8)
+    b.mean()
+    with pytest.raises(ModelError, match="choose policy bias"):
+        plan.make(b.graph(), "tinytl", classes=4)
+
+
+def test_modules_travel_by_export_only(packages, tmp_path, capsys):
+    path = packages / "modules.ttp"
+    assert cli.main(["export", str(path), "-o", str(tmp_path / "net.npz")]) == 0
+    with np.load(tmp_path / "net.npz") as found:
+        assert found["lite_1|lite_1.weights1"].shape == (8, 3, 3, 8)
+        assert found["lite_1|lite_1.affine1"][0].tolist() == [65536] * 8
+    command = [
+        "compile",
+        str(packages / "net.tflite"),
+        f"--policy=tinytl:nobias,from={tmp_path}/net.npz",
+        "--classes=4",
+    ]
+    assert cli.main([*command, "-o", str(tmp_path / "again.ttp")]) == 0
+    assert cli.main(["export", str(path), "-o", str(tmp_path / "net.tflite")]) == 1
+    assert "trimtab export PACKAGE -o tensors.npz" in capsys.readouterr().err
+    assert not (tmp_path / "net.tflite").exists()
+
+
+def test_memory_of_modules_is_counted(packages):
+    trunk, chosen = plan.make(network(), "tinytl:nobias", classes=4)
+    none = cost.table(*plan.make(network(), "last", classes=4))
+    rows = cost.table(trunk, chosen)
+    weights = 8 * 9 * 8 + 24 * 8
+    assert cost.tinytl(rows) - cost.tinytl(none) >= 4 * weights
+    assert sum(r.weights for r in rows) - sum(r.weights for r in none) == weights + 8 + 24
+    assert sum(r.macs for r in rows) - sum(r.macs for r in none) == 4 * weights

@@ -1,10 +1,11 @@
-"""Plain kernels of lite residual modules: a grouped convolution with GroupNorm beside a frozen trunk (TinyTL).
+"""Plain kernels of lite residual modules: a grouped convolution with GroupNorm beside a frozen trunk.
 
-A module is pool, conv, norm, affine and ReLU, 1x1 conv, norm, affine, nearest upsampling, and joins the trunk by an add.
-xhat, a normalized tensor, and h, what the ReLU leaves, are int8 with 4 fraction bits: the norm bounds them, so they need
-no scale of their own. gamma and beta are int32 with 16 fraction bits, `bound` in magnitude; kernels use 8 bits of gamma
-and 12 of beta. Behind the second norm all of them count steps of the trunk's int8.
-One group of the norm is `norm` channels at all positions; its statistic is y << 8 | E with 1 / sigma = y / 2^E.
+A module is pool, conv, norm, affine and ReLU, 1x1 conv, norm, affine, nearest upsampling, and joins the trunk
+by an add. xhat, a normalized tensor, and h, what the ReLU leaves, are int8 with 4 fraction bits: the norm
+bounds them, so they need no scale of their own. gamma and beta are int32 with 16 fraction bits, `bound` in
+magnitude; kernels use 8 bits of gamma and 12 of beta. Behind the second norm they count steps of the trunk's
+int8. A group of the norm is `norm` channels at all positions; its statistic is y << 8 | E with
+1 / sigma = y / 2^E.
 """
 
 from .kernels_py import (
@@ -50,8 +51,8 @@ def _inverse_sigma(squares, n):
 def lite_conv_fwd(mem, off):
     """Each output channel sees `part` input channels; y is xhat.
 
-    |sum| <= 255 * 127 * kh * kw * part; the host's `pre` keeps the sum of a group of the norm below 2^30. Deviations are
-    cut to so few bits that their squares add up to at most 2^29; times y, below 2^28.
+    |sum| <= 255 * 127 * kh * kw * part; the host's `pre` keeps the sum of a group of the norm below 2^30.
+    Deviations are cut to so few bits that their squares add up to at most 2^29; times y, below 2^28.
     """
     (y, x, w, sums, stats, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, part, norm, norms, zx, pre) = (
         _record(mem, off)
@@ -122,11 +123,12 @@ def lite_affine_fwd(mem, off):
 
 
 def lite_norm_dx(mem, off):
-    """From the error of gamma * xhat + beta (behind a ReLU if `relu`) to that of the convolution; updates the affine.
+    """From the error of gamma * xhat + beta (behind a ReLU if `relu`) to the convolution's; moves the affine.
 
-    g lies as `parts` tensors of some channels each, one for each group of the convolution. |sums| < 2^31. Errors are cut
-    to 12 bits, so dgamma is below 2^19 n; times gamma they have 27, and are brought to so few that the products of a
-    group with xhat add up to at most 2^30. Then |t * (y >> 2)| < 2^16 * 2^14.
+    g lies as `parts` tensors of some channels each, one for each group of the convolution. |sums| < 2^31.
+    Errors are cut to 12 bits, so |dgamma| <= 2^19 n, which `pre` brings to 22; times gamma they have 27 bits,
+    and are brought to so few that the products of a group with xhat add up to at most 2^30. Then
+    |t * (y >> 2)| < 2^16 * 2^14.
     """
     (
         g,
@@ -212,7 +214,7 @@ def _move_affine(mem, affine, acc, j, dw, lr, pre, u, exponent, bound):
 
 
 def lite_add_fwd(mem, off):
-    """y = x + gamma * xhat + beta, upsampled from (ih, iw): steps of the trunk's int8, |.| < 2^23 before the shift."""
+    """y = x + gamma * xhat + beta, upsampled from (ih, iw), in steps of y; |.| < 2^23 before the shift."""
     y, x, x2, affine, mask, ih, iw, oh, ow, oc, bound, lo, hi = _record(mem, off)
     xb, xo = _at(mem, x)
     x2b, x2o = _at(mem, x2)

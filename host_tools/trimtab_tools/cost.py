@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.format import ARENA, PHASES
 
+from . import lite
 from .plan import TRAINABLE
 from .schedule import end
 
@@ -182,7 +183,7 @@ def table(graph, plan):
                 share=shares.get(op.name, 0),
                 bias=bool(update and update.bias),
             )
-        rows.append(row)
+        rows += _module_rows(graph, op, row.skip) if op.kind == "lite" else [row]
         if op.attrs.get("gain"):  # a norm whose shift is the layer's bias
             rows.append(Row("norm", row.y, row.y, row.channels, row.channels, share=1, learns=True))
         if op.attrs.get("act", "none") != "none":
@@ -191,6 +192,20 @@ def table(graph, plan):
         f, n = plan.head.weights.shape[1], plan.head.classes
         dense = plan.head.kind == "dense"  # prototypes learn by no gradient
         rows.append(Row("conv", f, n, n, f * n, n, macs=f * n, head=True, share=dense, bias=dense, learns=True))
+    return rows
+
+
+def _module_rows(graph, op, skip):
+    """A lite residual module: two convolutions, each with a norm, all trained; a ReLU between them."""
+    rows, sizes = [], lite.sizes(graph, op)
+    for g, w in zip(sizes.convs, (graph[op.inputs[2]], graph[op.inputs[4]])):
+        n, c = g["oh"] * g["ow"] * g["oc"], g["oc"]
+        groups = g["ic"] // w.shape[-1]
+        rows.append(Row("conv", g["ih"] * g["iw"] * g["ic"], n, c, w.size, groups=groups, macs=n * w.size // c, skip=skip,
+                        share=1, learns=True))
+        rows.append(Row("norm", n, n, c, c, c, skip=skip, share=1, bias=True, learns=True))
+        if not rows[2:]:
+            rows.append(Row("relu", n, n, c, skip=skip, learns=True))
     return rows
 
 

@@ -1,8 +1,9 @@
-"""Lite residual modules in a program: their sizes, their state, the steps of their forward pass and gradients.
+"""Lite residual modules in a program: sizes, state, the steps of their forward pass and gradients.
 
-An operator `lite` has inputs y, x, w1, affine1, w2, affine2: y is what a block of the frozen trunk leaves, x what it reads.
-Its output is y + upsampled(affine2(norm(w2 * relu(affine1(norm(w1 * pooled(x))))))), in y's quantization. Weights are int8
-with one power of two as scale; affines are gamma, then beta, Q16, behind the second norm in steps of y.
+An operator `lite` has inputs y, x, w1, affine1, w2, affine2: y is what a block of the frozen trunk leaves, x
+what it reads. Its output is y + upsampled(affine2(norm(w2 * relu(affine1(norm(w1 * pooled(x))))))), in y's
+quantization. Weights are int8 with one power of two as scale; affines are gamma, then beta, with 16 fraction
+bits, behind the second norm in steps of y.
 """
 
 import math
@@ -397,7 +398,7 @@ ROW = Row(_forward, _gradient, _learn, _errors, masks=True)
 
 
 def start(mid, k, part, oc, step, rng):
-    """(w1, affine1, w2, affine2) as (data, scale): Kaiming's random weights, a second gamma of 0: nothing changes at first."""
+    """(data, scale) of w1, affine1, w2, affine2: Kaiming's weights; a second gamma of 0 changes nothing."""
     w1, w2 = _kaiming((mid, k, k, part), rng), _kaiming((oc, 1, 1, mid), rng)
     affine = np.stack([np.full(mid, 1 << 16), np.zeros(mid)]).astype(np.int32)
     return w1, (affine, 2.0**-16), w2, (np.zeros((2, oc), np.int32), step * 2.0**-16)

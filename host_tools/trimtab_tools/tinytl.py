@@ -1,4 +1,4 @@
-"""Policy `tinytl`: lite residual modules beside the blocks of a frozen trunk, and the biases from the first of them on."""
+"""Policy `tinytl`: lite residual modules beside the blocks of a frozen trunk, and biases behind the first."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -9,7 +9,7 @@ from . import blocks, lite
 from .ir import ModelError, Op, Tensor
 from .ops import image
 
-USAGE = "write tinytl:6,width=1/4,nobias with any of: a number of blocks, width=1/4, bias or nobias, dx, seed=N, from=FILE.npz"
+USAGE = "give a number of blocks, width=1/4, bias or nobias, dx, seed=N, from=FILE.npz, commas between"
 KERNELS = 5, 3, 1  # the largest that the pooled map has room for
 GROUPS = 2
 
@@ -58,7 +58,7 @@ def insert(trunk, policy):
     count = len(found) if chosen.blocks is None else chosen.blocks
     if not 0 < count <= len(found):
         raise ModelError(
-            f"policy {policy}: the model has {len(found)} blocks that can have a module: choose 1 to {len(found)}"
+            f"policy {policy}: {len(found)} blocks of the model can have a module: choose 1 to {len(found)}"
             if found
             else f"policy {policy}: the model has no inverted residual blocks: choose policy bias"
         )
