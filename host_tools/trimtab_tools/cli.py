@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import sys
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -87,6 +88,18 @@ def do_choose(args):
     _say(args, {"plan": args.output, **found},
          f"{args.output}: channels of {about}; {found['bytes']} bytes, {100 * found['share']:.1f} % of a full backward "
          f"pass; train it with --policy plan:{args.output}")
+
+
+def do_rank(args):
+    from .rank import rank
+
+    if args.epochs < 1:
+        raise UsageError(f"--epochs {args.epochs} is out of range: use 1 or more")
+    with _progress(args, "rank") as step:
+        places = rank(args.packages, args.data, args.epochs, seed=args.seed, step=step)
+    lines = [f"{100 * p.accuracy:5.1f} % +- {100 * p.error:.1f}  arena {p.arena_bytes}, state {p.state_bytes}  {p.package}"
+             for p in places]
+    _say(args, {"places": [asdict(p) for p in places]}, "\n".join(lines))
 
 
 def do_report(args):
@@ -280,6 +293,13 @@ def argparse_choose(p):
     p.add_argument("-o", "--output", required=True, help="the plan, .json")
 
 
+def argparse_rank(p):
+    p.add_argument("packages", nargs="+", metavar="package", help="packages of one task, .ttp")
+    p.add_argument("--data", required=True, help="samples of the task: .npz with x and y, or a folder of class folders")
+    p.add_argument("--epochs", type=int, default=5, help="on three quarters of the samples (default 5)")
+    p.add_argument("--seed", type=int, default=0, help="of the order of samples, and of which are held out")
+
+
 def argparse_report(p):
     _model(p, "a package (.ttp), or a model: ")
     p.add_argument("-o", "--output", required=True, help="the page, .html")
@@ -367,6 +387,7 @@ VERBS = {
     "plan": (do_plan, argparse_plan, "what would be trained, and what it costs"),
     "search": (do_search, argparse_search, "find which layers to train under a budget"),
     "choose": (do_choose, argparse_choose, "let the samples of a task say which layers and channels to train"),
+    "rank": (do_rank, argparse_rank, "which of several packages learns a task best"),
     "report": (do_report, argparse_report, "one page that shows memory over time, layers and costs"),
     "verify": (do_verify, argparse_verify, "compare our kernels with TensorFlow Lite's, bit for bit"),
     "info": (do_info, argparse_info, "what a package holds"),
