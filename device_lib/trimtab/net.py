@@ -224,11 +224,15 @@ class Net:
 
     def latent(self, x):
         """What the layers below the first trained one make of a sample: bytes to keep, for train_latent()."""
+        self.load_latent(x)
+        return bytes(self.latent_view)
+
+    def load_latent(self, x):
+        """The same, left in latent_view until the next step."""
         if not self.package.latent_bytes:
             raise ValueError("no layer of this network is frozen below the first trained one: train on samples")
         self.load_input(x)
         self._run(*self._phases["prefix"])
-        return bytes(self.latent_view)
 
     def train_latent(self, latent, y):
         """One sample from its latent: the same as train(), without the frozen layers' work."""

@@ -18,6 +18,7 @@ SPARE_BLOCKS = 2  # what a file system may need for its own books
 
 class Store:
     def __init__(self, path):
+        self.path = path
         self.slots = (path + ".s0", path + ".s1")
         self.sequence = 0  # the highest seen in any slot
         self.newest = None  # slot of the newest good state
