@@ -156,6 +156,7 @@ RECORDS = (
     ("gain_dw", "gy:b:n*oc y:b:n*oc gy_exp:i:1 gain:!i:oc acc:?!i:oc u:h:oc lr:i:2 pre n oc zy"),
     # few samples: Fisher information and prototypes (kernels_task.py)
     ("fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
+    ("hold", "k:!b:rows*nk r:?!r:rows*nk w:b:rows*ic kept:x:nk:ic rows nk ic residual", "nk<=ic 4|residual"),
     # prototype head (kernels_proto.py)
     ("proto_fwd", "logits:!i:n x:b:f protos:h:n*f counts:i:n unit:!h:f norm:!i:2 n f zx"),
     ("proto_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1"

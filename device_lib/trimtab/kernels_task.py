@@ -1,6 +1,6 @@
 """Plain kernels of what suits a network to a task with few samples: Fisher information, prototypes (TinyTrain)."""
 
-from .kernels_py import _at, _get, _ints, _put, _record, bit_length, rsh, shifted
+from .kernels_py import NULL, _at, _get, _ints, _kept, _put, _put_residual, _record, _residual, bit_length, rsh, shifted
 
 _FULL = 1 << 30
 
@@ -34,4 +34,26 @@ def fisher(mem, off):
         exp += 1
     _put(mem, f, *found)
     _put(mem, f_exp, exp)
+    return 0
+
+
+def hold(mem, off):
+    """Keeps the sums of a trained plane and the frozen weights beside it within +-127: what goes beyond is dropped."""
+    k, r, w, kept, rows, nk, ic, residual = _record(mem, off)
+    kb, ko = _at(mem, k)
+    wb, wo = _at(mem, w)
+    channels = _kept(mem, kept, nk)
+    rests = residual and r != NULL
+    limit = 127 << residual
+    j = 0
+    for row in range(wo, wo + rows * ic, ic):
+        for i in channels:
+            v = (wb[row + i] + kb[ko + j]) << residual
+            if rests:
+                v += _residual(mem, r, j, residual)
+            if not -limit <= v <= limit:
+                kb[ko + j] = (127 if v > limit else -127) - wb[row + i]
+                if rests:
+                    _put_residual(mem, r, j, residual, 0)
+            j += 1
     return 0

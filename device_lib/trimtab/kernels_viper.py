@@ -2515,6 +2515,55 @@ def fisher(mem, off: int) -> int:
     return 0
 
 
+@micropython.viper
+def hold(mem, off: int) -> int:
+    words = mem[0]
+    s = ptr32(words)
+    _open(words, off)
+    origin = int(s) - s[_WORDS]
+    r = ptr32(origin + s[_RECORD])
+    k = ptr8(origin + s[_AT + 1])
+    bits = r[8]
+    kept = bits != 0 and s[_AT + 2] != 0
+    rest = k
+    if kept:
+        rest = ptr8(origin + s[_AT + 2])
+    w = ptr8(origin + s[_AT + 3])
+    channels = ptr16(origin + s[_AT + 4])
+    limit = 127 << bits
+    j = 0
+    row = 0
+    while row < r[5]:
+        i = 0
+        while i < r[6]:
+            frozen = (w[channels[i]] ^ 128) - 128
+            v = (frozen + (k[j] ^ 128) - 128) << bits
+            if kept:
+                if bits == 8:
+                    v += (rest[j] ^ 128) - 128
+                else:
+                    v += (((rest[j >> 1] >> ((j & 1) << 2)) & 15) ^ 8) - 8
+            top = 0
+            if v > limit:
+                top = 127
+            elif v < -limit:
+                top = -127
+            if top:
+                k[j] = top - frozen
+                if kept:
+                    if bits == 8:
+                        rest[j] = 0
+                    elif j & 1:
+                        rest[j >> 1] = rest[j >> 1] & 15
+                    else:
+                        rest[j >> 1] = rest[j >> 1] & 240
+            i += 1
+            j += 1
+        w = ptr8(int(w) + r[7])
+        row += 1
+    return 0
+
+
 # -- lite residual modules -----------------------------------------------------------------------------------
 
 

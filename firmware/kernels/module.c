@@ -52,6 +52,7 @@
     X(gain_fwd, MP_QSTR_gain_fwd) \
     X(gain_dw, MP_QSTR_gain_dw) \
     X(fisher, MP_QSTR_fisher) \
+    X(hold, MP_QSTR_hold) \
     X(proto_fwd, MP_QSTR_proto_fwd) \
     X(proto_dx, MP_QSTR_proto_dx) \
     X(proto_add, MP_QSTR_proto_add)

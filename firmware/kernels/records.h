@@ -52,6 +52,7 @@ enum trimtab_opcode {
     TRIMTAB_OP_gain_fwd,
     TRIMTAB_OP_gain_dw,
     TRIMTAB_OP_fisher,
+    TRIMTAB_OP_hold,
     TRIMTAB_OP_proto_fwd,
     TRIMTAB_OP_proto_dx,
     TRIMTAB_OP_proto_add
@@ -638,6 +639,18 @@ struct trimtab_fisher {
     int32_t zx;
 };
 
+struct trimtab_hold {
+    int32_t opcode;
+    int32_t k; // int8 (rows, nk), written
+    int32_t r; // residuals (rows, nk), written, or NULL
+    int32_t w; // int8 (rows, ic)
+    int32_t kept; // uint16 (nk), below ic
+    int32_t rows;
+    int32_t nk;
+    int32_t ic;
+    int32_t residual;
+};
+
 struct trimtab_proto_fwd {
     int32_t opcode;
     int32_t logits; // int32 (n), written
@@ -722,6 +735,7 @@ int32_t trimtab_open_mask(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_gain_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_gain_dw(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_fisher(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_hold(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_proto_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_proto_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_proto_add(uint8_t *const *mem, uint32_t off);
