@@ -149,6 +149,8 @@ def use(net):
     """All that a board does with a network."""
     net.self_test()
     net.info()
+    if net._choice and net.loss == "softmax":
+        net.choose([(bytes(range(256)) * (net.input_bytes // 256) + bytes(net.input_bytes % 256), 0)] * 2)
     for step in range(2):
         net.load_input(bytes(range(256)) * (net.input_bytes // 256) + bytes(net.input_bytes % 256))
         net.classify_input()
@@ -195,6 +197,8 @@ def states(library, count, seed):
         for n, data in enumerate(corpus()):
             path = f"{folder}/net{n}.ttp"
             saved = Net(Package(data), kernels, store.Store(path))
+            if saved._choice:
+                saved.choose([(rng.randbytes(saved.input_bytes), i % saved.classes) for i in range(4)])
             for step in range(3):
                 saved.input_view[:] = rng.randbytes(saved.input_bytes)
                 saved.train_input(step % saved.classes if saved.loss == "softmax" else None)
@@ -205,7 +209,12 @@ def states(library, count, seed):
                 Path(path + ".s0").write_bytes(spoiled(rng, good))
                 net.reset()
                 found = store.Store(path).load(net.segments, net.package_crc)
-                outcome["ignored" if found is None else "loaded"] += 1
+                try:
+                    net._follow()
+                    outcome["ignored" if found is None else "loaded"] += 1
+                except PackageError:
+                    outcome["refused"] += 1
+                    net.reset()
                 for step in range(2):
                     net.input_view[:] = rng.randbytes(net.input_bytes)
                     net.train_input(step % net.classes if net.loss == "softmax" else None)
@@ -318,7 +327,11 @@ def write_corpus(folder):
     b.conv(4, (1, 1))
     b.add(skip, b.x)
     b.mean()
-    made = [compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), residual=4, accumulate=2)]
+    labels = ("a", "b", "c")
+    made = [
+        compiler.compile_graph(b.graph(), "full", labels=labels, residual=4, accumulate=2),
+        compiler.compile_graph(b.graph(), "tinytrain:3,budget=1,macs=1,ratio=1/2", labels=labels, residual=4),
+    ]
     b = Builder((6, 6, 2), seed=2)
     b.conv(3, act="relu")
     b.pool("max_pool")

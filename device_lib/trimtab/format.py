@@ -48,11 +48,12 @@ HEADER = (
     "flags",
 )
 LOSSES = ("none", "softmax", "mse")
-SECTIONS = ("const", "weights", "steps", "state", "segments", "labels", "golden", "plan", "signature")
+SECTIONS = ("const", "weights", "steps", "state", "segments", "labels", "golden", "choice", "plan", "signature")
 # segments: pairs of words (state offset, bytes) in the order in which a save writes them, no padding
 # labels: UTF-8, NUL between; first the package's name
 # golden: output CRC, state CRC after one step, class (uint32 each), GOLDEN_BYTES of the int8 sample, which then repeat
 #     (all of a shorter one), the int8 target of mse
+# choice: what a board may choose to train (choice.py); empty where nothing is to be chosen
 # plan: zlib JSON for the host; a board never reads it
 
 GOLDEN_BYTES = 1021

@@ -45,6 +45,10 @@ class Net:
         const, steps = package.place("const"), package.place("steps")
         phases = package.records(steps, const)
         phases = [phases[PHASES.index(name)] for name in LINE]
+        if package.bytes_of("choice"):
+            from .choice import Choice, with_room
+
+            steps = with_room(package, steps)
         functions = {code: tier.function(RECORDS[code][0]) for codes, _ in phases for code in codes}
         weights = _weights(package)
         if weights is None:
@@ -82,12 +86,14 @@ class Net:
         self.store = store
         self.saved_step = 0
         self.run = 0  # whose steps these are: a number that the host chose
+        self._choice = None
+        if package.bytes_of("choice"):
+            self._choice = Choice(self, steps, const, lambda: tier.bind(self._arena, self._state, const, steps, weights))
         self.reset()
         if store:
             self.saved_step = store.load(self.segments, package.crc) or 0
             self.run = store.run
-            self._count()
-            self.name_classes()
+            self._follow()
 
     # -- state
 
@@ -95,8 +101,22 @@ class Net:
         """The state as the package brings it: forget all training."""
         self.package.section("state", self._views[1])
         self._torn = False
+        self._follow()
+
+    def _follow(self):
+        """The state is another one: what hangs on it."""
         self._count()
         self.name_classes()
+        if self._choice:
+            self._choice.apply()
+
+    def choose(self, samples, epochs=1):
+        """Let the samples [(x, label)] of a task say which channels of which layers train, inside what the package
+        reserves; a new head trains on them first. Returns {candidate: its channels}; all training is forgotten but the head's.
+        """
+        if not self._choice:
+            raise ValueError("this package reserves nothing for a choice: compile it with --policy tinytrain:budget=KB")
+        return self._choice.choose(samples, epochs)
 
     def add_class(self, name):
         """One class more, which knows nothing yet, as far as `--max-classes` reserved rows; returns its index."""
@@ -399,8 +419,7 @@ class Net:
                 good = good and self.state_crc() == after
         finally:
             self._views[1][:] = kept
-            self._count()
-            self.name_classes()
+            self._follow()
         return good
 
     def _repeat_input(self, sample):

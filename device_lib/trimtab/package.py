@@ -142,7 +142,7 @@ class Package:
 
     def records(self, steps, const):
         """[(opcodes, offsets)] of each phase, every record checked against the memory it names."""
-        sizes = (self.arena_bytes, self.state_bytes, len(const), 0, self.bytes_of("weights"))
+        sizes, lists = self.sizes(const), {CONST: const}
         output = self.output_count * (4 if self.loss_kind == 1 else 1)
         target = (0, 4, self.output_count)[self.loss_kind]
         spare = self.output_count - self.classes
@@ -164,8 +164,19 @@ class Package:
                         specs = specs or fields(row[1])
                         rules = rules or (row[2].split() if len(row) > 2 else ())
                         values = struct.unpack_from("<%di" % len(specs), steps, start + 4)
-                        _check_record(row[0], specs, rules, values, sizes, const)
+                        check_record(row[0], specs, rules, values, sizes, lists)
         return phases
+
+    def sizes(self, const, steps=0):
+        """Bytes of each space that records may name; of steps none, but for index lists of our own."""
+        return self.arena_bytes, self.state_bytes, len(const), steps, self.bytes_of("weights")
+
+    def part(self, name, offset, size):
+        """Some bytes of a section, which was checked before as a whole."""
+        start, whole, _ = self._sections[name]
+        if offset + size > whole:
+            raise PackageError("section %s of the package is shorter than its records: compile it again" % name)
+        return self._read(start + offset, size)
 
 
 def _mapped(path):
@@ -208,11 +219,12 @@ def _walk(steps, start, count):
 
 def _check_ref(name, ref, size, sizes, written):
     space, offset = ref >> SPACE_SHIFT, ref & OFFSET_MASK
-    if not 0 <= space < len(sizes) or offset + size > sizes[space] or (written and space in (CONST, WEIGHTS)):
+    if not 0 <= space < len(sizes) or offset + size > sizes[space] or (written and space not in (ARENA, STATE)):
         raise PackageError("%s points outside the package's memory: compile it again" % name)
 
 
-def _check_record(name, specs, rules, values, sizes, const):
+def check_record(name, specs, rules, values, sizes, lists):
+    """A record's numbers and what they point at. lists: the spaces that may hold lists of channels."""
     value = {spec[0]: v for spec, v in zip(specs, values)}
     for field, kind, _, _ in specs:
         if kind is None:
@@ -237,14 +249,15 @@ def _check_record(name, specs, rules, values, sizes, const):
         if _SIZE.get(letter, 1) > 1 and ((ref & OFFSET_MASK) % _SIZE[letter] or ref >> SPACE_SHIFT == WEIGHTS):
             raise PackageError("step %s reads unaligned data: compile the package again" % name)
         if bound:
-            _check_indices(name, ref, n, value[bound], const)
+            _check_indices(name, ref, n, value[bound], lists)
 
 
-def _check_indices(name, ref, n, bound, const):
-    if ref >> SPACE_SHIFT != CONST:
+def _check_indices(name, ref, n, bound, lists):
+    space = ref >> SPACE_SHIFT
+    if space not in lists:
         raise PackageError("step %s takes its channels from RAM: compile the package again" % name)
     for i in range(n):
-        if struct.unpack_from("<H", const, (ref & OFFSET_MASK) + 2 * i)[0] >= bound:
+        if struct.unpack_from("<H", lists[space], (ref & OFFSET_MASK) + 2 * i)[0] >= bound:
             raise PackageError("step %s trains a channel that is not there: compile the package again" % name)
 
 

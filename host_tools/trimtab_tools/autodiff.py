@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from trimtab.format import LABEL_BYTES, LOSSES
 
-from . import lite
+from . import lite, reserve
 from .ir import ModelError
 from .ops import geometry, image, mantissa, row
 from .plan import COSINES, TRAINABLE, weight_limit
@@ -70,6 +70,8 @@ class Lowering:
         self._folds = []
         self._studied = {}  # tensor: layers that read it and may be chosen
         self._turns = {}
+        self._updating = None  # weights and biases in a pool, while steps are made that write them
+        self.open = reserve.open_layers(self)
         p, graph = self.program, self.graph
         self.lr = Buffer("rate", 8)
         self.head_exp = self._slot()
@@ -93,6 +95,8 @@ class Lowering:
 
     def _forward(self):
         for op in self.graph.ops:
+            if op.name in self.open:
+                reserve.keep_input(self, op)
             if op.kind != "reshape":
                 row(op).forward(self, op)
 
@@ -122,13 +126,13 @@ class Lowering:
         return Buffer("row", size)
 
     def weights(self, op):
-        return self._weights[op.name]
+        return self._updating[0] if self._updating else self._weights[op.name]
 
     def module(self, op):
         return self._modules[op.name]
 
     def bias(self, op):
-        return self._biases[op.name]
+        return self._updating[1] if self._updating else self._biases[op.name]
 
     def bias_acc(self, op):
         return self._bias_accs.get(op.name)
@@ -162,7 +166,7 @@ class Lowering:
         for op in self.graph.ops:
             if op.kind == "reshape":
                 continue
-            if self.plan.of(op.name) or any(n in wanted for _, n in self._inputs(op)):
+            if self._update_of(op) or any(n in wanted for _, n in self._inputs(op)):
                 if row(op).gradient is None:
                     raise ModelError(f"layer {op.name}: training below a {op.kind} is not supported: train later layers")
                 wanted.add(op.outputs[0])
@@ -386,14 +390,25 @@ class Lowering:
                 if name in self.learned:
                     self._errors.setdefault(name, Error()).waiting += 1
         for op in reached:
-            out, update = self._key(op.outputs[0]), self.plan.of(op.name)
+            out, update = self._key(op.outputs[0]), self._update_of(op)
             if update and update.bias:
-                row(op).update_bias(self, op)
+                self._write(op, row(op).update_bias)
             for index, name in self._inputs(op):
                 if name in self.learned:
                     self._contribute(op, index, name, *self.error(out))
             if update and update.channels:  # after the weights were used for the error below
-                row(op).update(self, op)
+                self._write(op, row(op).update)
+                if op.name in self.open:
+                    reserve.pack(self, op)
+
+    def _update_of(self, op):
+        return self.plan.of(op.name) or reserve.update_of(self, op)
+
+    def _write(self, op, rule):
+        """Steps that write what is trained, which lies in a pool where a board chooses."""
+        self._updating = reserve.pooled(self, op, Weights) if op.name in self.open else None
+        rule(self, op)
+        self._updating = None
 
     def _reached(self):
         """Operators that the loss depends on and that have something to learn at or below them, last first."""
@@ -440,7 +455,8 @@ class Lowering:
         main, plan, buffers, self._turns = self.program, self.plan, self._buffers, {}
         self.program = line = Program(_const=main._const)
         self.plan = replace(plan, updates=())
-        layers = [op for op in self.graph.ops if op.name in plan.study]
+        layers = [op for op in self.graph.ops if op.name in (self.open or plan.study)]
+        opened, self.open = self.open, {}
         for op in layers:
             self._studied.setdefault(self._key(op.inputs[0]), []).append(op.name)
         self._buffers, self._masks, self._errors = {}, {}, {}
@@ -454,12 +470,12 @@ class Lowering:
         main.study_input, main.study_target = line.input, line.target
         study = [line.phases[name] for name in ("forward", "loss", "gate")]
         main.phases.update(study_map=line.phases["map"], study=sum(study, []), fisher=line.phases["backward"])
-        self.program, self.plan, self._buffers = main, plan, buffers
+        self.program, self.plan, self._buffers, self.open = main, plan, buffers, opened
 
     def _sums_of(self, main, layers):
         """{layer: its input channels, the places of their sums and of these's exponent}."""
         counts = [geometry(self.graph, op)["ic"] for op in layers]
-        main.candidates = tuple(counts)
+        main.candidates = {op.name: c for op, c in zip(layers, counts)}
         main.fisher = Buffer("fisher", 4 * (sum(counts) + len(counts)))
         return {op.name: (c, main.fisher.at(4 * sum(counts[:i])), main.fisher.at(4 * (sum(counts) + i)))
                 for i, (op, c) in enumerate(zip(layers, counts))}

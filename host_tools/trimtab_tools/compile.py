@@ -115,7 +115,7 @@ def _measure_exponents(program, data, kernels, samples):
         sample = _sample(net)
         net.train_input()
         if program.fisher:
-            choose.study(net, [sample], program.candidates)
+            choose.study(net, [sample], list(program.candidates.values()))
         found = bytes(state[trackers.offset : trackers.offset + trackers.size])
     trackers.data = found
 

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
-from trimtab import grow
+from trimtab import choice, choose, grow
 from trimtab.format import CONST, LOSSES, OFFSET_MASK, SPACE_SHIFT, WEIGHTS
 from trimtab.package import Package, PackageError
 
@@ -22,6 +22,7 @@ class Contents:
         self.notes = _notes(self.package)
         self.constants = {space: bytes(self.package.section(name)) for space, name in ((CONST, "const"), (WEIGHTS, "weights"))}
         self.state = self._pieces(self._initial() if state is None else state)
+        self.chosen = self._chosen()
         self.labels = [*self.package.labels()[1:], *grow.names(self.state.get("head.names", b""))]
         self.name = self.package.labels()[0]
         self.loss = LOSSES[self.package.loss_kind]
@@ -64,6 +65,20 @@ class Contents:
                for o in self.notes["graph"]["ops"]]
         return Graph(tensors, tuple(ops), tuple(self.notes["graph"]["inputs"]), tuple(self.notes["graph"]["outputs"]))
 
+    def _chosen(self):
+        """{tensor: (channels, what a board trained there, whether that adds to the frozen values)}."""
+        if not self.notes["candidates"]:
+            return {}
+        rows = choice.parse(self.package.section("choice"))[1]
+        chosen = choice.chosen_of(self.state["choice"].view(np.uint8), rows)
+        pool, found = self.state["planes"].tobytes(), {}
+        for i, (plane, _, bias, *_) in choice.places(rows, chosen).items():
+            weights, biases = self.notes["candidates"][i]
+            found[weights] = (chosen[i], np.frombuffer(pool, np.int8, rows[i][choose.PLANE], plane),
+                              not rows[i][choose.ERROR])
+            found[biases] = slice(None), np.frombuffer(pool, "<i4", rows[i][choose.BIAS] // 4, bias), False
+        return found
+
     def _constant(self, row, about):
         shape, dtype = tuple(row["shape"]), np.dtype(row["dtype"]).newbyteorder("<")
         count = int(np.prod(shape))
@@ -72,7 +87,10 @@ class Contents:
         else:
             constants = self.constants[row["const"] >> SPACE_SHIFT]
             data = np.frombuffer(constants, dtype, count, row["const"] & OFFSET_MASK).reshape(shape).copy()
-        if about and about["role"] == "weights":
+        if row["name"] in self.chosen:
+            channels, plane, adds = self.chosen[row["name"]]
+            data[..., channels] = plane.reshape(data[..., channels].shape) + (data[..., channels] if adds else 0)
+        elif about and about["role"] == "weights":
             data[..., about["channels"]] = self.state[about["name"]].reshape(*shape[:-1], -1)
         elif about:
             data = self.state[about["name"]].reshape(shape)

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import numpy as np
+from trimtab.choice import HEAD, PATCHED
 from trimtab.format import ABI, CONST, HEADER, MAGIC, OPCODES, PHASES, SECTIONS, SPACE_SHIFT, STATE, VERSION, WEIGHTS, crc32
 
 from .plan import TRAINABLE
@@ -15,7 +16,7 @@ from .steps import FIELDS, reference
 
 def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
     """The bytes of a package. golden: the section as format.py describes it; empty while the compiler measures."""
-    steps, phases = _records(program)
+    steps, phases, places = _records(program)
     const = _image(program.constants())
     shape = np.array([len(graph[graph.inputs[0]].shape), *graph[graph.inputs[0]].shape], "<u4").tobytes()
     const, shape_at = const + shape, len(const)
@@ -27,6 +28,7 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
         "segments": b"".join(struct.pack("<II", b.offset, b.size) for b in program.state if b.size),
         "labels": "\0".join((name, *labels)).encode(),
         "golden": golden,
+        "choice": _choice(program, places),
         "plan": zlib.compress(json.dumps(_notes(program, placement, graph, notes)).encode(), 9),
         "signature": b"",
     }
@@ -65,13 +67,36 @@ def _assemble(header, sections, phases):
 
 
 def _records(program):
-    data, phases = b"", {}
+    data, phases, places = b"", {}, {}
     for phase in PHASES:
         phases[phase] = (len(data), len(program.phases[phase]))
         for step in program.phases[phase]:
+            places[step] = len(data)
             words = [OPCODES[step.kernel]] + [reference(step.values.get(name)) for name, *_ in FIELDS[step.kernel]]
             data += struct.pack(f"<{len(words)}i", *words)
-    return data, phases
+    return data, phases, places
+
+
+def _candidates(program, graph):
+    """Names of the weights and biases of what a board may choose, in the order of the section."""
+    inputs = {op.name: op.inputs for op in graph.ops}
+    return [inputs[c.layer][1:3] for c in program.pools.candidates] if program.pools else []
+
+
+def _choice(program, places):
+    """The section: pools, then each candidate's row and the places of its records."""
+    pools = program.pools
+    if not pools:
+        return b""
+    head = dict(candidates=len(pools.candidates), most_macs=min(pools.most_macs, 0xFFFFFFFF))
+    for name, buffer in (("planes", pools.planes), ("kept", pools.inputs), ("bits", pools.bits)):
+        head[name], head[f"{name}_bytes"] = reference(buffer), buffer.size
+    words = [head[name] for name in HEAD]
+    for c in pools.candidates:
+        records = [places[step] for phase in ("prefix", "forward", "backward") for step in program.phases[phase]
+                   if step.layer == c.layer and step.kernel in PATCHED]
+        words += [*c.row, len(records), *records]
+    return struct.pack(f"<{len(words)}I", *words)
 
 
 def _image(buffers):
@@ -112,6 +137,7 @@ def _notes(program, placement, graph, notes):
         "graph": {"tensors": tensors, "ops": ops, "inputs": graph.inputs, "outputs": graph.outputs},
         "activations": {name: b.offset for name, b in program.activations.items()},
         "trained": program.trained,
+        "candidates": _candidates(program, graph),
         "memory": {"arena_bytes": placement.size, "lower_bound_bytes": placement.lower_bound, "state_bytes": end(program.state)},
         **(notes or {}),
     }

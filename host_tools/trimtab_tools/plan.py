@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 from trimtab.format import SPARE_BIAS
@@ -12,7 +13,8 @@ from .ir import ModelError
 TRAINABLE = ("conv", "depthwise", "dense")
 AXIS = {"conv": "in", "dense": "in", "depthwise": "out"}  # the channels that a partial update chooses among
 DEFAULT_RATE = 1e-3
-INSPECTED = 0.44  # share of the layers
+# TinyTrain: shares of the layers, of the products of a full backward pass, of a chosen layer's channels
+INSPECTED, SHARE, RATIO = 0.44, 0.15, 1 / 4
 DEFAULT_MOMENTUM = 0.9
 COSINES = 10  # times cosine is a logit of a prototype head
 PROTOTYPE_FEATURES = 16384  # at most: the sum of their squares has 30 bits
@@ -27,6 +29,15 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """Budgets of a choice on the board: bytes of planes and kept inputs, share of a full backward pass; channels' share."""
+
+    budget: int
+    share: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class TrainPlan:
     policy: str = "none"
     updates: tuple = ()
@@ -38,6 +49,7 @@ class TrainPlan:
     labels: tuple = field(default=())
     spare: int = 0  # rows of the head for classes that are added on the board
     study: tuple = ()  # names of the layers whose inputs' channels get Fisher information, in the order of the graph
+    reserve: object = None  # a Reserve: a board may choose among them what it trains
     keep: int = 0  # of each sum, in 1/256, for later updates: momentum
 
     @property
@@ -94,7 +106,7 @@ def make(graph, policy, labels=(), classes=0, loss="softmax", rate=None, accumul
     if loss == "mse":
         updates = _with_last_layer(trunk, updates)
     return trunk, TrainPlan(name, tuple(updates), loss, head, rate or DEFAULT_RATE, accumulate, residual,
-                            tuple(labels), spare, _candidates(trunk, policy), keep)
+                            tuple(labels), spare, *_candidates(trunk, policy), keep)
 
 
 def _momentum(optimizer):
@@ -168,10 +180,32 @@ def _tinytrain(trunk, policy):
 
 
 def _candidates(trunk, policy):
-    """Names of the layers that tinytrain chooses among: tinytrain:K, the last K; as published, 44 % of all."""
-    if policy.partition(":")[0] != "tinytrain":
-        return ()
-    return tuple(op.name for op in _tail(trunk, policy, round(INSPECTED * len(layers(trunk)))))
+    """(names of the layers that tinytrain chooses among, what is reserved for a choice on the board).
+
+    tinytrain:K,budget=KB,macs=SHARE,ratio=SHARE: the last K layers; as published, 44 % of all.
+    """
+    name, _, text = policy.partition(":")
+    if name != "tinytrain":
+        return (), None
+    words = [word.partition("=") for word in text.split(",") if word]
+    count = ":".join([name] + [key for key, equals, _ in words if not equals][:1])
+    names = tuple(op.name for op in _tail(trunk, count, round(INSPECTED * len(layers(trunk)))))
+    options = {key: _number(policy, value) for key, equals, value in words if equals}
+    if set(options) - {"budget", "macs", "ratio"} or len(words) - len(options) > 1:
+        raise ModelError(f"policy {policy}: write tinytrain:K,budget=KB,macs=SHARE,ratio=SHARE, each if it is wanted")
+    if options and "budget" not in options:
+        raise ModelError(f"policy {policy}: give budget=KB for a choice on the board, or choose with trimtab choose")
+    share, ratio = options.get("macs", SHARE), options.get("ratio", RATIO)
+    if not (0 < share <= 1 and 0 < ratio <= 1):
+        raise ModelError(f"policy {policy}: macs and ratio are shares, more than 0 and at most 1")
+    return names, Reserve(round(1024 * options["budget"]), share, ratio) if options else None
+
+
+def _number(policy, text):
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise ModelError(f"policy {policy}: {text} is not a number")
 
 
 def _sparse(trunk, policy):

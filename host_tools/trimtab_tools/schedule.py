@@ -25,6 +25,9 @@ def lives(program, keep_all=False):
             touched.setdefault(buffer, []).append((studied, 0, buffer.size))
     if program.fisher is not None:
         touched[program.fisher].append((len(timeline), 0, program.fisher.size))
+    if program.pools:
+        pool, marks = program.pools.inputs, touched[program.pools.inputs]
+        touched[pool] = [(now, 0, pool.size) for now in (min(marks)[0], max(marks)[0])]  # who lies where is not known yet
     if keep_all:
         touched = {b: [(0, 0, b.size), (len(timeline), 0, b.size)] for b in touched}
     return [_life(buffer, marks) for buffer, marks in touched.items()]

@@ -109,7 +109,8 @@ class Program:
     study_input: Buffer | None = None
     study_target: Buffer | None = None
     fisher: Buffer | None = None  # sums over many samples
-    candidates: tuple = ()  # input channels of each layer whose sums these are
+    candidates: dict = field(default_factory=dict)  # input channels of each layer whose sums these are
+    pools: object = None  # candidates.Pools, where a board may choose what it trains
     clock: Buffer | None = None
     rng: Buffer | None = None
     header: dict = field(default_factory=dict)

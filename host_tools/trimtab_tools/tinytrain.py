@@ -7,43 +7,11 @@ that a board runs.
 
 from trimtab import choose, few
 
-from . import compile, cost, plan, simulate
+from . import compile, plan, simulate
+from .candidates import most_macs, table
 from .data import order
 from .ir import UsageError
-from .ops import geometry
-
-SHARE = 0.15  # of the products of a backward pass that trains everything
-RATIO = 1 / 4  # of a chosen layer's channels
-
-
-def rows(trunk, names, ratio, residual=8):
-    """The table that trimtab.choose asks for, a row for each layer named, and how many channels each would train."""
-    layers = {row.name: i for i, row in enumerate(plan.layers(trunk))}
-    macs = [_macs(trunk, op) for op in plan.layers(trunk)]
-    masks = [-(-trunk[op.outputs[0]].size // 8) for op in plan.layers(trunk)]
-    table, counts = [], []
-    for name in names:
-        i = layers[name]
-        op = plan.layers(trunk)[i]
-        w, x, g = trunk[op.inputs[1]], trunk[op.inputs[0]], geometry(trunk, op)
-        channels = w.shape[-1]
-        count = max(1, int(channels * ratio))
-        weights = w.size // channels * count
-        kept = x.size // g["ic"] * count
-        table.append((w.size, macs[i], weights + weights * residual // 8 + 4 * g["oc"] + kept,
-                      macs[i] * count // channels, sum(macs[i + 1 :]), sum(masks[i:])))
-        counts.append(count)
-    return table, counts
-
-
-def _macs(trunk, op):
-    g = geometry(trunk, op)
-    return g["oh"] * g["ow"] * trunk[op.inputs[1]].size
-
-
-def most_macs(trunk, share):
-    """Products of the backward pass that the chosen layers may take: a share of training everything."""
-    return int(share * 2 * sum(_macs(trunk, op) for op in plan.layers(trunk)))
+from .plan import RATIO, SHARE
 
 
 def information(made, samples, epochs=1, kernels=None, step=lambda done, total: None):
@@ -68,33 +36,24 @@ def information(made, samples, epochs=1, kernels=None, step=lambda done, total: 
             yield sample
             step(epochs * len(samples) + n + 1, total)
 
-    return choose.study(net, counted(), made.program.candidates)
+    return choose.study(net, counted(), list(made.program.candidates.values()))
 
 
 def updates(made, found, most_bytes, share=SHARE, ratio=RATIO):
     """The chosen layers as rows of a plan:FILE, and what they take; found: what information() gave."""
-    table, counts = rows(made.trunk, made.plan.study, ratio, made.plan.residual)
-    chosen = choose.pick(found, table, most_bytes, most_macs(made.trunk, share))
+    names = list(made.program.candidates)
+    rows = [c.row for c in table(made.trunk, names, ratio, made.plan.residual)]
+    limit = most_macs(made.trunk, share)
+    chosen = choose.pick(found, rows, lambda price: sum(price[:3]) <= most_bytes and price[3] <= limit)
     if not chosen:
         raise UsageError(f"no layer fits the budget of {most_bytes} bytes and {100 * share:g} % of the products: raise one")
-    size, macs = choose.cost(table, chosen)
-    points = choose.scores(found, table)
-    top = max(points)
-    layers = {op.name: op for op in plan.layers(made.trunk)}
-    picked = []
-    for i in chosen:
-        op = layers[made.plan.study[i]]
-        f = _by_weights(made.trunk, op, found[i][1])
-        picked.append({"layer": op.name, "bias": True, "weight_channels": choose.strongest(f, counts[i]),
-                       "axis": plan.AXIS[op.kind], "score": float(f"{points[i] / top:.4g}")})
-    return {"updates": picked, "bytes": size, "backward_macs": macs,
+    *sizes, macs = choose.cost(rows, chosen)
+    points = choose.scores(found, rows)
+    kinds = {op.name: op.kind for op in plan.layers(made.trunk)}
+    picked = [{"layer": names[i], "bias": True, "weight_channels": choose.strongest(found[i][1], rows[i]),
+               "axis": plan.AXIS[kinds[names[i]]], "score": float(f"{points[i] / max(points):.4g}")} for i in chosen]
+    return {"updates": picked, "bytes": sum(sizes), "backward_macs": macs,
             "share": round(macs / most_macs(made.trunk, 1), 4)}
-
-
-def _by_weights(trunk, op, f):
-    """Information by the channels that an update chooses among: of a depthwise layer, its outputs."""
-    many = trunk[op.inputs[1]].shape[-1] // len(f)
-    return [v for v in f for _ in range(many)]
 
 
 def choice(graph, samples, most_bytes, share=SHARE, ratio=RATIO, layers=None, epochs=1, step=lambda done, total: None,
