@@ -229,8 +229,8 @@ def _network(p, what=""):
 
 def _model(p, what=""):
     _network(p, what)
-    p.add_argument("--policy", default="last", help="last, bias, full, sparse, tinytrain:K,budget=KB, mobiletl:BLOCKS, tinytl, or plan:FILE.json "
-                   "(default last)")
+    p.add_argument("--policy", default="last", help="last, bias, full, sparse, tinytrain:K,budget=KB, "
+                   "mobiletl:BLOCKS, tinytl, or plan:FILE.json (default last)")
     p.add_argument("--scheme", help="a sparse update, with --policy sparse: a published one, mcunet-49kb and so on, or written "
                                     "out, 20:24=1/4,30=1 (biases of the last 20 layers, shares of layers 24 and 30)")
     _head_option(p)
