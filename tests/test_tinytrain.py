@@ -327,6 +327,44 @@ def test_the_choice_is_part_of_the_state(tmp_path):
     assert [net.train(*s) for s in samples] == [other.train(*s) for s in samples]
 
 
+@pytest.mark.parametrize("kernels", TIERS)
+def test_prototypes_choose_by_moved_copies(kernels):
+    """On the board as on the PC; then the chosen layers train and the prototypes follow."""
+    made, net, samples = board(tier(kernels), head="prototype", rate=0.3)
+    chosen = net.choose(samples)
+    found = tinytrain.information(made, samples, kernels=tier(kernels))
+    rows = [c.row for c in made.program.pools.candidates]
+    assert chosen == {i: choose.strongest(found[i][1], rows[i]) for i in choose.pick(found, rows, net._choice.fits)}
+    assert len(chosen) > 1
+    net.fit_few(samples, 2, shift=0)
+    now = tuned(net, made)
+    moved = {i for i, c in enumerate(made.program.pools.candidates) for op in made.trunk.ops
+             if op.name == c.layer and not np.array_equal(now[op.inputs[1]], made.trunk[op.inputs[1]].data)}
+    assert moved == set(chosen)
+
+
+def test_passes_change_no_bit_of_a_choice():
+    """Strips of the forward pass, on both time lines, against every buffer in a place of its own."""
+    b = Builder((32, 32, 3), seed=9)
+    b.conv(8, (3, 3), (2, 2), act="relu6", scale=0.024, zero=-128)
+    b.conv(24, (1, 1), act="relu6", scale=0.024, zero=-128)
+    b.depthwise(stride=(2, 2), act="relu6", scale=0.024, zero=-128)
+    b.conv(12, (1, 1), scale=0.06, zero=4)
+    b.conv(16, (3, 3), (2, 2), act="relu", scale=0.1, zero=-128)
+    xs = inputs(b.graph(), 8)
+    graph = calibrated(b.graph(), xs)
+    ends = []
+    for optimize in (True, False):
+        made = compiled(graph, "tinytrain:2,budget=4,macs=1", optimize=optimize)
+        net = simulate.load(made.data, fastest())
+        chosen = net.choose([(x, i % 4) for i, x in enumerate(xs)])
+        losses = [net.train(x, i % 4) for i, x in enumerate(xs)]
+        ends.append((chosen, losses, net.state_crc()))
+        strips = len(made.program.phases["study"]) > len(graph.ops) + 3
+        assert strips == optimize
+    assert ends[0] == ends[1] and len(ends[0][0]) == 2
+
+
 def test_a_second_choice_starts_anew():
     made, net, samples = board()
     first = net.choose(samples)

@@ -130,14 +130,23 @@ class Choice:
         return [at for at, behind in zip(places, places[1:]) if at + 4 + 4 * len(self._kind(at)[1]) > behind]
 
     def choose(self, samples, epochs):
-        """Train the head on the samples, judge the candidates, start what is chosen from the frozen weights."""
-        net = self.net
+        """Train the head on the samples, judge the candidates, start what is chosen from the frozen weights.
+
+        Prototypes are enrolled instead, and moved copies of the samples stand for what will be asked.
+        """
+        net, judged = self.net, samples
         self.take({})
-        net.begin(epochs * len(samples))
-        for _ in range(epochs):
-            for x, y in samples:
-                net.train(x, y)
-        found = choose.study(net, samples, [row[INPUTS] for row in self.rows])
+        if net.prototypes:
+            from .few import copies
+
+            net.enroll(samples)
+            judged = copies(net, samples)
+        else:
+            net.begin(epochs * len(samples))
+            for _ in range(epochs):
+                for x, y in samples:
+                    net.train(x, y)
+        found = choose.study(net, judged, [row[INPUTS] for row in self.rows])
         picked = choose.pick(found, self.rows, self.fits)
         self.take({i: choose.strongest(found[i][1], self.rows[i]) for i in picked})
         net.begin(0)

@@ -467,9 +467,7 @@ class Lowering:
         self._forward()
         self._loss()
         self._backward()
-        main.study_input, main.study_target = line.input, line.target
-        study = [line.phases[name] for name in ("forward", "loss", "gate")]
-        main.phases.update(study_map=line.phases["map"], study=sum(study, []), fisher=line.phases["backward"])
+        main.study = line
         self.program, self.plan, self._buffers, self.open = main, plan, buffers, opened
 
     def _sums_of(self, main, layers):

@@ -47,8 +47,8 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
 
 def _study(program):
     """What the header says of the time line for Fisher information."""
-    places = dict(study_input=program.study_input or program.input, study_target=program.study_target or program.target,
-                  fisher=program.fisher)
+    line = program.study or program
+    places = dict(study_input=line.input, study_target=line.target, fisher=program.fisher)
     return {name: reference(buffer) if buffer else 0 for name, buffer in places.items()}
 
 

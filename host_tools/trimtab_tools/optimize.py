@@ -32,13 +32,16 @@ class Cut:
 def optimize(program):
     """(program, placement, cuts)."""
     program, cuts = _cut_where_it_helps(pack(program))
-    program, ties = schedule.in_place(program)
+    if program.study:
+        program = replace(program, study=_cut_where_it_helps(program.study)[0])
+    program, ties = schedule.in_place(program.joined())
     placement = schedule.assign(program, ties=ties)
     return scratch.give(_split(program), placement), placement, cuts
 
 
 def leave(program):
     """The same without any pass: every buffer has its own place."""
+    program = program.joined()
     return program, schedule.assign(program, keep_all=True), ()
 
 

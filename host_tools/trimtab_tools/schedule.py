@@ -20,7 +20,7 @@ def lives(program, keep_all=False):
     predicted = sum(len(program.phases[phase]) for phase in PHASES[: PHASES.index("loss")])
     touched.setdefault(program.output, []).append((predicted, 0, program.output.size))  # Python reads it there
     studied = sum(len(program.phases[phase]) for phase in PHASES[: PHASES.index("study_map")])
-    for buffer in (program.study_input, program.study_target, program.fisher):
+    for buffer in (program.study and program.study.input, program.study and program.study.target, program.fisher):
         if buffer is not None:
             touched.setdefault(buffer, []).append((studied, 0, buffer.size))
     if program.fisher is not None:

@@ -106,8 +106,7 @@ class Program:
     latent: Buffer | None = None  # what the phase `prefix` leaves
     names: Buffer | None = None  # of classes that are not there yet
     head_bias: Buffer | None = None
-    study_input: Buffer | None = None
-    study_target: Buffer | None = None
+    study: object = None  # a Program: the time line on which Fisher information is found
     fisher: Buffer | None = None  # sums over many samples
     candidates: dict = field(default_factory=dict)  # input channels of each layer whose sums these are
     pools: object = None  # candidates.Pools, where a board may choose what it trains
@@ -139,6 +138,13 @@ class Program:
     def but(self, **phases):
         """The same program with other steps in some phases."""
         return replace(self, phases={**self.phases, **phases})
+
+    def joined(self):
+        """The program with the steps of `study` in phases of its own."""
+        if not self.study:
+            return self
+        line = self.study.phases
+        return self.but(study_map=line["map"], study=line["forward"] + line["loss"] + line["gate"], fisher=line["backward"])
 
     def timeline(self):
         """(phase, step) in order of time."""

@@ -21,9 +21,10 @@ def information(made, samples, epochs=1, kernels=None, step=lambda done, total: 
     copies of the samples stand for what will be asked.
     """
     net = simulate.load(made.data, kernels or simulate.best_tier())
+    channels = list(made.program.candidates.values())
     if net.prototypes:
         net.enroll(samples)
-        return choose.study(net, few.copies(net, samples), made.program.candidates)
+        return choose.study(net, few.copies(net, samples), channels)
     total = (epochs + 1) * len(samples)
     net.begin(epochs * len(samples))
     for epoch in range(epochs):
@@ -36,7 +37,7 @@ def information(made, samples, epochs=1, kernels=None, step=lambda done, total: 
             yield sample
             step(epochs * len(samples) + n + 1, total)
 
-    return choose.study(net, counted(), list(made.program.candidates.values()))
+    return choose.study(net, counted(), channels)
 
 
 def updates(made, found, most_bytes, share=SHARE, ratio=RATIO):
