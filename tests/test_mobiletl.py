@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 from checks import check_forward, check_gradients, check_same_rounding, check_updates, settled
-from helpers import TIERS, calibrated, compiled, fastest, inputs, provide, step, tier
+from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, step, tier
 from models import Builder
 from test_agree import PLACES, simulated
-from trimtab_tools import cli, cost, export_tflite, reference
+from trimtab_tools import cli, cost, export_tflite, import_keras, import_tflite, reference
 from trimtab_tools.blocks import find
 from trimtab_tools.ir import ModelError
 
@@ -118,6 +118,46 @@ def test_a_model_without_blocks():
     b.mean()
     with pytest.raises(ModelError, match="needs depthwise layers"):
         compiled(b.graph(), "mobiletl")
+
+
+def test_a_keras_network_with_hard_swish():
+    """As converters leave it: what stands between layers, channels padded to even sizes, a head of its own."""
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install trimtab[keras]")
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(3)
+
+    def conv(x, make, act=True):
+        x = layers.BatchNormalization(momentum=0.5)(make(x))
+        return layers.Activation("hard_silu")(x) if act else x
+
+    x = inputs = tf.keras.Input((16, 16, 3))
+    x = conv(x, layers.Conv2D(8, 3, 2, padding="same", use_bias=False))
+    for out, stride in ((8, 1), (16, 2), (16, 1)):
+        y = conv(x, layers.Conv2D(24, 1, use_bias=False))
+        if stride == 2:
+            y = layers.ZeroPadding2D(((0, 1), (0, 1)))(y)
+        depthwise = layers.DepthwiseConv2D(3, stride, padding="same" if stride == 1 else "valid", use_bias=False)
+        y = conv(conv(y, depthwise), layers.Conv2D(out, 1, use_bias=False), act=False)
+        x = layers.Add()([x, y]) if stride == 1 else y
+    x = layers.GlobalAveragePooling2D()(conv(x, layers.Conv2D(32, 1, use_bias=False)))
+    model = tf.keras.Model(inputs, layers.Dense(5, activation="softmax")(x))
+    samples = np.random.default_rng(0).uniform(-1, 1, (40, 16, 16, 3)).astype(np.float32)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(samples, np.arange(40) % 5, epochs=4, verbose=0)  # so that norms know their inputs
+    graph = import_tflite.read(import_keras.quantize(model, samples))
+    found = find(graph)
+    assert [bool(b.add) for b in found] == [True, False, True] and all(b.expand for b in found)
+    c = compiled(graph, "mobiletl:2", rate=0.02)
+    kinds = [op.attrs.get("step") for op in c.trunk.ops if op.kind == "hard_swish"]
+    assert kinds == [None] * 3 + ["bit"] * 5
+    assert sum("gain" in op.attrs for op in c.trunk.ops) == 2 and len(trained(c)) == 7
+    x = np.clip(np.rint(samples / graph[graph.inputs[0]].scale[0]) + graph[graph.inputs[0]].zero_point, -128, 127)
+    x = x.astype(np.int8)
+    check_forward(c, fastest(), x[:2])
+    net = load(c, fastest())
+    net.begin(200)
+    losses = [step(net, x[i % 8], i % 8 % 4) for i in range(200)]
+    assert sum(losses[-16:]) < 0.97 * sum(losses[:16])
 
 
 # -- gradients -------------------------------------------------------------------------------------------------

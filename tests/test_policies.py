@@ -12,6 +12,7 @@ POLICIES = {
     "last": ["--policy=last"],
     "bias": ["--policy=bias"],
     "full": ["--policy=full"],
+    "mobiletl": ["--policy=mobiletl:2"],
     "sparse": ["--policy=sparse", "--scheme=5:4=1/2,6=1/4,8=1"],
 }
 

@@ -10,12 +10,29 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import accuracy  # noqa: E402
+import blocks  # noqa: E402
 
 
 def test_tables_and_picture_are_drawn_from_the_results():
     done = accuracy.read()
     assert accuracy.page(done, accuracy.PAGE.read_text()) == accuracy.PAGE.read_text()
     assert accuracy.picture(accuracy.Results(done)) == accuracy.PICTURE.read_text()
+
+
+def test_tables_of_blocks_are_drawn_from_the_results():
+    text = blocks.PAGE.read_text()
+    assert blocks.page(json.loads(blocks.RESULTS.read_text()), text) == text
+
+
+def test_steps_for_slopes_cost_less_than_a_point():
+    """And save two fifths of what a block with hard-swish keeps."""
+    done = json.loads(blocks.RESULTS.read_text())
+    assert all(0.35 < 1 - r["mobiletl"] / r["usual"] for r in done["blocks"] if r["activation"] == "hard-swish")
+    for data, (pairs, _) in blocks.TRIALS.items():
+        for ours, usual in pairs:
+            tests = {p: [r["test"] for r in done["trials"] if (r["data"], r["policy"]) == (data, p)] for p in (ours, usual)}
+            if all(tests.values()):
+                assert sum(tests[usual]) / len(tests[usual]) - sum(tests[ours]) / len(tests[ours]) < 1
 
 
 def test_a_mean_comes_with_its_error_and_each_seed():
