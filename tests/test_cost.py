@@ -121,7 +121,7 @@ def classifier(features, classes=1000):
     return Row("conv", features, classes, classes, features * classes, classes, head=True, share=1, bias=True)
 
 
-# -- MCUNetV3 --------------------------------------------------------------------------------------
+# -- MCUNetV3 ------------------------------------------------------------------------------------------------
 
 PUBLISHED = {
     "mcunet": {"49": 49.8, "74": 74.8, "99": 99.8, "124": 125.0, "148": 148.4},
@@ -167,7 +167,7 @@ def test_schemes_on_the_published_files(file, name):
         assert round(cost.mcunetv3(cost.table(trunk, plan)) / 1024, 1) == value
 
 
-# -- TinyTL ----------------------------------------------------------------------------------------
+# -- TinyTL --------------------------------------------------------------------------------------------------
 
 PARTS = {  # what trains: norms' shift and gain, lite modules and their norms', or all of the trunk
     "last": set(),
@@ -218,7 +218,7 @@ def test_tinytl(what, megabytes):
     assert round(cost.tinytl(tinytl_network(PARTS[what]), batch=8) / 1e6, 1) == megabytes
 
 
-# -- MobileTL --------------------------------------------------------------------------------------
+# -- MobileTL ------------------------------------------------------------------------------------------------
 
 SQUEEZE = Row("gate", 950_000 // 4)  # bytes of the paper's bar for squeeze-and-excite, as float32
 
@@ -251,7 +251,62 @@ def test_mobiletl_block_in_megabytes():
     assert round(MOBILETL.total_kept(shift_only(rows)) / 1e6, 4) == 2.1642
 
 
-# -- TinyTrain -------------------------------------------------------------------------------------
+# MobileNetV3-Small: (channels in, expanded, out, squeeze, activation, kernel, stride)
+V3_SMALL = [
+    (16, 16, 16, True, "relu", 3, 2), (16, 72, 24, False, "relu", 3, 2), (24, 88, 24, False, "relu", 3, 1),
+    (24, 96, 40, True, "smooth", 5, 2), (40, 240, 40, True, "smooth", 5, 1),
+    (40, 240, 40, True, "smooth", 5, 1), (40, 120, 48, True, "smooth", 5, 1),
+    (48, 144, 48, True, "smooth", 5, 1), (48, 288, 96, True, "smooth", 5, 2),
+    (96, 576, 96, True, "smooth", 5, 1), (96, 576, 96, True, "smooth", 5, 1),
+]  # fmt: skip
+
+
+def v3_small():
+    """Rows of first conv, of each block, of last conv and classifier, for 10 classes at 224x224."""
+
+    def smooth(rows):
+        return [replace(r, kind="smooth") if r.kind == "relu" else r for r in rows]
+
+    found, size = [], 112
+    for cin, expanded, out, squeeze, kind, kernel, stride in V3_SMALL:
+        rows = inverted_residual(cin, expanded, kernel, stride, out, size)
+        size = -(-size // stride)
+        rows = smooth(rows) if kind == "smooth" else rows
+        found.append(rows + [Row("gate", expanded * size**2)] * squeeze)
+    first = smooth([conv(3, 16, 224, 3, 2), norm(16, 112), relu(16, 112)])
+    classifier = [conv(576, 1024, 1), relu(1024, 1), conv(1024, 10, 1)]
+    last = smooth([conv(96, 576, 7), norm(576, 7), relu(576, 7), *classifier])
+    return first, found, last
+
+
+def whole(rows):
+    return [replace(r, share=1.0, bias=True, learns=True) for r in rows]
+
+
+KEPT = [(1, None, 5.2), (3, 23.13, 11.6), (5, 35.90, 17.8), (None, 130.3, 78.9)]  # no k: all
+
+
+@pytest.mark.parametrize("k, usual, mobiletl", KEPT)
+def test_mobiletl_kept_of_the_last_blocks(k, usual, mobiletl):  # G8: MB for a batch of 8
+    first, found, last = v3_small()
+    chosen, rest = (found[-k:], last) if k else (found, first + last)
+    if usual:
+        kept = 8 * MOBILETL_BASELINE.total_kept(whole(flat(chosen) + rest)) / 1e6
+        assert kept == pytest.approx(usual, rel=0.005)
+    kept = sum(MOBILETL.total_kept(shift_only(whole(rows))) for rows in chosen)
+    assert 8 * (kept + MOBILETL_BASELINE.total_kept(whole(rest))) / 1e6 == pytest.approx(mobiletl, rel=0.015)
+
+
+@pytest.mark.parametrize("k, megabytes", [(1, 32.2), (2, 33.0), (3, 33.7)])
+def test_mobiletl_training_memory(k, megabytes):  # G9: Proxyless-Mobile, 100 classes, a batch of 8
+    found = blocks(PROXYLESS_MOBILE, 224)
+    trained_blocks = [row for rows in found[-1 - k : -1] for row in shift_only(whole(rows))]
+    rows = [*flat(found[: -1 - k]), *trained_blocks, *whole(found[-1]), classifier(1280, 100)]
+    assert cost.mobiletl(rows, 8) / 1e6 == pytest.approx(megabytes, abs=0.1)
+    assert round(8 * MOBILETL.peak(rows) / 1e6, 2) == 25.69
+
+
+# -- TinyTrain -----------------------------------------------------------------------------------------------
 
 
 def fp32(name):
@@ -325,7 +380,7 @@ def test_tinytrain_saved_activations(name, kibibytes):
         assert saved / 1024 == pytest.approx(value, rel=0.003)
 
 
-# -- our own count ---------------------------------------------------------------------------------
+# -- our own count -------------------------------------------------------------------------------------------
 
 
 def small():

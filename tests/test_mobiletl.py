@@ -1,7 +1,6 @@
-"""Policy mobiletl: blocks with step-function gradients and gains, against a float64 model; what it keeps and costs."""
+"""Policy mobiletl: blocks with step-function gradients and gains, against a float64 model; what it costs."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -79,7 +78,7 @@ NETWORKS = {
 DATA = [i % 4 for i in range(SAMPLES)]
 
 
-# -- the plan --------------------------------------------------------------------------------------------------
+# -- the plan ------------------------------------------------------------------------------------------------
 
 
 def trained(c):
@@ -121,7 +120,7 @@ def test_a_model_without_blocks():
 
 
 def test_a_keras_network_with_hard_swish():
-    """As converters leave it: what stands between layers, channels padded to even sizes, a head of its own."""
+    """As converters leave it: hard-swish and pads as operators of their own."""
     tf = pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install trimtab[keras]")
     layers = tf.keras.layers
     tf.keras.utils.set_random_seed(3)
@@ -136,7 +135,9 @@ def test_a_keras_network_with_hard_swish():
         y = conv(x, layers.Conv2D(24, 1, use_bias=False))
         if stride == 2:
             y = layers.ZeroPadding2D(((0, 1), (0, 1)))(y)
-        depthwise = layers.DepthwiseConv2D(3, stride, padding="same" if stride == 1 else "valid", use_bias=False)
+        depthwise = layers.DepthwiseConv2D(
+            3, stride, padding="same" if stride == 1 else "valid", use_bias=False
+        )
         y = conv(conv(y, depthwise), layers.Conv2D(out, 1, use_bias=False), act=False)
         x = layers.Add()([x, y]) if stride == 1 else y
     x = layers.GlobalAveragePooling2D()(conv(x, layers.Conv2D(32, 1, use_bias=False)))
@@ -151,7 +152,9 @@ def test_a_keras_network_with_hard_swish():
     kinds = [op.attrs.get("step") for op in c.trunk.ops if op.kind == "hard_swish"]
     assert kinds == [None] * 3 + ["bit"] * 5
     assert sum("gain" in op.attrs for op in c.trunk.ops) == 2 and len(trained(c)) == 7
-    x = np.clip(np.rint(samples / graph[graph.inputs[0]].scale[0]) + graph[graph.inputs[0]].zero_point, -128, 127)
+    x = np.clip(
+        np.rint(samples / graph[graph.inputs[0]].scale[0]) + graph[graph.inputs[0]].zero_point, -128, 127
+    )
     x = x.astype(np.int8)
     check_forward(c, fastest(), x[:2])
     net = load(c, fastest())
@@ -160,7 +163,7 @@ def test_a_keras_network_with_hard_swish():
     assert sum(losses[-16:]) < 0.97 * sum(losses[:16])
 
 
-# -- gradients -------------------------------------------------------------------------------------------------
+# -- gradients -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -216,7 +219,7 @@ def test_gains_scale_what_leaves_a_block(kernels):
     check_gradients(c, None, xs, DATA, bench)
 
 
-# -- what it costs ---------------------------------------------------------------------------------------------
+# -- what it costs -------------------------------------------------------------------------------------------
 
 
 def kept(graph, policy):
@@ -247,7 +250,7 @@ def test_relu6_keeps_what_it_always_kept_and_the_blocks_output():
     assert ours == usual
 
 
-# -- the same bits everywhere ----------------------------------------------------------------------------------
+# -- the same bits everywhere --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +258,14 @@ def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mobiletl")
     for name, swish, options in (("relu6", False, ["--accumulate=4"]), ("hard_swish", True, [])):
         (folder / "net.tflite").write_bytes(export_tflite.write(network(swish)))
-        command = ["compile", f"{folder}/net.tflite", "--policy=mobiletl:2", "--lr=0.05", "--classes=4", *options]
+        command = [
+            "compile",
+            f"{folder}/net.tflite",
+            "--policy=mobiletl:2",
+            "--lr=0.05",
+            "--classes=4",
+            *options,
+        ]
         assert cli.main([*command, "-o", f"{folder}/{name}.ttp"]) == 0
     return folder
 

@@ -1,8 +1,8 @@
 """Plain kernels of inverted residual blocks with step-function gradients and a trained gain (MobileTL).
 
-A gain is 1 + d / 2^30 for each output channel of a conv, |d| <= 2^29. It scales the conv's requantization, so it
-costs nothing where sums are made. A step is a mask without an upper end: the error passes where the input is at
-least zero.
+A gain is 1 + d / 2^30 for each output channel of a conv, |d| <= 2^29. It scales the conv's requantization,
+so it costs nothing where sums are made. A step is a mask without an upper end: the error passes where the
+input is at least zero.
 """
 
 from .kernels_py import (
@@ -36,7 +36,7 @@ def open_mask(mem, off):
 
 
 def gain_fwd(mem, off):
-    """Multipliers times their gains: of requantization in [2^30, 2^31) again, of errors in 16 bits; d = 0 changes none.
+    """Multipliers times gains: of requantization in [2^30, 2^31), of errors in 16 bits; d = 0 changes none.
 
     A multiplier of 1/2 or more cannot grow past 1: shifted sums would wrap.
     """
@@ -65,8 +65,10 @@ def _put_half(mem, ref, v):
 
 
 def gain_dw(mem, off):
-    """dgain = sum over positions of gy * (y - zy), which is y's own part in the loss; |dgain| <= 127 * 255 * n < 2^31
-    for 65,536 positions. The true slope is that over the gain itself, which stays between 1/2 and 3/2."""
+    """dgain = sum over positions of gy * (y - zy); |dgain| <= 127 * 255 * n < 2^31 for 65,536 positions.
+
+    The true slope is that over the gain itself, which stays between 1/2 and 3/2.
+    """
     gy, y, gy_exp, gain, acc, u, lr, pre, n, oc, zy = _record(mem, off)
     gb, go = _at(mem, gy)
     yb, yo = _at(mem, y)

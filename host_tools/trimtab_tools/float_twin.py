@@ -11,7 +11,7 @@ import numpy as np
 
 from . import lite
 from .autodiff import COSINE
-from .ir import ModelError
+from .ir import ModelError, UsageError
 from .ops import scales
 from .quantize import multiply_once_rounded, multiply_twice_rounded, params
 from .reference import KERNELS
@@ -22,6 +22,8 @@ def train(prepared, trial, step):
     from .experiment import accuracy, compile_trial, schedule
 
     made = compile_trial(prepared, trial)
+    if any("step" in op.attrs for op in made.trunk.ops):
+        raise UsageError(f"float twins know no steps for slopes: leave policy {trial.policy} to the integers")
     latent = made.program.latent.name if made.program.latent else prepared.graph.inputs[0]
     twin = Twin(made.trunk, made.plan, latent, trial.twin == "qas")
     n, rate = len(prepared.y), made.plan.rate

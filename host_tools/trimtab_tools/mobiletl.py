@@ -1,12 +1,14 @@
 """Policy mobiletl: the last inverted residual blocks, after MobileTL (AAAI 2023).
 
-Note: the authors of MobileTL have mentioned a patent filing and published no code. What follows is written from
-the paper alone and is optional: only the policy `mobiletl` reads this file, and without it all others work.
+Note: the authors of MobileTL have mentioned a patent filing and published no code. What follows is written
+from the paper alone and is optional: only the policy `mobiletl` reads this file, and all others work
+without.
 
-All weights and biases of the blocks are trained, with a gain for each channel that leaves a block. With folded
-norms this is the paper's choice: of the inner norms the shift, of the last one scale and shift. The forward pass
-is exact; backward takes ReLU, ReLU6 and hard-swish for a step: an error passes where the input is at least zero.
-So hard-swish keeps one bit of its input in place of eight, and errors of saturated outputs are not lost.
+All weights and biases of the blocks are trained, with a gain for each channel that leaves a block. With
+folded norms this is the paper's choice: of the inner norms the shift, of the last one scale and shift. The
+forward pass is exact; backward takes ReLU, ReLU6 and hard-swish for a step: an error passes where the input
+is at least zero. So hard-swish keeps one bit of its input in place of eight, and errors of saturated
+outputs are not lost.
 """
 
 from dataclasses import replace
@@ -16,7 +18,17 @@ import numpy as np
 from . import blocks
 from .ir import ModelError
 from .ops import (
-    Row, bias_update, conv_forward, conv_gradient, conv_update, factors, lut_forward, positions, qas, rescale_gradient, scales,
+    Row,
+    bias_update,
+    conv_forward,
+    conv_gradient,
+    conv_update,
+    factors,
+    lut_forward,
+    positions,
+    qas,
+    rescale_gradient,
+    scales,
 )
 from .plan import AXIS, TRAINABLE, Update, layers
 from .quantize import params
@@ -32,7 +44,9 @@ def mark(trunk, policy):
     found = blocks.find(trunk)
     _, _, count = policy.partition(":")
     if not found:
-        raise ModelError("policy mobiletl needs depthwise layers with 1x1 convs behind them: use bias, sparse or last")
+        raise ModelError(
+            "policy mobiletl needs depthwise layers with 1x1 convs behind them: use bias, sparse or last"
+        )
     if count and not (count.isdigit() and 1 <= int(count) <= len(found)):
         raise ModelError(f"policy {policy}: give mobiletl: a number of blocks, 1 to {len(found)}")
     chosen = found[-(int(count or BLOCKS)) :]
@@ -41,7 +55,8 @@ def mark(trunk, policy):
     projects = {block.project.name for block in chosen}
     updates = [
         Update(op.name, True, tuple(range(trunk[op.inputs[1]].shape[-1])), AXIS[op.kind])
-        for op in layers(trunk) if op in behind
+        for op in layers(trunk)
+        if op in behind
     ]
     marked = [replace(op, attrs={**op.attrs, **_marks(trunk, op, projects)}) for op in behind]
     return replace(trunk, ops=(*trunk.ops[:first], *marked)), updates
@@ -70,7 +85,9 @@ def _forward(lower, op):
     conv_forward(lower, op, **changes)
     mask, y = lower.mask(op.outputs[0]), lower.activation(op.outputs[0])
     if op.attrs["step"] == "open" and mask:
-        lower.emit("open_mask", dict(mask=mask, y=y, n=y.size, hi=params(lower.graph, op)["act_max"]), op.name)
+        lower.emit(
+            "open_mask", dict(mask=mask, y=y, n=y.size, hi=params(lower.graph, op)["act_max"]), op.name
+        )
 
 
 def _gained(lower, op):
@@ -81,9 +98,20 @@ def _gained(lower, op):
     m, _ = factors(sx * sw / sy)
     lower.gained[op.name] = Buffer("factors of errors", 2 * n)
     made = dict(mult=Buffer("multipliers", 4 * n), shift=Buffer("shifts", n))
-    lower.emit("gain_fwd", dict(mult_out=made["mult"], shift_out=made["shift"], m_out=lower.gained[op.name],
-                                mult=lower.const(p["multiplier"], np.int32), shift=lower.const(p["shift"], np.int8),
-                                m=lower.const((m.astype(int) + 1) >> 1, np.int16), gain=gain, oc=n), op.name)
+    lower.emit(
+        "gain_fwd",
+        dict(
+            mult_out=made["mult"],
+            shift_out=made["shift"],
+            m_out=lower.gained[op.name],
+            mult=lower.const(p["multiplier"], np.int32),
+            shift=lower.const(p["shift"], np.int8),
+            m=lower.const((m.astype(int) + 1) >> 1, np.int16),
+            gain=gain,
+            oc=n,
+        ),
+        op.name,
+    )
     return made
 
 
@@ -102,10 +130,24 @@ def _update(lower, op):
     gy, exp = lower.error(op.outputs[0])
     _, sw, _ = scales(lower.graph, op)
     u = qas(np.where(sw >= np.median(sw) / 1000, ONE, 0))
-    lower.emit("gain_dw", dict(gy=gy, y=lower.activation(op.outputs[0]), gy_exp=exp, gain=lower.gains[op.name],
-                               acc=lower.gain_accs.get(op.name), u=lower.const(u, np.uint16), lr=lower.lr,
-                               pre=max(0, (n - 1).bit_length() - 7), n=n, oc=geometry["oc"],
-                               zy=lower.graph[op.outputs[0]].zero_point), op.name, phase="backward")
+    lower.emit(
+        "gain_dw",
+        dict(
+            gy=gy,
+            y=lower.activation(op.outputs[0]),
+            gy_exp=exp,
+            gain=lower.gains[op.name],
+            acc=lower.gain_accs.get(op.name),
+            u=lower.const(u, np.uint16),
+            lr=lower.lr,
+            pre=max(0, (n - 1).bit_length() - 7),
+            n=n,
+            oc=geometry["oc"],
+            zy=lower.graph[op.outputs[0]].zero_point,
+        ),
+        op.name,
+        phase="backward",
+    )
 
 
 # -- activations that are operators of their own: one bit of each input; the error behind it is only rescaled
@@ -116,8 +158,18 @@ def _step_forward(lower, op):
     if not mask:
         return lut_forward(lower, op)
     table = np.roll(params(lower.graph, op)["table"], 128)  # from byte order to x + 128
-    lower.emit("step_fwd", dict(y=lower.activation(op.outputs[0]), x=lower.activation(op.inputs[0]),
-                                table=lower.const(table, np.int8), mask=mask, n=x.size, zx=x.zero_point), op.name)
+    lower.emit(
+        "step_fwd",
+        dict(
+            y=lower.activation(op.outputs[0]),
+            x=lower.activation(op.inputs[0]),
+            table=lower.const(table, np.int8),
+            mask=mask,
+            n=x.size,
+            zx=x.zero_point,
+        ),
+        op.name,
+    )
 
 
 ROWS = {
