@@ -37,6 +37,16 @@ def test_integers_learn_what_their_float_twin_learns(prepared, policy):
     assert whole["losses"] == pytest.approx(real["losses"], rel=0.04)
 
 
+def test_steps_for_slopes_learn_as_well(prepared):
+    steps, slopes = (run(prepared, Trial(policy, RATE, 4))["test"] for policy in ("mobiletl:1", "last:4"))
+    assert abs(steps - slopes) <= 2.5
+
+
+def test_a_float_twin_knows_no_steps(prepared):
+    with pytest.raises(ir.UsageError, match="no steps"):
+        run(prepared, Trial("mobiletl:1", RATE, 1, twin="qas"))
+
+
 def test_without_quantization_aware_scaling_layers_stand_still(prepared):
     plain, head = (
         run(prepared, Trial("last:2", RATE, 2, twin="plain")),
