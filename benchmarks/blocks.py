@@ -194,7 +194,8 @@ def accuracies(done):
     for data, (pairs, n) in TRIALS.items():
         for pair in pairs:
             found = [tests(done, data, policy) for policy in pair]
-            gap = f"{np.mean(found[0]) - np.mean(found[1]):+.1f}" if all(found) else "not run"
+            gaps = [ours - usual for ours, usual in zip(*found)]
+            gap = f"{np.mean(gaps):+.1f}" if gaps else "not run"
             kept = (r[0]["kept_bytes"] if (r := of(done, data, policy)) else "" for policy in pair)
             yield data, pair[0], *(said(t, n) for t in found), gap, *kept
 

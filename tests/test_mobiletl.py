@@ -8,7 +8,7 @@ from checks import check_forward, check_gradients, check_same_rounding, check_up
 from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, step, tier
 from models import Builder
 from test_agree import PLACES, simulated
-from trimtab_tools import cli, cost, export_tflite, import_keras, import_tflite, reference
+from trimtab_tools import cli, cost, export_tflite, import_keras, import_tflite, reference, report
 from trimtab_tools.blocks import find
 from trimtab_tools.ir import ModelError
 
@@ -94,6 +94,14 @@ def test_the_last_blocks_and_what_stands_behind_them():
         gains = [op.name for op in c.trunk.ops if "gain" in op.attrs]
         assert gains == [b.project.name for b in find(graph)][-((count - 1) // 3) :]
         assert all(u.bias and u.channels == tuple(range(len(u.channels))) for u in c.plan.updates)
+
+
+def test_plans_and_reports_say_what_has_a_gain():
+    c = compiled(network(), "mobiletl:1")
+    said = report.summary(c)["updates"]
+    assert [u["layer"] for u in said if u.get("gain")] == [find(network())[-1].project.name]
+    words = {row["layer"]: report.trained(row) for row in report.layers(c.trunk, c.plan, c.program)}
+    assert [words[u["layer"]] for u in said] == ["weights, bias"] * 2 + ["weights, bias, gain", "weights, bias"]
 
 
 def test_the_forward_pass_is_that_of_the_model():

@@ -32,7 +32,8 @@ def test_steps_for_slopes_cost_less_than_a_point():
     for data, (pairs, _) in blocks.TRIALS.items():
         for ours, usual in pairs:
             ran = {p: blocks.tests(done, data, p) for p in (ours, usual)}
-            assert sum(ran[usual]) / len(ran[usual]) - sum(ran[ours]) / len(ran[ours]) < 1
+            both = min(map(len, ran.values()))  # seeds
+            assert sum(ran[usual][:both]) - sum(ran[ours][:both]) < max(both, 1)
 
 
 def test_a_mean_comes_with_its_error_and_each_seed():

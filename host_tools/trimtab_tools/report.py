@@ -66,7 +66,7 @@ def layers(trunk, plan, program):
     for update in plan.updates:
         op = next(o for o in trunk.ops if o.name == update.layer)
         rows[update.layer].update(
-            bias=update.bias, channels=len(update.channels), of=trunk[op.inputs[1]].shape[-1]
+            bias=update.bias, channels=len(update.channels), of=trunk[op.inputs[1]].shape[-1], gain="gain" in op.attrs
         )
     for _, step in program.timeline():
         row = rows.get(step.layer)
@@ -118,6 +118,8 @@ def trained(row):
         )
     if row["bias"]:
         words.append("bias")
+    if row.get("gain"):
+        words.append("gain")
     return ", ".join(words)
 
 
