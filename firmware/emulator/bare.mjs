@@ -1,8 +1,8 @@
 // Runs kernels alone on the emulated core, without MicroPython, and counts their cycles.
-// node bare.mjs IMAGE < runs > results. IMAGE is linked to the start of RAM. A run is the number of its steps, the
+// node bare.mjs IMAGE SKEW < runs > results. IMAGE is linked to the start of RAM. A run is the number of its steps, the
 // bytes of the five memory spaces, each step (address of the kernel, offset of the record) and the spaces; a result is
 // the bytes of stack, each step's value and cycles, arena and state. Constants, steps and weights lie in flash, the
-// weights at an odd address.
+// weights SKEW bytes behind an aligned address.
 
 import fs from 'fs';
 import { RP2040 } from 'rp2040js';
@@ -22,6 +22,7 @@ mcu.logger = { debug() {}, info() {}, warn() {}, error() {} };
 const core = new Core(mcu, message => { throw new Error(`${message} (pc 0x${mcu.core.PC.toString(16)})`); });
 const image = fs.readFileSync(process.argv[2]);
 const runs = fs.readFileSync(0);
+const skew = Number(process.argv[3]);
 const code16 = new Uint16Array(mcu.sram.buffer);
 mcu.sram.set(image);
 
@@ -32,7 +33,7 @@ function place(spaces) {
   let ram = RAM + round(image.length, 16) + 16;
   let flash = FLASH + 0x1000;
   return spaces.map((bytes, i) => {
-    const at = i < 2 ? ram : flash + (i === 4 ? 1 : 0);
+    const at = i < 2 ? ram : flash + (i === 4 ? skew : 0);
     if (i < 2) {
       mcu.sram.set(bytes, at - RAM);
       ram = round(at + bytes.length, 4);

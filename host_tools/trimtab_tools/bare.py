@@ -30,8 +30,11 @@ def symbols(folder):
     return {row[3]: (int(row[0], 16), int(row[1], 16)) for row in rows if len(row) == 4}
 
 
-def run(runs, flags=()):
-    """A Result for each Run, which may also be one kernel with its record at the start: (kernel, spaces)."""
+def run(runs, flags=(), skew=1):
+    """A Result for each Run, which may also be one kernel with its record at the start: (kernel, spaces).
+
+    skew: bytes by which the weights miss an aligned address; 0 as in images of ours.
+    """
     folder = image(flags)
     at = symbols(folder)
     runs = [Run([(kernel, 0)] if isinstance(kernel, str) else kernel, spaces) for kernel, spaces in runs]
@@ -42,8 +45,8 @@ def run(runs, flags=()):
         data += struct.pack("<6I", len(steps), *map(len, spaces))
         data += b"".join(struct.pack("<2I", at["trimtab_" + kernel][0], offset) for kernel, offset in steps)
         data += b"".join(spaces)
-    done = subprocess.run(["node", toolchain.emulator().with_name("bare.mjs"), folder / "kernels.bin"], input=data,
-                          capture_output=True)
+    done = subprocess.run(["node", toolchain.emulator().with_name("bare.mjs"), folder / "kernels.bin", str(skew)],
+                          input=data, capture_output=True)
     if done.returncode:
         raise toolchain.ToolchainError(f"a kernel failed on the emulated core: {done.stderr.decode()[-1000:]}")
     return _results(runs, done.stdout)
