@@ -137,8 +137,6 @@ FAST static void add_lane(uint8_t *to, const int8_t *from, int32_t n, int32_t st
     }
 }
 
-typedef uint32_t __attribute__((may_alias)) word_t; // four bytes
-
 FAST static void copy_four(uint32_t *to, const int8_t *from, int32_t n, int32_t step) {
     uint32_t flip = 0x80808080u;
     if (n & 1) {

@@ -93,14 +93,20 @@ struct packed {
     int32_t row, block, held;
 };
 
-// Divides the scratch memory; all weights are held if that leaves room for 8 positions.
+#define CALLS 50 // what an output costs in each block, and to pack its weights besides: size + PACKING
+#define PACKING 25
+
+// Divides the scratch memory; all weights are held if smaller blocks cost less than to pack weights for each.
 static struct packed divide(uint32_t *scratch, int32_t words, int32_t size, int32_t oc, int32_t positions) {
     struct packed p;
     p.row = row_words(size);
     words -= p.row / 2;
-    p.held = positions > 8 && words / (p.row + 1) >= oc + 8;
+    int32_t rows = words / (p.row + 1);
+    int32_t many = min32(rows - 1, positions + 1), few = min32(rows - oc, positions + 1) & ~1;
+    p.held = few >= 2 && few < positions && min32(many, MOST_TERMS) * CALLS
+        <= min32(few, MOST_TERMS) * (CALLS + PACKING + min32(size, MOST_TERMS / 4));
     int32_t outputs = p.held ? oc : 1;
-    p.block = min32(words / (p.row + 1) - outputs, positions + 1) & ~1;
+    p.block = (p.held ? few : many) & ~1;
     p.bytes = (int8_t *)scratch;
     p.w = scratch + p.row / 2;
     p.start = (int32_t *)(p.w + outputs * p.row);

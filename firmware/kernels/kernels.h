@@ -20,6 +20,8 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
 // In a loop that fills or copies: no library call is made of it, which native modules lack.
 #define NO_LIBRARY_CALL __asm__ volatile ("")
 
+typedef uint32_t __attribute__((may_alias)) word_t; // four bytes
+
 static inline int32_t mask_bit(const uint8_t *mask, int32_t i) {
     return mask[i >> 3] >> (i & 7) & 1;
 }

@@ -423,10 +423,11 @@ static void finish_slowly(const struct finish *f, const int32_t *acc, int32_t i,
     }
 }
 
-// In the fast loops, shift <= 21 and the zero point of 9 bits keep every sum below 2^31.
+// The fast loops add half a step and -lo * 2^e to what is below `most`: it stays below 2^31.
 void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c) {
     uint32_t most = magnitude(c->bias) + f->bound;
-    int32_t e = -c->shift, fast = !f->once && e > 0 && e <= 21 && f->q.range >= 0 && most < WIDE;
+    int32_t e = -c->shift, fast = !f->once && e > 0 && e < 31 && f->q.range >= 0 && most < WIDE
+        && (INT32_MAX - most) >> e > magnitude(f->out->lo);
     struct requant *q = &f->q;
     if (fast) {
         q->shift = e;
