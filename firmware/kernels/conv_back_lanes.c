@@ -9,27 +9,7 @@
 #define MOST_POSITIONS 32768
 
 // -- error of the input: d = rsh(gy * m, m_shift) of all outputs that see an input, times their weights. Inputs are
-// taken by phase: those with the same remainders of row and column are seen through the same taps.
-
-struct phase {
-    int32_t ky, kx; // first kernel position
-    int32_t rows, cols; // kernel positions
-    int32_t iy, ix; // first input
-    int32_t high, wide; // inputs
-};
-
-static int32_t count(int32_t first, int32_t end, int32_t stride) {
-    return first < end ? (end - first + stride - 1) / stride : 0;
-}
-
-static struct phase phase(const struct trimtab_geometry *geo, int32_t ky, int32_t kx) {
-    struct phase f = { ky, kx, count(ky, geo->kh, geo->sh), count(kx, geo->kw, geo->sw), 0, 0, 0, 0 };
-    f.iy = (ky + (geo->pt / geo->sh + 1) * geo->sh - geo->pt) % geo->sh;
-    f.ix = (kx + (geo->pl / geo->sw + 1) * geo->sw - geo->pl) % geo->sw;
-    f.high = count(f.iy, geo->ih, geo->sh);
-    f.wide = count(f.ix, geo->iw, geo->sw);
-    return f;
-}
+// taken by phase.
 
 struct back {
     const struct trimtab_geometry *geo;
@@ -87,12 +67,11 @@ static void no_errors(term_t *row, int32_t t, int32_t end) {
 // The d of `n` inputs of a phase, from number `first` on.
 static void collect(const struct back *b, const struct phase *f, int32_t first, int32_t n) {
     const struct trimtab_geometry *geo = b->geo;
-    int32_t row = first / f->wide, col = first % f->wide, half = b->m_shift ? 1 << (b->m_shift - 1) : 0;
+    int32_t row = first / f->wide, col = first - row * f->wide, half = b->m_shift ? 1 << (b->m_shift - 1) : 0;
     for (int32_t i = 0; i < n; i++) {
         term_t *to = (term_t *)(b->d + (i & ~1) * POSITION_WORDS(b)) + (i & 1) * APART;
         int32_t t = 0, sum = 0;
-        int32_t oy = (f->iy + row * geo->sh + geo->pt - f->ky) / geo->sh;
-        int32_t left = (f->ix + col * geo->sw + geo->pl - f->kx) / geo->sw;
+        int32_t oy = f->oy + row, left = f->ox + col;
         for (int32_t y = f->rows; y; y--, oy--) {
             for (int32_t x = f->cols, ox = left; x; x--, ox--, t += geo->oc) {
                 if (oy >= 0 && oy < geo->oh && ox >= 0 && ox < geo->ow) {
@@ -230,7 +209,7 @@ int32_t trimtab_conv_dx_lanes(uint8_t *const *mem, const struct trimtab_conv_dx 
         || geo->ih * geo->iw < 2 || r->m_shift < SHIFT_LEAST) {
         return 0; // strides beyond the kernel leave inputs without a phase
     }
-    b.terms = count(0, geo->kh, geo->sh) * count(0, geo->kw, geo->sw) * geo->oc;
+    b.terms = every(0, geo->kh, geo->sh) * every(0, geo->kw, geo->sw) * geo->oc;
     if (divide(&b, scratch, r->words) < 2) {
         return 0;
     }
@@ -238,7 +217,7 @@ int32_t trimtab_conv_dx_lanes(uint8_t *const *mem, const struct trimtab_conv_dx 
     trimtab_error_open(&e, mem, &r->error_out, exp);
     for (int32_t ky = 0; ky < geo->sh; ky++) {
         for (int32_t kx = 0; kx < geo->sw; kx++) {
-            const struct phase f = phase(geo, ky, kx);
+            const struct phase f = trimtab_phase(geo, ky, kx);
             b.terms = f.rows * f.cols * geo->oc;
             divide(&b, scratch, r->words);
             back_phase(&b, &f, &e);

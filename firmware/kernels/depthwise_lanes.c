@@ -257,21 +257,15 @@ int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthw
     return 1;
 }
 
-// -- error of the input: the slide over d = rsh(gy * m, m_shift) with the weights the other way round
+// -- error of the input: d = rsh(gy * m, m_shift) as words, with the weights the other way round. The slide takes 3x3
+// with stride 1; for other kernels each phase adds one kernel row after the other, between columns of zeros.
 
-int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, int32_t exp) {
+static void errors_slide(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, struct error *e) {
     const struct trimtab_geometry *geo = &r->geometry;
-    int32_t *plane = at(mem, r->scratch);
     const int16_t *m = at(mem, r->m);
-    int32_t pt = 2 - geo->pt, pl = 2 - geo->pl;
-    if (!plane || geo->oc != geo->ic || r->m_shift < SHIFT_LEAST
-        || !slides(geo, geo->oh, geo->ow, pt, pl, geo->ih, geo->iw, r->words)) {
-        return 0;
-    }
-    struct slide_plan p = slide_plan(plane, geo->oh, geo->ow, pt, pl, geo->iw);
+    int32_t *plane = at(mem, r->scratch);
+    struct slide_plan p = slide_plan(plane, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->iw);
     const struct grid grid = { geo->iw, p.skip, geo->ih, geo->ic, 0 };
-    struct error e;
-    trimtab_error_open(&e, mem, &r->error_out, exp);
     p.load.shift = r->m_shift;
     p.load.add = r->m_shift ? 1 << (r->m_shift - 1) : 0;
     for (int32_t i = 0; i < geo->ic; i++) {
@@ -283,7 +277,108 @@ int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_dep
         }
         p.load.mul = m[i];
         slide(plane, (const int8_t *)at(mem, r->gy) + i, geo->oc, taps, &p);
-        trimtab_error_grid(&e, i, p.first, &grid);
+        trimtab_error_grid(e, i, p.first, &grid);
+    }
+}
+
+#define ROW_MOST 7
+
+struct row_plan {
+    int32_t k; // width of the loop: 5 or 7
+    int32_t left, pitch; // words of zeros before a row of d; words from row to row
+    int32_t sums; // words
+};
+
+// The widest of all phases; k is 0 where no loop is wide enough.
+static struct row_plan row_plan(const struct trimtab_geometry *geo) {
+    struct row_plan p = { 0, 0, geo->ow, 0 };
+    if (geo->sh > geo->kh || geo->sw > geo->kw || geo->sw * ROW_MOST < geo->kw || geo->pl >= geo->kw
+        || geo->kh > PLANE_MOST || max32(geo->ih, geo->oh) > PLANE_MOST || max32(geo->iw, geo->ow) > PLANE_MOST) {
+        return p;
+    }
+    p.k = every(0, geo->kw, geo->sw) > 5 ? ROW_MOST : 5;
+    for (int32_t kx = 0; kx < geo->sw; kx++) {
+        const struct phase f = trimtab_phase(geo, 0, kx);
+        int32_t width = (f.wide + 3) & ~3;
+        p.left = max32(p.left, f.cols - 1 - f.ox);
+        p.pitch = max32(p.pitch, width + p.k + f.ox - f.cols);
+        p.sums = max32(p.sums, width * every(0, geo->ih, geo->sh));
+    }
+    p.pitch += p.left;
+    return p;
+}
+
+// Kernel row b of a phase, the last one first, from its last column to its first.
+static void flipped_row(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo, const struct phase *f,
+    int32_t b, int32_t k) {
+    int32_t step = geo->sw * w->step;
+    const int8_t *p = w->w + ((f->ky + (f->rows - 1 - b) * geo->sh) * geo->kw + f->kx) * w->step + (f->cols - 1) * step;
+    for (int32_t j = 0; j < k; j++, p -= step) {
+        to[j] = j < f->cols ? (uint32_t)(int32_t)*p : 0;
+    }
+}
+
+static void phase_errors(const struct trimtab_geometry *geo, const struct row_plan *p, const struct phase *f,
+    const struct column *w, const uint32_t *d, int32_t *sums) {
+    int32_t width = (f->wide + 3) & ~3, top = f->oy - f->rows + 1;
+    struct tiles tiles = { 4 * width, 4 * (p->pitch - width), 0 };
+    fill_words((uint32_t *)sums, 0, width * f->high);
+    d += f->ox - f->cols + 1;
+    for (int32_t b = 0; b < f->rows; b++) {
+        int32_t first = max32(-(top + b), 0);
+        uint32_t taps[ROW_MOST];
+        tiles.rows = min32(f->high, geo->oh - (top + b)) - first;
+        if (tiles.rows > 0) {
+            flipped_row(taps, w, geo, f, b, p->k);
+            (p->k == 5 ? trimtab_row5 : trimtab_row7)(d + (top + b + first) * p->pitch, sums + first * width, taps, &tiles);
+        }
+    }
+}
+
+static void errors_rows(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, const struct row_plan *p,
+    struct error *e) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    const int16_t *m = at(mem, r->m);
+    uint32_t *plane = at(mem, r->scratch), *d = plane + p->left;
+    int32_t *sums = (int32_t *)(plane + geo->oh * p->pitch);
+    struct load load = { 4 * geo->ow, 4 * (p->pitch - geo->ow), geo->oh, 0, r->m_shift,
+                         r->m_shift ? 1 << (r->m_shift - 1) : 0 };
+    fill_words(plane, 0, geo->oh * p->pitch);
+    for (int32_t i = 0; i < geo->ic; i++) {
+        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, i);
+        load.mul = m[i];
+        trimtab_plane_load((int32_t *)d, (const int8_t *)at(mem, r->gy) + i, geo->oc, &load);
+        for (int32_t ky = 0; ky < geo->sh; ky++) {
+            for (int32_t kx = 0; kx < geo->sw; kx++) {
+                const struct phase f = trimtab_phase(geo, ky, kx);
+                int32_t step = geo->sw * geo->ic;
+                const struct grid grid = { f.wide, -f.wide & 3, f.high, step, geo->sh * geo->iw * geo->ic - f.wide * step };
+                if (!f.high || !f.wide) {
+                    continue;
+                }
+                phase_errors(geo, p, &f, &w, d, sums);
+                trimtab_error_grid(e, (f.iy * geo->iw + f.ix) * geo->ic + i, sums, &grid);
+            }
+        }
+    }
+}
+
+int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, int32_t exp) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    if (r->scratch < 0 || geo->oc != geo->ic || r->m_shift < SHIFT_LEAST) {
+        return 0;
+    }
+    int32_t sliding = slides(geo, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->ih, geo->iw, r->words);
+    const struct row_plan p = row_plan(geo);
+    if (!sliding && (!p.k || geo->oh * p.pitch + p.sums > r->words)) {
+        return 0;
+    }
+    struct error e;
+    trimtab_error_open(&e, mem, &r->error_out, exp);
+    if (sliding) {
+        errors_slide(mem, r, &e);
+    } else {
+        errors_rows(mem, r, &p, &e);
     }
     trimtab_error_close(&e);
     return 1;

@@ -201,6 +201,24 @@ void trimtab_pair_load(uint32_t *to, const int8_t *from, const struct pair_load 
     }
 }
 
+static void row(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width) {
+    for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
+        for (int32_t n = p->width; n; n -= 4, x++, acc++) {
+            for (int32_t k = 0; k < width; k++) {
+                *acc = mac(*acc, (int32_t)x[k], (int32_t)w[k]);
+            }
+        }
+    }
+}
+
+void trimtab_row5(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p) {
+    row(x, acc, w, p, 5);
+}
+
+void trimtab_row7(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p) {
+    row(x, acc, w, p, 7);
+}
+
 static void tile(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width,
     int32_t stride) {
     for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
@@ -372,6 +390,17 @@ int32_t trimtab_gather_row_w(const int8_t *from, int32_t step, uint32_t *to, int
         total += sum_of_lanes(trimtab_gather_w(last, 1, to, 1, 0));
     }
     return total;
+}
+
+struct phase trimtab_phase(const struct trimtab_geometry *geo, int32_t ky, int32_t kx) {
+    struct phase f = { ky, kx, every(ky, geo->kh, geo->sh), every(kx, geo->kw, geo->sw), 0, 0, 0, 0, 0, 0 };
+    f.iy = (ky + (geo->pt / geo->sh + 1) * geo->sh - geo->pt) % geo->sh;
+    f.ix = (kx + (geo->pl / geo->sw + 1) * geo->sw - geo->pl) % geo->sw;
+    f.high = every(f.iy, geo->ih, geo->sh);
+    f.wide = every(f.ix, geo->iw, geo->sw);
+    f.oy = (f.iy + geo->pt - ky) / geo->sh;
+    f.ox = (f.ix + geo->pl - kx) / geo->sw;
+    return f;
 }
 
 void trimtab_mask_open(const struct output *out, int32_t n) {

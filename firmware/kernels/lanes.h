@@ -149,8 +149,28 @@ void trimtab_tile5_1(const uint32_t *x, int32_t *acc, const uint32_t *w, const s
 void trimtab_tile5_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
 void trimtab_tile7_1(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
 void trimtab_tile7_2(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+// The same for one kernel row of words instead of lanes.
+void trimtab_row5(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
+void trimtab_row7(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p);
 
 // -- errors (lanes.c, armv*/error.S)
+
+// Inputs with the same remainders of row and column are seen through the same taps: a phase of the strides.
+struct phase {
+    int32_t ky, kx; // first kernel position
+    int32_t rows, cols; // kernel positions
+    int32_t iy, ix; // first input
+    int32_t high, wide; // inputs
+    int32_t oy, ox; // the output that sees the first input through the first position; the next ones lie before it
+};
+
+// Of the first kernel position (ky, kx), below the strides, which are at most the kernel.
+struct phase trimtab_phase(const struct trimtab_geometry *geo, int32_t ky, int32_t kx);
+
+// ceil((end - first) / stride), at least 0.
+static inline int32_t every(int32_t first, int32_t end, int32_t stride) {
+    return first < end ? (end - first + stride - 1) / stride : 0;
+}
 
 // sums (pairs, 2, 4) = sum of d (pairs, terms + 1, 2) times w, four weights + 128 in a word; the last d is 128 times
 // the sum of the others. With DSP instructions d are halves, (pairs, terms / 2, 2, 2 terms), terms a multiple of 4, and

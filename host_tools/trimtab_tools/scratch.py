@@ -111,9 +111,27 @@ def _depthwise_fwd(v):
     return n, n
 
 
+def _phase(size, k, stride, pad, first):
+    """Of inputs along one axis that see the kernel from `first` on: (how many, their taps, output of the first)."""
+    at = (first - pad) % stride
+    return max(0, -(-(size - at) // stride)), -(-(k - first) // stride), (at + pad - first) // stride
+
+
 def _depthwise_dx(v):
     image, result, pads = (v["ih"], v["iw"]), (v["oh"], v["ow"]), (2 - v["pt"], 2 - v["pl"])
-    n = (v["oh"] + 1) * (v["ow"] + 2) if v["ic"] == v["oc"] and _slides(v, result, pads, image) else 0
+    if v["ic"] != v["oc"] or v["sh"] > v["kh"] or v["sw"] > v["kw"]:
+        return 0, 0
+    if _slides(v, result, pads, image):
+        n = (v["oh"] + 1) * (v["ow"] + 2)
+        return n, n
+    taps = -(-v["kw"] // v["sw"])
+    if taps > 7 or v["pl"] >= v["kw"]:
+        return 0, 0
+    phases = [_phase(v["iw"], v["kw"], v["sw"], v["pl"], kx) for kx in range(v["sw"])]
+    width = 5 if taps <= 5 else 7
+    left = max(0, *(cols - 1 - ox for _, cols, ox in phases))
+    pitch = left + max(v["ow"], *((wide + 3) // 4 * 4 + width + ox - cols for wide, cols, ox in phases))
+    n = v["oh"] * pitch + max((wide + 3) // 4 * 4 for wide, *_ in phases) * -(-v["ih"] // v["sh"])
     return n, n
 
 

@@ -228,7 +228,8 @@ FUNCTION trimtab_pair_load
     add sp, #12
     RESTORE
 
-// void trimtab_tileK_S(x, acc, w, p): acc += two rows of a K wide kernel, 4 outputs at once, column stride S.
+// void trimtab_tileK_S(x, acc, w, p): acc += two rows of a K wide kernel, as lanes, 4 outputs at once, column stride S.
+// void trimtab_rowK(x, acc, w, p): one row, of whole words, stride 1.
 // r0 x, r1 spare, r2 inputs, r3 acc, r4-r7 four sums; r8-r12 and lr weights, a seventh on the stack; on the stack:
 // w6, end of the row, rows left, p
 .macro PRODUCT sum, k
@@ -248,8 +249,12 @@ FUNCTION trimtab_pair_load
     ldr r1, [sp, #0]
     .endif
     muls r1, r0
+    .if LANES
     asrs r1, r1, #16
     adcs \sum, r1
+    .else
+    adds \sum, \sum, r1
+    .endif
 .endm
 .macro PRODUCT_IF sum, k, width
     .if (\k >= 0) && (\k < \width)
@@ -265,8 +270,8 @@ FUNCTION trimtab_pair_load
     PRODUCT_IF r7, (\column - 3 * \stride), \width
     .endif
 .endm
-.macro TILE width, stride
-FUNCTION trimtab_tile\width\()_\stride
+.macro TILE name, width, stride
+FUNCTION \name
     SAVE
     sub sp, #16
     str r3, [sp, #12]
@@ -314,9 +319,13 @@ FUNCTION trimtab_tile\width\()_\stride
     RESTORE
 .endm
 
-    TILE 3, 2
-    TILE 5, 1
-    TILE 5, 2
-    TILE 7, 1
-    TILE 7, 2
+    .set LANES, 1
+    TILE trimtab_tile3_2, 3, 2
+    TILE trimtab_tile5_1, 5, 1
+    TILE trimtab_tile5_2, 5, 2
+    TILE trimtab_tile7_1, 7, 1
+    TILE trimtab_tile7_2, 7, 2
+    .set LANES, 0
+    TILE trimtab_row5, 5, 1
+    TILE trimtab_row7, 7, 1
 #endif
