@@ -20,6 +20,9 @@ static struct column some_column(uint8_t *const *mem, const struct trimtab_weigh
 }
 
 static void fill_words(uint32_t *to, uint32_t value, int32_t n) {
+    for (; n >= 4; n -= 4, to += 4) {
+        to[0] = to[1] = to[2] = to[3] = value;
+    }
     for (; n > 0; n--) {
         *to++ = value;
         NO_LIBRARY_CALL;
@@ -281,56 +284,68 @@ static void errors_slide(uint8_t *const *mem, const struct trimtab_depthwise_dx 
     }
 }
 
-#define ROW_MOST 7
+#define ROW_MOST 7 // taps of a phase, along either axis
+#define PHASES_MOST 4
 
 struct row_plan {
     int32_t k; // width of the loop: 5 or 7
     int32_t left, pitch; // words of zeros before a row of d; words from row to row
     int32_t sums; // words
+    int32_t phases;
+    struct phase phase[PHASES_MOST]; // that have inputs
 };
 
-// The widest of all phases; k is 0 where no loop is wide enough.
-static struct row_plan row_plan(const struct trimtab_geometry *geo) {
-    struct row_plan p = { 0, 0, geo->ow, 0 };
-    if (geo->sh > geo->kh || geo->sw > geo->kw || geo->sw * ROW_MOST < geo->kw || geo->pl >= geo->kw
-        || geo->kh > PLANE_MOST || max32(geo->ih, geo->oh) > PLANE_MOST || max32(geo->iw, geo->ow) > PLANE_MOST) {
-        return p;
+// k is 0 where no loop fits.
+static void row_plan(struct row_plan *p, const struct trimtab_geometry *geo) {
+    p->k = p->left = p->sums = p->phases = 0;
+    p->pitch = geo->ow;
+    if (geo->sh > geo->kh || geo->sw > geo->kw || geo->sh * geo->sw > PHASES_MOST || geo->pl >= geo->kw
+        || geo->sh * ROW_MOST < geo->kh || geo->sw * ROW_MOST < geo->kw
+        || max32(geo->ih, geo->oh) > PLANE_MOST || max32(geo->iw, geo->ow) > PLANE_MOST) {
+        return;
     }
-    p.k = every(0, geo->kw, geo->sw) > 5 ? ROW_MOST : 5;
-    for (int32_t kx = 0; kx < geo->sw; kx++) {
-        const struct phase f = trimtab_phase(geo, 0, kx);
+    p->k = every(0, geo->kw, geo->sw) > 5 ? ROW_MOST : 5;
+    for (int32_t i = 0; i < geo->sh * geo->sw; i++) {
+        const struct phase f = trimtab_phase(geo, i / geo->sw, i % geo->sw);
         int32_t width = (f.wide + 3) & ~3;
-        p.left = max32(p.left, f.cols - 1 - f.ox);
-        p.pitch = max32(p.pitch, width + p.k + f.ox - f.cols);
-        p.sums = max32(p.sums, width * every(0, geo->ih, geo->sh));
+        p->left = max32(p->left, f.cols - 1 - f.ox);
+        p->pitch = max32(p->pitch, width + p->k + f.ox - f.cols);
+        p->sums = max32(p->sums, width * f.high);
+        if (f.wide && f.high) {
+            p->phase[p->phases++] = f;
+        }
     }
-    p.pitch += p.left;
-    return p;
+    p->pitch += p->left;
 }
 
-// Kernel row b of a phase, the last one first, from its last column to its first.
-static void flipped_row(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo, const struct phase *f,
-    int32_t b, int32_t k) {
-    int32_t step = geo->sw * w->step;
-    const int8_t *p = w->w + ((f->ky + (f->rows - 1 - b) * geo->sh) * geo->kw + f->kx) * w->step + (f->cols - 1) * step;
-    for (int32_t j = 0; j < k; j++, p -= step) {
-        to[j] = j < f->cols ? (uint32_t)(int32_t)*p : 0;
+// The weights of a phase, last row and column first, rows filled up with zeros.
+static void flipped(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo, const struct phase *f,
+    int32_t k) {
+    int32_t step = geo->sw * w->step, down = geo->sh * geo->kw * w->step;
+    const int8_t *row = w->w + (f->ky * geo->kw + f->kx) * w->step;
+    to += (f->rows - 1) * k;
+    for (int32_t y = f->rows; y; y--, to -= k, row += down) {
+        const int8_t *p = row;
+        for (int32_t x = k - 1; x >= f->cols; x--) {
+            to[x] = 0;
+            NO_LIBRARY_CALL;
+        }
+        for (int32_t x = f->cols - 1; x >= 0; x--, p += step) {
+            to[x] = (uint32_t)(int32_t)*p;
+        }
     }
 }
 
 static void phase_errors(const struct trimtab_geometry *geo, const struct row_plan *p, const struct phase *f,
-    const struct column *w, const uint32_t *d, int32_t *sums) {
-    int32_t width = (f->wide + 3) & ~3, top = f->oy - f->rows + 1;
+    const uint32_t *taps, const uint32_t *d, int32_t *sums) {
+    int32_t width = (f->wide + 3) & ~3, end = geo->oh - (f->oy - f->rows + 1), first = geo->oh - end;
     struct tiles tiles = { 4 * width, 4 * (p->pitch - width), 0 };
-    fill_words((uint32_t *)sums, 0, width * f->high);
-    d += f->ox - f->cols + 1;
-    for (int32_t b = 0; b < f->rows; b++) {
-        int32_t first = max32(-(top + b), 0);
-        uint32_t taps[ROW_MOST];
-        tiles.rows = min32(f->high, geo->oh - (top + b)) - first;
+    d += f->ox - f->cols + 1 + first * p->pitch;
+    for (int32_t b = f->rows; b; b--, taps += p->k, first++, end--, d += p->pitch) { // d of output row 0
+        int32_t skip = max32(-first, 0);
+        tiles.rows = min32(f->high, end) - skip;
         if (tiles.rows > 0) {
-            flipped_row(taps, w, geo, f, b, p->k);
-            (p->k == 5 ? trimtab_row5 : trimtab_row7)(d + (top + b + first) * p->pitch, sums + first * width, taps, &tiles);
+            (p->k == 5 ? trimtab_row5 : trimtab_row7)(d + skip * p->pitch, sums + skip * width, taps, &tiles);
         }
     }
 }
@@ -340,7 +355,7 @@ static void errors_rows(uint8_t *const *mem, const struct trimtab_depthwise_dx *
     const struct trimtab_geometry *geo = &r->geometry;
     const int16_t *m = at(mem, r->m);
     uint32_t *plane = at(mem, r->scratch), *d = plane + p->left;
-    int32_t *sums = (int32_t *)(plane + geo->oh * p->pitch);
+    int32_t *sums = (int32_t *)(plane + geo->oh * p->pitch), step = geo->sw * geo->ic;
     struct load load = { 4 * geo->ow, 4 * (p->pitch - geo->ow), geo->oh, 0, r->m_shift,
                          r->m_shift ? 1 << (r->m_shift - 1) : 0 };
     fill_words(plane, 0, geo->oh * p->pitch);
@@ -348,17 +363,13 @@ static void errors_rows(uint8_t *const *mem, const struct trimtab_depthwise_dx *
         const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, i);
         load.mul = m[i];
         trimtab_plane_load((int32_t *)d, (const int8_t *)at(mem, r->gy) + i, geo->oc, &load);
-        for (int32_t ky = 0; ky < geo->sh; ky++) {
-            for (int32_t kx = 0; kx < geo->sw; kx++) {
-                const struct phase f = trimtab_phase(geo, ky, kx);
-                int32_t step = geo->sw * geo->ic;
-                const struct grid grid = { f.wide, -f.wide & 3, f.high, step, geo->sh * geo->iw * geo->ic - f.wide * step };
-                if (!f.high || !f.wide) {
-                    continue;
-                }
-                phase_errors(geo, p, &f, &w, d, sums);
-                trimtab_error_grid(e, (f.iy * geo->iw + f.ix) * geo->ic + i, sums, &grid);
-            }
+        for (const struct phase *f = p->phase; f < p->phase + p->phases; f++) {
+            uint32_t taps[ROW_MOST * ROW_MOST];
+            const struct grid grid = { f->wide, -f->wide & 3, f->high, step, geo->sh * geo->iw * geo->ic - f->wide * step };
+            flipped(taps, &w, geo, f, p->k);
+            fill_words((uint32_t *)sums, 0, (grid.width + grid.skip) * f->high);
+            phase_errors(geo, p, f, taps, d, sums);
+            trimtab_error_grid(e, (f->iy * geo->iw + f->ix) * geo->ic + i, sums, &grid);
         }
     }
 }
@@ -369,7 +380,8 @@ int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_dep
         return 0;
     }
     int32_t sliding = slides(geo, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->ih, geo->iw, r->words);
-    const struct row_plan p = row_plan(geo);
+    struct row_plan p;
+    row_plan(&p, geo);
     if (!sliding && (!p.k || geo->oh * p.pitch + p.sums > r->words)) {
         return 0;
     }

@@ -30,9 +30,49 @@ static int32_t with_addend(const struct error *e, int32_t i, int32_t v) {
     return add32(rsh(v, e->down), t);
 }
 
+// hide() of elements whose bits lie at one place of their bytes.
+HOT static void hide_column(const uint8_t *mask, int32_t bit, int32_t *sums, const struct grid *grid) {
+    int32_t step = grid->step >> 3, next = grid->next >> 3, width = grid->width, skip = grid->skip;
+    for (int32_t row = grid->rows; row; row--, sums += skip, mask += next) {
+        for (int32_t *end = sums + width; sums < end; sums++, mask += step) {
+            if (!(*mask & bit)) {
+                *sums = 0;
+            }
+        }
+    }
+}
+
+// hide() of four neighbours in a row, whose bits lie in one byte.
+HOT static void hide_fours(const uint8_t *mask, int32_t i, int32_t *sums, const struct grid *grid) {
+    int32_t next = 4 + grid->next;
+    for (int32_t *end = sums + 4 * grid->rows; sums < end; sums += 4, i += next) {
+        uint32_t bits = (uint32_t)mask[i >> 3] << (28 - (i & 4)); // the fourth one's on top
+        if (!(bits & 1u << 31)) {
+            sums[3] = 0;
+        }
+        if (!(bits & 1u << 30)) {
+            sums[2] = 0;
+        }
+        if (!(bits & 1u << 29)) {
+            sums[1] = 0;
+        }
+        if (!(bits & 1u << 28)) {
+            sums[0] = 0;
+        }
+    }
+}
+
 // Sums without what the producer's clamp hid.
 HOT static void hide(const struct error *e, int32_t i, int32_t *sums, const struct grid *grid) {
     const uint8_t *mask = e->mask;
+    if (((grid->step | grid->next) & 7) == 0) {
+        hide_column(mask + (i >> 3), 1 << (i & 7), sums, grid);
+        return;
+    }
+    if (grid->width == 4 && grid->skip == 0 && grid->step == 1 && ((i | grid->next) & 3) == 0) {
+        hide_fours(mask, i, sums, grid);
+        return;
+    }
     for (int32_t row = grid->rows; row; row--, sums += grid->skip, i += grid->next) {
         for (int32_t n = grid->width; n; n--, sums++, i += grid->step) {
             if (!mask_bit(mask, i)) {

@@ -125,7 +125,7 @@ def _depthwise_dx(v):
         n = (v["oh"] + 1) * (v["ow"] + 2)
         return n, n
     taps = -(-v["kw"] // v["sw"])
-    if taps > 7 or v["pl"] >= v["kw"]:
+    if max(taps, -(-v["kh"] // v["sh"])) > 7 or v["sh"] * v["sw"] > 4 or v["pl"] >= v["kw"]:
         return 0, 0
     phases = [_phase(v["iw"], v["kw"], v["sw"], v["pl"], kx) for kx in range(v["sw"])]
     width = 5 if taps <= 5 else 7
