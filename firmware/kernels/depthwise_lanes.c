@@ -105,6 +105,7 @@ struct tile_plan {
     uint32_t *x; // first pair of row 0, which is a pad unless pt is 0
     int32_t *acc;
     int32_t pitch, width; // words in a row of x and of accumulators
+    int32_t down, next; // words of x from an output row to the one below, and from a pair of kernel rows to the next
     int32_t rows, pairs;
     uint8_t *sees; // (rows, 2) first pair that a row of outputs sees, and the one after the last
     int32_t first[PAIRS_MOST], end[PAIRS_MOST]; // output rows that see a pair of kernel rows
@@ -142,6 +143,13 @@ static struct tile_plan tile_plan(uint32_t *scratch, const struct trimtab_geomet
     p.width = (geo->ow + 3) & ~3;
     p.pitch = max32((p.width - 1) * geo->sw + geo->kw, geo->pl + geo->iw);
     int32_t rows = above + max32((geo->oh - 1) * geo->sh + 2 * p.pairs - 1, geo->pt + geo->ih);
+    p.down = geo->sh * p.pitch;
+    p.next = 2 * p.pitch;
+    if (geo->sh == 2) { // every other pair is enough
+        above = 0;
+        rows = max32(geo->oh - 1 + p.pairs, (geo->pt + geo->ih + 1) / 2);
+        p.down = p.next = p.pitch;
+    }
     p.x = scratch + above * p.pitch;
     p.acc = (int32_t *)(scratch + rows * p.pitch);
     p.sees = (uint8_t *)(p.acc + p.width * geo->oh);
@@ -207,13 +215,47 @@ HOT static void begin_sums(const struct tile_plan *p, int32_t bias, int32_t zx, 
     }
 }
 
+// One row of the image, as the upper lane or, `up` by 16 bits, as the lower one.
+HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geometry *geo, int32_t up, uint32_t other) {
+    int32_t step = geo->ic;
+    for (int32_t n = geo->iw; n; n--, x += step) {
+        *to++ = (lanes(*x, 0) << up) + other;
+    }
+}
+
+// All pairs of the image; `pad` lies above and below it.
+static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct trimtab_geometry *geo, int32_t pad) {
+    const struct pair_load load = { geo->iw, geo->ih, 4 * p->pitch, geo->iw * geo->ic, pad, geo->ic };
+    uint32_t *to = p->x + geo->pl;
+    if (geo->sh != 2) {
+        trimtab_pair_load(to + (geo->pt - 1) * p->pitch, x, &load);
+        return;
+    }
+    int32_t row = load.row_step, rows = geo->ih;
+    to += (geo->pt >> 1) * p->pitch;
+    if (geo->pt & 1) { // the first row is the lower one of its pair
+        load_row(to, x, geo, 16, lanes(pad, 0));
+        to += p->pitch;
+        x += row;
+        rows--;
+    }
+    if (rows > 1) {
+        const struct pair_rows all = { 4 * geo->iw, 4 * (p->pitch - geo->iw), rows >> 1, row, 2 * row };
+        trimtab_pair_rows(to, x, geo->ic, &all);
+        to += (rows >> 1) * p->pitch;
+        x += (rows & ~1) * row;
+    }
+    if (rows & 1) {
+        load_row(to, x, geo, 0, lanes(0, pad));
+    }
+}
+
 static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out,
     const struct tile_plan *p) {
     const struct trimtab_geometry *geo = &r->geometry;
-    const struct pair_load load = { geo->iw, geo->ih, 4 * p->pitch, geo->iw * geo->ic, r->zx, geo->ic };
-    int32_t many = geo->oc / geo->ic, row = p->pitch * geo->sh;
+    int32_t many = geo->oc / geo->ic;
     uint32_t *scratch = at(mem, r->scratch), pad = lanes(r->zx, r->zx);
-    struct tiles tiles = { 4 * p->width, 4 * (row - p->width * geo->sw), 0 };
+    struct tiles tiles = { 4 * p->width, 4 * (p->down - p->width * geo->sw), 0 };
     struct finish f;
     trimtab_finish_open(&f, out, geo->oc, geo->ow, p->width - geo->ow, geo->oh);
     f.bound = SUM_MOST(geo->kh * geo->kw);
@@ -226,12 +268,11 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
         int32_t before[PAIRS_MOST + 1];
         pair_weights(pairs, before, &w, geo->kh, geo->kw);
         begin_sums(p, c.bias, r->zx, before);
-        trimtab_pair_load(p->x + (geo->pt - 1) * p->pitch + geo->pl,
-            (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), &load);
+        load_pairs(p, (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), geo, r->zx);
         for (int32_t j = 0; j < p->pairs; j++) {
             tiles.rows = p->end[j] - p->first[j];
             if (tiles.rows) {
-                p->tile(p->x + p->first[j] * row + 2 * j * p->pitch, p->acc + p->first[j] * p->width,
+                p->tile(p->x + p->first[j] * p->down + j * p->next, p->acc + p->first[j] * p->width,
                     pairs + j * geo->kw, &tiles);
             }
         }

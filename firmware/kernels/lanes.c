@@ -201,6 +201,15 @@ void trimtab_pair_load(uint32_t *to, const int8_t *from, const struct pair_load 
     }
 }
 
+void trimtab_pair_rows(uint32_t *to, const int8_t *from, int32_t step, const struct pair_rows *p) {
+    for (int32_t row = p->rows; row; row--, to += p->skip / 4, from += p->next) {
+        const int8_t *x = from;
+        for (int32_t n = p->width; n; n -= 4, x += step) {
+            *to++ = lanes(x[0], x[p->below]);
+        }
+    }
+}
+
 static void row(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width) {
     for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
         for (int32_t n = p->width; n; n -= 4, x++, acc++) {

@@ -136,6 +136,14 @@ struct pair_load {
 // Words of each x and the one below it as lanes; rows + 1 of them, above and below the image is `pad`.
 void trimtab_pair_load(uint32_t *to, const int8_t *from, const struct pair_load *p);
 
+struct pair_rows {
+    int32_t width, skip, rows; // bytes of a row of words, bytes between rows
+    int32_t below, next; // bytes from the upper x to the lower one and to the next pair
+};
+
+// The same of pairs that share no x, whole rows, x `step` apart.
+void trimtab_pair_rows(uint32_t *to, const int8_t *from, int32_t step, const struct pair_rows *p);
+
 struct tiles {
     int32_t width; // bytes of accumulators in a row: a multiple of 16
     int32_t skip; // bytes of x from the end of a row to the next one

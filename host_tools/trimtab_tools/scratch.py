@@ -104,7 +104,10 @@ def _depthwise_fwd(v):
     elif (v["kw"], v["sw"]) in TILES and v["kh"] <= 8 and v["pt"] < v["kh"] and v["pl"] < v["kw"] and v["sh"] <= 3:
         pairs, width, above = (v["kh"] + 1) // 2, (v["ow"] + 3) // 4 * 4, v["pt"] == 0
         pitch = max((width - 1) * v["sw"] + v["kw"], v["pl"] + v["iw"])
-        rows = above + max((v["oh"] - 1) * v["sh"] + 2 * pairs - 1, v["pt"] + v["ih"])
+        if v["sh"] == 2:
+            rows = max(v["oh"] - 1 + pairs, (v["pt"] + v["ih"] + 1) // 2)
+        else:
+            rows = above + max((v["oh"] - 1) * v["sh"] + 2 * pairs - 1, v["pt"] + v["ih"])
         n = rows * pitch + width * v["oh"] + (v["oh"] + 1) // 2
     else:
         n = 0

@@ -228,6 +228,47 @@ FUNCTION trimtab_pair_load
     add sp, #12
     RESTORE
 
+// void trimtab_pair_rows(to, from, step, p): words x + the x in the row below * 2^16, 10 cycles for two x.
+// r0 offset, r1 to, r2 upper row, r3 lower row, r4 r5 x, r6 end of the row, r7 p; r8 step, r9 rows left
+.macro BESIDE
+    ldrsb r4, [r2, r0]
+    ldrsb r5, [r3, r0]
+    add r0, r8
+    lsls r5, r5, #16
+    adds r4, r4, r5
+    stmia r1!, {r4}
+.endm
+
+FUNCTION trimtab_pair_rows
+    SAVE
+    mov r8, r2
+    mov r7, r3
+    mov r2, r1
+    mov r1, r0
+    ldr r4, [r7, #8]
+    mov r9, r4
+1:  ldr r3, [r7, #12]
+    adds r3, r3, r2
+    movs r0, #0
+    ldr r6, [r7, #0]
+    adds r6, r6, r1
+    subs r4, r6, r1 // an odd number of words: begin at the second
+    lsls r4, r4, #29
+    bne 3f
+2:  BESIDE
+3:  BESIDE
+    cmp r1, r6
+    bne 2b
+    ldr r4, [r7, #4]
+    adds r1, r1, r4
+    ldr r4, [r7, #16]
+    adds r2, r2, r4
+    mov r4, r9
+    subs r4, #1
+    mov r9, r4
+    bne 1b
+    RESTORE
+
 // void trimtab_tileK_S(x, acc, w, p): acc += two rows of a K wide kernel, as lanes, 4 outputs at once, column stride S.
 // void trimtab_rowK(x, acc, w, p): one row, of whole words, stride 1.
 // r0 x, r1 spare, r2 inputs, r3 acc, r4-r7 four sums; r8-r12 and lr weights, a seventh on the stack; on the stack:
