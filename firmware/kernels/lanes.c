@@ -79,9 +79,14 @@ void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, in
     }
 }
 
-// acc * multiplier / 2^31, by digits: floors nest, so n is the floor of acc * multiplier / 2^20.
+// The floor of acc * multiplier / 2^20, by digits: floors nest.
+static int32_t scaled_by_digits(int32_t a, const struct requant *q) {
+    return a * q->m[2] + ((a * q->m[1] + (a * q->m[0] >> 10)) >> 10);
+}
+
+// acc * multiplier / 2^31.
 static int32_t scaled_small(int32_t a, const struct requant *q) {
-    int32_t n = a * q->m[2] + ((a * q->m[1] + (a * q->m[0] >> 10)) >> 10);
+    int32_t n = scaled_by_digits(a, q);
     return (n >> 11) + (n >> 10 & 1) + (n >> 31);
 }
 
@@ -109,6 +114,20 @@ static void requant_rows(const int32_t *acc, int8_t *y, const struct requant *q,
 
 void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset) {
     requant_rows(acc, y, q, offset, scaled_small);
+}
+
+int32_t trimtab_requant_relu(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset) {
+    for (int32_t row = q->rows; row; row--, acc += q->skip / 4) {
+        for (int32_t n = q->width; n; n -= 4, y += q->step) {
+            int32_t a = add32(*acc++, offset);
+            if (a >= 1 << 20) {
+                return 0;
+            }
+            uint32_t v = (uint32_t)scaled_by_digits(max32(a, 0), q) + (uint32_t)q->half;
+            *y = (int8_t)(min32((int32_t)(v >> q->shift), 255) + q->lo);
+        }
+    }
+    return 1;
 }
 
 void trimtab_requant_wide(const int32_t *acc, int8_t *y, const struct requant *q) {
@@ -461,12 +480,35 @@ static void finish_slowly(const struct finish *f, const int32_t *acc, int32_t i,
     }
 }
 
+// Sets m to the digits of a multiplier.
+static void digits(struct requant *q, int32_t mult) {
+    q->m[0] = mult & 1023;
+    q->m[1] = mult >> 10 & 1023;
+    q->m[2] = mult >> 20;
+}
+
+// Where negative sums are clamped and nobody asks which: 0 where one is too large. Both roundings are one sum, < 2^32.
+static int32_t finish_relu(struct finish *f, const int32_t *acc, int32_t i, int32_t offset, const struct channel *c,
+    int32_t e) {
+    struct requant *q = &f->q;
+    if (f->out->lo || q->mask || q->range != 255 || e > 20) {
+        return 0;
+    }
+    digits(q, c->mult);
+    q->shift = 11 + e;
+    q->half = (1 << 10) + (1 << (e + 10));
+    return trimtab_requant_relu(acc, f->out->y + i, q, offset);
+}
+
 // The fast loops add half a step and -lo * 2^e to what is below `most`: it stays below 2^31.
 void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c) {
     uint32_t most = magnitude(c->bias) + f->bound;
     int32_t e = -c->shift, fast = !f->once && e > 0 && e < 31 && f->q.range >= 0 && most < WIDE
         && (INT32_MAX - most) >> e > magnitude(f->out->lo);
     struct requant *q = &f->q;
+    if (fast && finish_relu(f, acc, i, offset, c, e)) {
+        return;
+    }
     if (fast) {
         q->shift = e;
         q->half = (1 << (e - 1)) - f->out->lo * (1 << e);
@@ -477,9 +519,7 @@ void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, c
         return;
     }
     if (fast && q->range == 255 && most < SMALL) {
-        q->m[0] = c->mult & 1023;
-        q->m[1] = c->mult >> 10 & 1023;
-        q->m[2] = c->mult >> 20;
+        digits(q, c->mult);
         trimtab_requant_small(acc, f->out->y + i, q, offset);
         return;
     }
