@@ -54,6 +54,8 @@ class Case:
                 values[divisor] = self._pick(*(d for d in range(1, values[whole] + 1) if values[whole] % d == 0))
         if "lo" in names and not self.hostile:
             values["lo"], values["hi"] = self._pick((-128, 127), sorted((values["lo"], values["hi"])))
+            if "zy" in names and self.rng.random() < 0.3:
+                values["zy"] = values["lo"]  # as behind a ReLU
         return values
 
     def _number(self, name):

@@ -215,7 +215,7 @@ HOT static void begin_sums(const struct tile_plan *p, int32_t bias, int32_t zx, 
     }
 }
 
-// One row of the image, as the upper lane or, `up` by 16 bits, as the lower one.
+// One row of the image as the upper one of its pairs or, `up` by 16 bits, as the lower one.
 HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geometry *geo, int32_t up, uint32_t other) {
     int32_t step = geo->ic;
     for (int32_t n = geo->iw; n; n--, x += step) {
@@ -386,7 +386,8 @@ static void phase_errors(const struct trimtab_geometry *geo, const struct row_pl
         int32_t skip = max32(-first, 0);
         tiles.rows = min32(f->high, end) - skip;
         if (tiles.rows > 0) {
-            (p->k == 5 ? trimtab_row5 : trimtab_row7)(d + skip * p->pitch, sums + skip * width, taps, &tiles);
+            (p->k == 5 ? trimtab_row5 : trimtab_row7)(
+                d + skip * p->pitch, sums + skip * width, taps, &tiles);
         }
     }
 }
@@ -406,7 +407,8 @@ static void errors_rows(uint8_t *const *mem, const struct trimtab_depthwise_dx *
         trimtab_plane_load((int32_t *)d, (const int8_t *)at(mem, r->gy) + i, geo->oc, &load);
         for (const struct phase *f = p->phase; f < p->phase + p->phases; f++) {
             uint32_t taps[ROW_MOST * ROW_MOST];
-            const struct grid grid = { f->wide, -f->wide & 3, f->high, step, geo->sh * geo->iw * geo->ic - f->wide * step };
+            const struct grid grid = { f->wide, -f->wide & 3, f->high, step,
+                                       geo->sh * geo->iw * geo->ic - f->wide * step };
             flipped(taps, &w, geo, f, p->k);
             fill_words((uint32_t *)sums, 0, (grid.width + grid.skip) * f->high);
             phase_errors(geo, p, f, taps, d, sums);

@@ -30,7 +30,8 @@ FAST static void raise_both(int32_t *acc, const int8_t *x, const int8_t *x2, int
 }
 
 // A few sums at a time, then their outputs.
-static int32_t add_lanes(const struct trimtab_add_fwd *r, const int8_t *x, const int8_t *x2, const struct output *out) {
+static int32_t add_lanes(const struct trimtab_add_fwd *r, const int8_t *x, const int8_t *x2,
+    const struct output *out) {
     struct raise p = { r->zx, r->mult, r->shift }, half = { r->zx2, r->mult2, r->shift2 };
     if (!is_half(&half)) {
         const struct raise swapped = p;
@@ -59,7 +60,8 @@ static int32_t add_lanes(const struct trimtab_add_fwd *r, const int8_t *x, const
 
 #else
 
-static int32_t add_lanes(const struct trimtab_add_fwd *r, const int8_t *x, const int8_t *x2, const struct output *out) {
+static int32_t add_lanes(const struct trimtab_add_fwd *r, const int8_t *x, const int8_t *x2,
+    const struct output *out) {
     (void)r, (void)x, (void)x2, (void)out;
     return 0;
 }

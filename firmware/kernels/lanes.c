@@ -488,8 +488,8 @@ static void digits(struct requant *q, int32_t mult) {
 }
 
 // Where negative sums are clamped and nobody asks which: 0 where one is too large. Both roundings are one sum, < 2^32.
-static int32_t finish_relu(struct finish *f, const int32_t *acc, int32_t i, int32_t offset, const struct channel *c,
-    int32_t e) {
+static int32_t finish_relu(struct finish *f, const int32_t *acc, int32_t i, int32_t offset,
+    const struct channel *c, int32_t e) {
     struct requant *q = &f->q;
     if (f->out->lo || q->mask || q->range != 255 || e > 20) {
         return 0;

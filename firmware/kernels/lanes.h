@@ -81,8 +81,8 @@ struct requant { // the order is known to armv*/requant.S
 
 // |acc + offset| < 2^20, range 255.
 void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
-// No mask, range 255, where sums below 1 give the smallest output: shift and half are of the product / 2^20. Returns 0, with
-// outputs half written, if a sum is 2^20 or more.
+// No mask, range 255, sums below 1 give the smallest output; shift and half are of the product / 2^20. Returns 0, with
+// some outputs written, if a sum is 2^20 or more.
 int32_t trimtab_requant_relu(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
 void trimtab_requant_wide(const int32_t *acc, int8_t *y, const struct requant *q); // |acc| < 2^30
 // With DSP instructions; |acc + offset| < 2^30.

@@ -29,8 +29,8 @@
     strb \i, [\mask]
 .endm
 
-// One output: 23 cycles, 0 .. 255 before lo is added. The sign is taken before the first rounding; it differs after it only at 0, where both
-// signs give the same output.
+// One output: 23 cycles, 0 .. 255 before lo is added. The sign is taken before the first rounding; it differs after it
+// only at 0, where both signs give the same output.
 // r0 acc, r1 value, r2 r3 spare, r4 m2, r5 shift, r6 y, r7 end of the row; r8 lo, r9 m0, r10 m1, r11 half, r12 step,
 // lr offset; on the stack: first output, width, rows left, skip, mask
 .macro SMALL clamped
