@@ -220,33 +220,6 @@ void trimtab_pair_load(uint32_t *to, const int8_t *from, const struct pair_load 
     }
 }
 
-void trimtab_pair_rows(uint32_t *to, const int8_t *from, int32_t step, const struct pair_rows *p) {
-    for (int32_t row = p->rows; row; row--, to += p->skip / 4, from += p->next) {
-        const int8_t *x = from;
-        for (int32_t n = p->width; n; n -= 4, x += step) {
-            *to++ = lanes(x[0], x[p->below]);
-        }
-    }
-}
-
-static void row(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width) {
-    for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
-        for (int32_t n = p->width; n; n -= 4, x++, acc++) {
-            for (int32_t k = 0; k < width; k++) {
-                *acc = mac(*acc, (int32_t)x[k], (int32_t)w[k]);
-            }
-        }
-    }
-}
-
-void trimtab_row5(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p) {
-    row(x, acc, w, p, 5);
-}
-
-void trimtab_row7(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p) {
-    row(x, acc, w, p, 7);
-}
-
 static void tile(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width,
     int32_t stride) {
     for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
@@ -324,6 +297,33 @@ TILE(7, 2)
 #endif
 
 #if IN_C // these have no loops with DSP instructions
+
+FAST void trimtab_pair_rows(uint32_t *to, const int8_t *from, int32_t step, const struct pair_rows *p) {
+    for (int32_t row = p->rows; row; row--, to += p->skip / 4, from += p->next) {
+        const int8_t *x = from;
+        for (int32_t n = p->width; n; n -= 4, x += step) {
+            *to++ = lanes(x[0], x[p->below]);
+        }
+    }
+}
+
+FAST static void add_row(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width) {
+    for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
+        for (int32_t n = p->width; n; n -= 4, x++, acc++) {
+            for (int32_t k = 0; k < width; k++) {
+                *acc = mac(*acc, (int32_t)x[k], (int32_t)w[k]);
+            }
+        }
+    }
+}
+
+void trimtab_row5(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p) {
+    add_row(x, acc, w, p, 5);
+}
+
+void trimtab_row7(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p) {
+    add_row(x, acc, w, p, 7);
+}
 
 void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {
     for (int32_t row = p->rows; row; row--, to += p->skip / 4) {
@@ -506,7 +506,7 @@ void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, c
     int32_t e = -c->shift, fast = !f->once && e > 0 && e < 31 && f->q.range >= 0 && most < WIDE
         && (INT32_MAX - most) >> e > magnitude(f->out->lo);
     struct requant *q = &f->q;
-    if (fast && finish_relu(f, acc, i, offset, c, e)) {
+    if (!TRIMTAB_DSP && fast && finish_relu(f, acc, i, offset, c, e)) {
         return;
     }
     if (fast) {
