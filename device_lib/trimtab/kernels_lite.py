@@ -60,12 +60,12 @@ def lite_conv_fwd(mem, off):
     xb, xo = _at(mem, x)
     wb, wo = _at(mem, w)
     yb, yo = _at(mem, y)
-    n = norm * oh * ow
+    n, width = norm * oh * ow, max(oc // (ic // part), 1)
     bits = min(11, (29 - bit_length(n - 1)) >> 1)
     for q in range(norms):
         values = []
         for o in range(q * norm, q * norm + norm):
-            first = o * (ic // part) // oc * part
+            first = min(o // width * part, ic - part)
             for oy in range(oh):
                 for ox in range(ow):
                     a = 0

@@ -2636,7 +2636,13 @@ def _convolve(p: ptr8, q: ptr8, a: int, words, o: int, to: int):
     zero = (r[21] << s[_WIDE] >> s[_WIDE]) + 128
     part = r[18]
     pre = r[22]
-    x = origin + s[_AT + 2] + o * (r[8] // part) // r[11] * part
+    width = r[11] // (r[8] // part)
+    if width == 0:
+        width = 1
+    first = o // width * part
+    if first > r[8] - part:
+        first = r[8] - part
+    x = origin + s[_AT + 2] + first
     w = origin + s[_AT + 3] + o * r[12] * r[13] * part
     sums = ptr32(origin + s[_AT + 4] + 4 * to)
     oy = 0

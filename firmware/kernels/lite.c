@@ -1,4 +1,4 @@
-// Lite residual modules: a grouped convolution with GroupNorm, an affine and ReLU, a 1x1 convolution with the same,
+// Lite residual modules: a grouped convolution, GroupNorm, affine, ReLU, a 1x1 convolution, GroupNorm, affine,
 // joined to the trunk. Formats and bounds: kernels_lite.py.
 #pragma GCC optimize ("Os") // code lives in RAM on a board
 #include "kernels.h"
@@ -29,7 +29,8 @@ static int32_t up(int32_t v) {
 // -- convolution and norm
 
 // Sums of one output channel at all positions, less `pre` bits. w: (kh, kw, part); x: its first channel.
-HOT static void convolve(const struct trimtab_lite_conv_fwd *r, const int8_t *x, const int8_t *w, int32_t *sums) {
+HOT static void convolve(const struct trimtab_lite_conv_fwd *r, const int8_t *x, const int8_t *w,
+    int32_t *sums) {
     const struct trimtab_geometry *geo = &r->geometry;
     for (int32_t oy = 0; oy < geo->oh; oy++) {
         struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
@@ -60,8 +61,9 @@ static uint32_t largest(const int32_t *v, int32_t n) {
     return top;
 }
 
-// n sums of one group become int8 with 4 fraction bits, oc apart from position to position; returns y << 8 | E.
-static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pre, int8_t *y, int32_t oc) {
+// n sums of one group become int8 with 4 fraction bits, positions being oc apart. Returns y << 8 | E.
+static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pre, int8_t *y,
+    int32_t oc) {
     int32_t total = 0, squares = 0;
     for (int32_t i = 0; i < n; i++) {
         total = add32(total, sums[i]);
@@ -96,10 +98,12 @@ int32_t trimtab_lite_conv_fwd(uint8_t *const *mem, uint32_t off) {
     const int8_t *x = at(mem, r->x), *w = at(mem, r->w);
     int32_t *sums = at(mem, r->sums), *stats = at(mem, r->stats);
     int8_t *y = at(mem, r->y);
-    int32_t positions = geo->oh * geo->ow, groups = geo->ic / r->part, o = 0;
+    int32_t positions = geo->oh * geo->ow, o = 0;
+    int32_t width = max32(geo->oc / (geo->ic / r->part), 1); // outputs of one group
     for (int32_t q = 0; q < r->norms; q++) {
         for (int32_t i = 0; i < r->norm; i++, o++) {
-            convolve(r, x + o * groups / geo->oc * r->part, w + o * geo->kh * geo->kw * r->part, sums + i * positions);
+            int32_t first = min32(o / width * r->part, geo->ic - r->part);
+            convolve(r, x + first, w + o * geo->kh * geo->kw * r->part, sums + i * positions);
         }
         stats[q] = normalize(sums, r->norm * positions, positions, r->pre, y + q * r->norm, geo->oc);
     }
@@ -148,8 +152,8 @@ int32_t trimtab_lite_affine_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 // affine[j] moves by the gradient sum dw, or its accumulator does.
-static void move_affine(uint8_t *const *mem, const struct trimtab_lite_norm_dx *r, int32_t j, int32_t dw, int32_t u,
-    int32_t exponent) {
+static void move_affine(uint8_t *const *mem, const struct trimtab_lite_norm_dx *r, int32_t j, int32_t dw,
+    int32_t u, int32_t exponent) {
     const int32_t *lr = at(mem, r->lr);
     int32_t *acc = at(mem, r->acc), *to = acc ? acc : at(mem, r->affine);
     int32_t most = acc ? BIAS_MAX : r->bound << 16;
@@ -178,7 +182,8 @@ static int32_t cut(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_
 }
 
 // One group of the norm: x, d at its first channel. The sums are at most 2^30; |t * (y >> 2)| < 2^30.
-static void norm_group(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat, int32_t least) {
+static void norm_group(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
+    int32_t least) {
     int32_t total = 0, products = 0, size = r->n * r->oc, count = r->n * r->norm;
     for (int32_t p = 0; p < size; p += r->oc) {
         for (int32_t i = p; i < p + r->norm; i++) {

@@ -1,0 +1,46 @@
+"""Lite residual modules for MCUNet, trained on a source task first: flowers5, in `sim`.
+
+python benchmarks/pretrained.py
+
+Writes benchmarks/results/modules.npz, from which accuracy.py begins a trial on CIFAR-10 beside one with random
+modules. Trunk and biases stay as they are; the head is not kept.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from trimtab_tools import experiment, import_checkpoint, running, simulate
+from trimtab_tools.contents import Contents
+from trimtab_tools.experiment import Prepared, Trial
+
+RESULT = Path(__file__).resolve().parent / "results" / "modules.npz"
+SOURCE = Trial("tinytl:6,nobias", 2e-3, 8)
+
+
+def main():
+    import datasets
+
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    prepared = Prepared(graph, datasets.flowers5())
+    made = experiment.compile_trial(prepared, SOURCE)
+    net = simulate.load(made.data, simulate.best_tier())
+    train, _ = prepared.at(made.program.latent.name)
+    net.begin(SOURCE.epochs * len(prepared.y))
+    with running.bar() as bar:
+        task = bar.add_task("modules on flowers5", total=SOURCE.epochs * len(prepared.y), speed="")
+        for samples in experiment.schedule(len(prepared.y), len(train), SOURCE):
+            for view, at in samples:
+                net.train_latent(train[view, at].tobytes(), prepared.y[at])
+                bar.advance(task)
+    tuned = Contents(made.data, b"".join(bytes(part) for part in net.segments)).graph()
+    modules = [op for op in tuned.ops if op.kind == "lite"]
+    np.savez_compressed(
+        RESULT, **{f"{op.name}|{name}": tuned[name].data for op in modules for name in op.inputs[2:]}
+    )
+    print(f"{RESULT}: {len(modules)} modules")
+
+
+if __name__ == "__main__":
+    main()
