@@ -1,4 +1,4 @@
-// Lite residual modules: a grouped convolution, GroupNorm, affine, ReLU, a 1x1 convolution, GroupNorm, affine,
+// Lite residual modules: a grouped convolution, GroupNorm, affine, ReLU, 1x1 convolution, GroupNorm, affine,
 // joined to the trunk. Formats and bounds: kernels_lite.py.
 #pragma GCC optimize ("Os") // code lives in RAM on a board
 #include "kernels.h"
