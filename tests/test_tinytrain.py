@@ -12,11 +12,12 @@ from float_reference import softmax_error
 from helpers import TIERS, Bench, assets, calibrated, compiled, fastest, inputs, provide, tier
 from models import Builder, run
 from test_agree import network
+from test_package import records, take_apart, with_section
 from trimtab import choose
-from trimtab.format import HEADER, PHASES, SECTIONS, crc32
-from trimtab.package import Package, PackageError
+from trimtab.format import OPCODES
+from trimtab.package import PackageError
 from trimtab_tools import (
-    boards, candidates, cli, cost, export_tflite, import_checkpoint, import_tflite, plan, simulate, tinytrain,
+    boards, candidates, cli, cost, emit, export_tflite, import_checkpoint, import_tflite, plan, simulate, tinytrain,
 )
 from trimtab_tools.contents import Contents
 from trimtab_tools.ir import ModelError
@@ -365,6 +366,17 @@ def test_passes_change_no_bit_of_a_choice():
     assert ends[0] == ends[1] and len(ends[0][0]) == 2
 
 
+@pytest.mark.parametrize("kernels", TIERS)
+def test_a_choice_with_streamed_weights(kernels, tmp_path, monkeypatch):
+    made, net, samples = board(tier(kernels))
+    (tmp_path / "net.ttp").write_bytes(made.data)
+    monkeypatch.setattr("trimtab.net._weights", lambda package: None)
+    streamed = simulate.load(str(tmp_path / "net.ttp"), tier(kernels))
+    assert streamed.choose(samples) == net.choose(samples)
+    assert [streamed.train(*s) for s in samples] == [net.train(*s) for s in samples]
+    assert streamed.state_crc() == net.state_crc()
+
+
 def test_a_second_choice_starts_anew():
     made, net, samples = board()
     first = net.choose(samples)
@@ -432,17 +444,19 @@ def test_a_section_that_lies_is_refused():
     assert refused > size // 4
 
 
-def with_section(data, name, content):
-    """A package's bytes with another section of the same size, its CRCs repaired."""
-    package = Package(data)
-    offset, size, _ = package.span(name)
-    entry = 8 + 4 * (len(HEADER) + 3 * SECTIONS.index(name)) + 8
-    head = 8 + 4 * (len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES))
-    data = bytearray(data)
-    data[offset : offset + size] = content
-    struct.pack_into("<I", data, entry, crc32(content))
-    struct.pack_into("<I", data, head, crc32(bytes(data[:head])))
-    return bytes(data)
+def test_records_that_share_words_are_refused():
+    """Patching one would change the other after it was checked. Here zx and scratch read as a record of their own."""
+    made, _, _ = board()
+    header, parts, phases = take_apart(made.data)
+    steps = bytearray(parts["steps"])
+    row = next(row for _, name, row in records(made.data) if name == "conv_dw")
+    places = {field: at for field, _, at, _ in row}
+    for field, value in (("zx", OPCODES["end_step"]), ("scratch", header["clock"]), ("words", 1)):
+        struct.pack_into("<i", steps, places[field], value)
+    parts["steps"] = bytes(steps)
+    assert simulate.load(emit._assemble(header, parts, phases), "plain")
+    with pytest.raises(PackageError, match="steps of the package overlap"):
+        simulate.load(emit._assemble(header, parts, {**phases, "end": (places["zx"], 1)}), "plain")
 
 
 @pytest.mark.parametrize("policy, options, says", [

@@ -115,8 +115,7 @@ class Choice:
         self.bits = net._span(head["bits"], head["bits_bytes"])
         self.planes = net._span(head["planes"], head["planes_bytes"])
         line = {at: i for i, at in enumerate(net._offsets)}
-        if (len(self.bits) != len(bits_of({}, self.rows)) or [at for some in records for at in some if at not in line]
-                or self._overlap(sorted(line))):
+        if len(self.bits) != len(bits_of({}, self.rows)) or [at for some in records for at in some if at not in line]:
             raise PackageError(DAMAGED)
         self.records = [sorted([(line[at], at) for at in some]) for some in records]
         self.kernels = list(net._functions)
@@ -124,10 +123,6 @@ class Choice:
         self.lists = {CONST: const, STEPS: steps}
         self.behind = package.bytes_of("steps")
         self.chosen = {}
-
-    def _overlap(self, places):
-        """Do records share words? Then to patch one would change another after it was checked."""
-        return [at for at, behind in zip(places, places[1:]) if at + 4 + 4 * len(self._kind(at)[1]) > behind]
 
     def choose(self, samples, epochs):
         """Train the head on the samples, judge the candidates, start what is chosen from the frozen weights.

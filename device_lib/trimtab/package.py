@@ -156,6 +156,7 @@ class Package:
             if ref >> SPACE_SHIFT != space:
                 raise PackageError("%s lies in the wrong memory: compile the package again" % name)
         phases = [_walk(steps, start, count) for start, count in self._phases]
+        _check_apart([(offsets[0], offsets[-1] + _bytes_of(codes[-1])) for codes, offsets in phases if codes])
         for code, row in enumerate(RECORDS):  # one kind after the other: what describes a kind takes RAM
             specs = rules = None
             for codes, offsets in phases:
@@ -211,10 +212,22 @@ def _walk(steps, start, count):
             raise PackageError("step %d is unknown to this library: deploy the library again" % code)
         codes.append(code)
         offsets.append(start)
-        start += 4 + 4 * len(RECORDS[code][1].split())
+        start += _bytes_of(code)
         if start > len(steps):
             raise PackageError("step %s is cut short: copy the package again" % RECORDS[code][0])
     return codes, offsets
+
+
+def _bytes_of(code):
+    return 4 + 4 * len(RECORDS[code][1].split())
+
+
+def _check_apart(spans):
+    """No two records share words: what patches one must not change another that was checked."""
+    spans.sort()
+    for (_, end), (start, _) in zip(spans, spans[1:]):
+        if start < end:
+            raise PackageError("steps of the package overlap: compile it again")
 
 
 def _check_ref(name, ref, size, sizes, written):
