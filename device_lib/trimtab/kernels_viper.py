@@ -51,10 +51,28 @@ _RATE = const(69)
 _RATE_SHIFT = const(70)
 _BITS = const(71)
 _PRE = const(72)
-_X = const(80)
-_ROW = const(336)
+_PITCH = const(73)  # of a band: from row to row of its inputs in X
+_BAND = const(74)  # rows and columns of its outputs
+_MOST = const(75)
+_SCALE = const(76)  # of its inputs
+_CUT = const(77)
+_STEP = const(78)  # from input to input, from weight to weight
+_APART = const(79)
+_IH = const(80)  # and its geometry, in the order of records
+_IW = const(81)
+_OH = const(83)
+_OW = const(84)
+_OC = const(85)
+_KH = const(86)
+_KW = const(87)
+_SH = const(88)
+_SW = const(89)
+_PT = const(90)
+_PL = const(91)
+_X = const(92)
+_ROW = const(348)
 _N = const(256)  # numbers in X and in a row
-_SCRATCH = const(592)
+_SCRATCH = const(604)
 
 _OFFSET = const(0xFFFFFFF)
 _FIELDS = const(32)
@@ -375,7 +393,211 @@ def conv_fwd(mem, off: int) -> int:
     return 0
 
 
-# -- depthwise: channel by channel ---------------------------------------------------------------------------
+# -- depthwise: channel by channel, in bands of outputs whose inputs fit X -----------------------------------
+
+
+@micropython.viper
+def _plan_bands(words):
+    """How many rows and columns of outputs a band has; no columns: not even one output's inputs fit. Taps are taken
+    by three, so each row of inputs has room for a multiple of that."""
+    s = ptr32(words)
+    groups = (s[_KW] + 2) // 3 * 3
+    n = _N // s[_KH] - groups
+    s[_MOST] = 0
+    if n < 0:
+        return
+    n = n // s[_SW] + 1
+    if n > s[_OW]:
+        n = s[_OW]
+    s[_MOST] = n
+    s[_PITCH] = (n - 1) * s[_SW] + groups
+    rows = (_N // s[_PITCH] - s[_KH]) // s[_SH] + 1
+    if rows * n > _N:
+        rows = _N // n
+    if n < s[_OW]:
+        rows = 1
+    s[_BAND] = rows
+
+
+@micropython.viper
+def _widen(x: ptr32, p: ptr8, words, oy: int, ox: int, rows: int, n: int):
+    """X = ((input - zero) * scale + half) >> shift of all that a band of rows x n outputs from (oy, ox) on sees; pads
+    stay 0."""
+    s = ptr32(words)
+    wide = s[_WIDE]
+    inputs = int(s) - s[_WORDS] + s[_INPUT]
+    step = s[_STEP]
+    zero = (s[_ZX] << wide >> wide) + 128
+    scale = s[_SCALE] << wide >> wide
+    shift = s[_CUT]
+    half = 0
+    if shift:
+        half = 1 << (shift - 1)
+    top = oy * s[_SH] - (s[_PT] << wide >> wide)
+    left = ox * s[_SW] - (s[_PL] << wide >> wide)
+    bottom = top + (rows - 1) * s[_SH] + s[_KH]
+    if bottom > s[_IH]:
+        bottom = s[_IH]
+    n = left + (n - 1) * s[_SW] + s[_KW]
+    if n > s[_IW]:
+        n = s[_IW]
+    ix = left
+    if ix < 0:
+        ix = 0
+    n -= ix
+    iy = top
+    if iy < 0:
+        iy = 0
+    while iy < bottom:
+        p = ptr8(inputs + (iy * s[_IW] + ix) * step)
+        x = ptr32(int(s) + 4 * (_X + (iy - top) * s[_PITCH] + ix - left))
+        i = n
+        while i > 0:
+            x[0] = half + scale * ((p[0] ^ 128) - zero) >> shift
+            p = ptr8(int(p) + step)
+            x = ptr32(int(x) + 4)
+            i -= 1
+        iy += 1
+
+
+@micropython.viper
+def _add_taps(x: ptr32, a: int, words, rows: int, n: int):
+    """Rows of n sums += the products of a band's inputs, three taps at a time. What is multiplied stands to the left:
+    so it need not wait in memory."""
+    s = ptr32(words)
+    step = 4 * s[_SW]
+    down = 4 * s[_SH] * s[_PITCH]
+    apart = s[_APART] << s[_WIDE] >> s[_WIDE]
+    weights = int(s) - s[_WORDS] + s[_WEIGHTS]
+    inputs = int(s) + 4 * _X
+    ky = s[_KH]
+    while ky:
+        kx = 0
+        while kx < s[_KW]:
+            taps = ptr8(weights)
+            u = (taps[0] ^ 128) - 128
+            v = 0
+            w = 0
+            if s[_KW] - kx > 1:
+                v = (taps[apart] ^ 128) - 128
+            if s[_KW] - kx > 2:
+                w = (taps[2 * apart] ^ 128) - 128
+            row = ptr32(int(s) + 4 * _ROW)
+            start = inputs + 4 * kx
+            y = rows
+            while y:
+                x = ptr32(start)
+                start += down
+                i = n
+                while i > 1:
+                    a = u * x[0] + row[0]
+                    a = v * x[1] + a
+                    row[0] = w * x[2] + a
+                    x = ptr32(int(x) + step)
+                    a = u * x[0] + row[1]
+                    a = v * x[1] + a
+                    row[1] = w * x[2] + a
+                    x = ptr32(int(x) + step)
+                    row = ptr32(int(row) + 8)
+                    i -= 2
+                if i:
+                    a = u * x[0] + row[0]
+                    a = v * x[1] + a
+                    row[0] = w * x[2] + a
+                    row = ptr32(int(row) + 4)
+                y -= 1
+            weights += 3 * apart
+            kx += 3
+        weights += (s[_KW] - kx) * apart
+        inputs += 4 * s[_PITCH]
+        ky -= 1
+
+
+@micropython.viper
+def _put_channel(row: ptr32, a: int, words, o: int, at: int, n: int):
+    """What _put_row does, of one usual channel: n outputs from `at` on from sums without the bias."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    row = ptr32(int(s) + 4 * _ROW)
+    wide = s[_WIDE]
+    oc = s[_OC]
+    biases = ptr32(origin + s[_AT + 6] + 4 * o)
+    bias = biases[0]
+    mult = ptr32(origin + s[_MULT] + 4 * o)
+    ml = mult[0] & 0xFFFF
+    mh = mult[0] >> 16
+    double = 2 * mh
+    shift = ptr8(origin + s[_SHIFT] + o)
+    e = 128 - (shift[0] ^ 128)
+    half = 1 << (e - 1)
+    y = ptr8(origin + s[_Y])
+    mask = ptr8(origin + s[_MASK])
+    masked = s[_MASK] != 0
+    lowest = s[_LOW] << wide >> wide
+    span = (s[_HIGH] << wide >> wide) - lowest
+    low = lowest - (s[_ZERO] << wide >> wide)
+    while n:
+        a = (bias + row[0]) << wide >> wide
+        t = a & 0xFFFF
+        a = a >> 16
+        u = ml * a
+        a = double * a + (u >> 15)
+        t = mh * t + (ml * t >> 16 & 0xFFFF)
+        t = t + (u & 0x7FFF) + 0x4000  # below 2^31: see trimtab_high31
+        a = (t >> 15) + a
+        a = (a >> 31) + a
+        a = (half + a >> e) - low
+        t = (span - a | a) >> 31  # -1: clamped
+        if t:
+            a = span & ~(a >> 31)
+        y[at] = lowest + a
+        if masked:
+            bit = 1 << (at & 7)
+            mask[at >> 3] = (mask[at >> 3] | bit) ^ (t & bit)
+        row = ptr32(int(row) + 4)
+        at += oc
+        n -= 1
+
+
+@micropython.viper
+def _bands(words, channel: int, back: int):
+    """All outputs of one channel, or errors of its inputs."""
+    s = ptr32(words)
+    row = s[_WORDS] + 4 * _ROW
+    ox = 0
+    while ox < s[_OW]:
+        n = s[_OW] - ox
+        if n > s[_MOST]:
+            n = s[_MOST]
+        oy = 0
+        while oy < s[_OH]:
+            rows = s[_OH] - oy
+            if rows > s[_BAND]:
+                rows = s[_BAND]
+            _clear(0, words, s[_WORDS] + 4 * _X, _N)
+            _clear(0, words, row, rows * n)
+            _widen(0, 0, words, oy, ox, rows, n)
+            _add_taps(0, 0, words, rows, n)
+            at = (oy * s[_OW] + ox) * s[_OC] + channel
+            if back:
+                _error_row(words, row, at, s[_OC], rows * n)
+            else:
+                _put_channel(0, 0, words, channel, at, rows * n)
+            oy += rows
+        ox += n
+
+
+@micropython.viper
+def _is_usual(words, o: int) -> int:
+    """Whether channel o has weights, a bias below 2^29 and a shift to the right."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    bias = ptr32(origin + s[_AT + 6] + 4 * o)
+    shift = ptr8(origin + s[_SHIFT] + o)
+    b = bias[0] << s[_WIDE] >> s[_WIDE] >> 29
+    if s[_WEIGHTS] and (b == 0 or b == -1) and (shift[0] ^ 128) < 128:
+        return 1
+    return 0
 
 
 @micropython.viper
@@ -482,6 +704,14 @@ def depthwise_fwd(mem, off: int) -> int:
     s[_LOW] = r[26]
     s[_HIGH] = r[27]
     s[_ONCE] = 0
+    s[_ZX] = r[24]
+    s[_SCALE] = 1
+    s[_CUT] = 0
+    i = 0
+    while i < 12:
+        s[_IH + i] = r[11 + i]
+        i += 1
+    _plan_bands(words)
     bias = ptr32(origin + s[_AT + 6])
     oc = r[16]
     many = oc // r[13]
@@ -490,6 +720,11 @@ def depthwise_fwd(mem, off: int) -> int:
         step = int(_channel_input(words, 2, 10, o // many, r[13], r[11] * r[12]))
         apart = int(_channel_weights(words, 3, r[23], o, oc))
         oy = 0
+        if s[_MOST] and int(_is_usual(words, o)):
+            s[_STEP] = step
+            s[_APART] = apart
+            _bands(words, o, 0)
+            oy = r[14]
         while oy < r[14]:
             ox = 0
             while ox < r[15]:
@@ -1024,6 +1259,13 @@ def _clear(row: ptr32, words, at: int, n: int):
     """Zeros to n words at distance `at`."""
     s = ptr32(words)
     row = ptr32(int(s) - s[_WORDS] + at)
+    while n > 3:
+        row[0] = 0
+        row[1] = 0
+        row[2] = 0
+        row[3] = 0
+        row = ptr32(int(row) + 16)
+        n -= 4
     while n:
         row[0] = 0
         row = ptr32(int(row) + 4)
@@ -1361,10 +1603,35 @@ def depthwise_dx(mem, off: int) -> int:
     plane = 6
     if many > 1:
         plane = 0
+    m = ptr16(origin + s[_AT + 5])
+    s[_IH] = r[11]  # a convolution of the errors, with the weights the other way round
+    s[_IW] = r[12]
+    s[_OH] = r[8]
+    s[_OW] = r[9]
+    s[_OC] = r[10]
+    s[_KH] = r[14]
+    s[_KW] = r[15]
+    s[_SH] = 1
+    s[_SW] = 1
+    s[_PT] = r[14] - 1 - r[18]
+    s[_PL] = r[15] - 1 - r[19]
+    s[_ZX] = 0
+    s[_CUT] = r[21]
+    _plan_bands(words)
+    usual = s[_MOST] and many == 1 and r[16] == 1 and r[17] == 1
     i = 0
     while i < r[10]:
         step = oc
         iy = 0
+        if usual:
+            s[_STEP] = int(_channel_input(words, 1, plane, i, oc, r[11] * r[12]))
+            apart = int(_channel_weights(words, 2, r[20], i, oc))
+            if s[_WEIGHTS]:
+                s[_WEIGHTS] = s[_WEIGHTS] + (r[14] * r[15] - 1) * apart
+                s[_APART] = -apart
+                s[_SCALE] = (m[i] ^ 0x8000) - 0x8000
+                _bands(words, i, 1)
+                iy = r[8]
         while iy < r[8]:
             ix = 0
             while ix < r[9]:
