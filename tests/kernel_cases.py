@@ -70,7 +70,7 @@ class Case:
         most = 14 if self.rng.random() < 0.1 else 7  # fast loops are unrolled
         v.update(ih=self._between(1, most), iw=self._between(1, most))
         if self.rng.random() < 0.04:
-            v["iw"] = self._between(60, 130)  # more than loops hold at once
+            v.update(ih=self._between(1, 4), iw=self._between(60, 130))  # more than loops hold at once
         for size, k, out, stride, pad in (("ih", "kh", "oh", "sh", "pt"), ("iw", "kw", "ow", "sw", "pl")):
             v[k] = self._between(1, min(7, v[size] + 2))
             v[pad] = self._between(0, v[k] - 1)

@@ -2711,8 +2711,13 @@ def gain_dw(mem, off: int) -> int:
 
 
 @micropython.viper
-def _correlate_channels(p: ptr32, x: ptr8, g: ptr8, zero: int, n: int, ic: int):
-    """p += (x - zx) * g over n positions; zero is zx + 128."""
+def _correlate_channels(p: ptr32, x: ptr8, words, zero: int, n: int, ic: int):
+    """Sums += (x - zx) * g over n positions; zero is zx + 128."""
+    s = ptr32(words)
+    origin = int(s) - s[_WORDS]
+    p = ptr32(origin + s[_AT + 6])
+    x = ptr8(origin + s[_AT + 3])
+    g = ptr8(origin + s[_AT + 4])
     while n:
         i = 0
         while i < ic:
@@ -2736,7 +2741,7 @@ def fisher(mem, off: int) -> int:
     sums = ptr32(origin + s[_AT + 6])
     ic = r[8]
     _clear(0, words, s[_AT + 6], ic)
-    _correlate_channels(sums, origin + s[_AT + 3], origin + s[_AT + 4], (r[9] << wide >> wide) + 128, r[7], ic)
+    _correlate_channels(0, 0, words, (r[9] << wide >> wide) + 128, r[7], ic)
     _largest(words, s[_AT + 6], ic)
     if s[_MAX] == 0:
         return 0
@@ -3422,9 +3427,10 @@ def _width(f: int) -> int:
 
 
 @micropython.viper
-def _inverse_root(words, square: int) -> int:
-    """1 / sqrt(square) = m * 2^(e - 29) for a square up to 2^30: e; m goes to _MUL."""
+def _inverse_root(words) -> int:
+    """1 / sqrt(square) = m * 2^(e - 29) for the square in _MUL, up to 2^30: e; m goes to _MUL."""
     s = ptr32(words)
+    square = s[_MUL]
     s[_MUL] = 0
     e = 0
     if square > 0:
@@ -3465,7 +3471,8 @@ def proto_fwd(mem, off: int) -> int:
         v = (x[i] ^ 128) - zero
         a += v * v
         i += 1
-    e = int(_inverse_root(words, a))
+    s[_MUL] = a
+    e = int(_inverse_root(words))
     m = s[_MUL]
     norm[0] = m
     norm[1] = e
@@ -3588,7 +3595,7 @@ def proto_add(mem, off: int) -> int:
         totals[i] = totals[i] + ((unit[i] ^ 0x8000) - 0x8000)
         i += 1
     _largest(words, at, f)
-    down = int(_bit_length(s[_MAX])) - int(_width(f))
+    down = int(_bit_length(s[_MAX] >> 1)) + 1 - int(_width(f))  # of up to 2^30, which is no small int
     a = 0
     i = 0
     while i < f:
@@ -3597,7 +3604,8 @@ def proto_add(mem, off: int) -> int:
             v = (v >> down) + ((v >> (down - 1)) & 1)
         a += v * v
         i += 1
-    e = int(_inverse_root(words, a))
+    s[_MUL] = a
+    e = int(_inverse_root(words))
     i = 0
     while i < f:
         v = totals[i] << wide >> wide
