@@ -227,6 +227,12 @@ class Server:
             self.seen = self.right = 0
         return ("summed", self.seen, self.right)
 
+    def add(self, data):
+        """A class by its name, which is new or known: so that it may be asked for again after a broken line."""
+        name = data.rstrip(b"\0").decode()
+        known = name in self.net.labels
+        return ("added", self.net.labels.index(name) if known else self.net.add_class(name))
+
     def save(self):
         return ("saved", self.net.save())
 
@@ -241,6 +247,7 @@ WORK = {TRAIN: Server.train, EVALUATE: Server.evaluate, PREDICT: Server.predict}
 REQUESTS = {
     "plan": Server.plan,
     "summary": Server.summary,
+    "add": Server.add,
     "save": Server.save,
     "self_test": Server.self_test,
     "state_crc": Server.state_crc,

@@ -48,6 +48,8 @@ MESSAGES = {
     "result": (b"r", "<BIiIBiI"),  # kind, seq, value, us; 1 if those of seq - 1 follow: value, us
     "summary": (b"U", "<HB"),  # rid, 1 to start from zero
     "summed": (b"u", "<HII"),  # rid, samples evaluated, of these with the right class
+    "add": (b"N", "<H16s"),  # rid, name of a class in LABEL_BYTES, filled up with NUL
+    "added": (b"n", "<HH"),  # rid, its index
     "save": (b"V", "<H"),  # rid
     "saved": (b"v", "<HI"),  # rid, step
     "read": (b"R", "<HIH"),  # rid, offset in the state, bytes
@@ -59,8 +61,8 @@ MESSAGES = {
     "error": (b"E", "<BI"),  # one of ERRORS, rid or seq that it is about; a sentence follows
     "bye": (b"B", ""),
 }
-REQUESTS = ("plan", "summary", "save", "read", "self_test", "state_crc")
-REPLIES = ("planned", "summed", "saved", "state", "tested", "crc")
+REQUESTS = ("plan", "summary", "add", "save", "read", "self_test", "state_crc")
+REPLIES = ("planned", "summed", "added", "saved", "state", "tested", "crc")
 OPEN = b"HQKDZ"  # codes of what may come unsealed
 ERRORS = ("unknown", "layout", "request", "sample")  # the last two name a rid, a seq
 

@@ -172,7 +172,7 @@ def do_simulate(args):
 
 def do_train(args):
     lines = running.Lines(args.json)
-    return running.train(args.package, args.data, val=args.val, board=args.port or args.board, kernels=args.kernels,
+    return running.train(args.package, args.data, val=args.val, add=tuple(args.add.split(",")) if args.add else (), board=args.port or args.board, kernels=args.kernels,
                          epochs=args.epochs, seed=args.seed, resume=args.resume, restart=args.restart,
                          save_every=args.save_every, logdir=args.logdir, key=_key(args), out=lines)
 
@@ -343,6 +343,8 @@ def argparse_train(p):
     p.add_argument("package")
     p.add_argument("--data", required=True, help=".npz with x and y, or a folder with one folder of images for each class")
     p.add_argument("--val", help="samples to evaluate before and after, in the same form")
+    p.add_argument("--add", metavar="NAMES", help="classes that the data has beyond the package's: names with commas; the "
+                                                  "board adds those that it does not know (compile with --max-classes)")
     _boards(p)
     p.add_argument("--port", help="serial port of a board")
     p.add_argument("--epochs", type=int, default=1)

@@ -10,7 +10,7 @@ import re
 import time
 import zlib
 
-from trimtab.format import LOSSES
+from trimtab.format import LABEL_BYTES, LOSSES
 from trimtab.session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN
 
 from .host import Host
@@ -172,6 +172,15 @@ class Client:
         return next(self._query(PREDICT, lambda i: sample, 1)).value
 
     # -- requests
+
+    def add_class(self, name):
+        """Give one of the rows that `--max-classes` reserved this name, unless the board knows it; its index."""
+        data = name.encode()
+        if not 0 < len(data) <= LABEL_BYTES or b"\0" in data:
+            raise BoardError(f"a class on the board has a name of 1 to {LABEL_BYTES} bytes: {name!r} is none")
+        index = self._retry("add", data)[0]
+        self.info["classes"] = max(self.info["classes"], index + 1)
+        return index
 
     def save(self):
         """Save on the board; returns the step saved."""

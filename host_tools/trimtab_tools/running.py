@@ -65,10 +65,10 @@ def _from_file(contents, source, seed):
     return sample
 
 
-def load(contents, source):
-    """The samples of a file or folder as they go over the link: a list."""
+def load(contents, source, more=()):
+    """The samples of a file or folder as they go over the link: a list. more: names of classes behind the package's."""
     t, mse = contents.input, contents.loss == "mse"
-    x, y, _ = data.load(source, contents.labels, t.shape[1:], contents.package.classes, targets=mse)
+    x, y, _ = data.load(source, [*contents.labels, *more], t.shape[1:], contents.package.classes + len(more), targets=mse)
     if y is None and not mse:
         raise UsageError(f"{source} has no labels: save it with numpy.savez(path, x=..., y=...)")
     wanted = _wanted(contents.output, real_values(x, t) if y is None else y, source) if mse else None
@@ -125,8 +125,10 @@ def bar(wanted=True):
 
 
 def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0, resume=False, restart=False, save_every=0,
-          logdir=None, key=None, out=None):
+          add=(), logdir=None, key=None, out=None):
     """Stream samples epoch by epoch, each epoch in an order of its own; evaluate before and after, save at the end.
+
+    add: names of classes that the board shall know besides the package's.
 
     A run that was cut goes on where the board stands, unless `restart`."""
     contents, out = Contents(package), out or Lines()
@@ -134,8 +136,8 @@ def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0,
         raise UsageError("this package was compiled without a training plan: compile it with --policy")
     if epochs < 1:
         raise UsageError(f"--epochs {epochs} trains nothing: use 1 or more")
-    samples = load(contents, source)
-    checks = load(contents, val) if val else []
+    samples = load(contents, source, add)
+    checks = load(contents, val, add) if val else []
     n = len(samples)
     total = epochs * n
     orders = {}
@@ -151,6 +153,8 @@ def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0,
     log = _Log(logdir)
     with attach(board, package, kernels, key=key) as client, _stoppable(client, run, total):
         _same_package(client, contents, package)
+        if add:
+            samples, checks = _with_classes(client, contents, add, samples, checks)
         result = {"board": board, "steps": total, "samples": n}
         if checks and not run.cut:
             run.before = evaluate(client, contents, checks, out, "before")
@@ -183,6 +187,15 @@ def train(package, source, val=None, board="sim", kernels="c", epochs=1, seed=0,
     out.say(result, f"trained {total} steps on {board}, saved at step {result['saved_step']}" +
             (": accuracy " + ", ".join(words) if words else ""))
     return 0
+
+
+def _with_classes(client, contents, names, *lists):
+    """The samples with labels as the board has them, which from now on knows these classes even after a reset."""
+    before = client.info["classes"]
+    index = [*range(len(contents.labels)), *(client.add_class(name) for name in names)]
+    if client.info["classes"] > before:
+        client.save()
+    return [[s._replace(label=index[s.label]) for s in samples] for samples in lists]
 
 
 @contextlib.contextmanager
