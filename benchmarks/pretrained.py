@@ -15,7 +15,7 @@ from trimtab_tools.contents import Contents
 from trimtab_tools.experiment import Prepared, Trial
 
 RESULT = Path(__file__).resolve().parent / "results" / "modules.npz"
-SOURCE = Trial("tinytl:6,nobias", 2e-3, 8)
+SOURCE = Trial("tinytl:6,nobias", 2e-3, 4)
 
 
 def main():

@@ -241,9 +241,8 @@ def _norm(lower, op, m, i, d, exp, parts, unit, m_exp):
     """(error of convolution i, its exponent). unit: real value of 1 in gamma and beta."""
     n, oc, norm = m.sizes.positions, m.sizes.convs[i]["oc"], m.sizes.norms[i]
     g, out = Buffer(f"{op.name}: error {i + 1}", n * oc), Buffer("exponent", 4)
-    gains = [
-        int(code) for code in qas([AFFINE_GAIN * 2.0**bits / unit**2 for bits in (12, 16)])
-    ]  # xhat counts sixteenths
+    # gamma's gradient counts sixteenths of xhat
+    u_gamma, u_beta = map(int, qas([AFFINE_GAIN * 2.0**bits / unit**2 for bits in (12, 16)]))
     lower.emit(
         "lite_norm_dx",
         dict(
@@ -264,8 +263,8 @@ def _norm(lower, op, m, i, d, exp, parts, unit, m_exp):
             relu=1 - i,
             bound=BOUNDS[i],
             m_exp=m_exp,
-            u_gamma=gains[0],
-            u_beta=gains[1],
+            u_gamma=u_gamma,
+            u_beta=u_beta,
             pre=max(0, (n - 1).bit_length() - 3),
         ),
         op.name,
