@@ -10,6 +10,7 @@ only draws.
 
 import argparse
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +82,7 @@ def run(wanted, workers, again=False):
     """Run what is missing; the cache keeps each result as soon as it is there."""
     import datasets
 
+    os.chdir(ROOT)  # where policies look for files
     graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
     done = {} if again else read()
     for data in SETS:
