@@ -104,14 +104,16 @@ int32_t trimtab_scale_dx(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-typedef struct __attribute__((may_alias)) {
-    uint32_t w[4];
-} words_t;
-
-static void copy(int8_t *y, const int8_t *x, int32_t n) {
+HOT static void copy(int8_t *y, const int8_t *x, int32_t n) {
     if ((((uintptr_t)x | (uintptr_t)y) & 3) == 0) {
         for (; n >= 16; n -= 16, x += 16, y += 16) {
-            *(words_t *)y = *(const words_t *)x;
+            const word_t *from = (const word_t *)x;
+            word_t *to = (word_t *)y;
+            to[0] = from[0];
+            to[1] = from[1];
+            to[2] = from[2];
+            to[3] = from[3];
+            NO_LIBRARY_CALL;
         }
     }
     for (; n > 0; n--) {
