@@ -1,7 +1,8 @@
-"""Cycles of every kernel, of a small network, and what the native module takes: python benchmarks/kernels.py pico
+"""Cycles of every kernel, of two networks, and what the native module takes: python benchmarks/kernels.py pico
 
 Prints a table and writes benchmarks/results/BOARD.json. On the Pico, kernels run alone on the emulated core, code and data
-in RAM, zero wait states, pads counted as multiplications; the network runs under MicroPython, whose own time is part of it.
+in RAM, zero wait states, pads counted as multiplications, and so does MCUNet (records.py), its weights in flash; the small
+network runs under MicroPython, whose own time is part of it.
 An emulated Pico has no flash cache: on silicon, weights read from flash cost more.
 On m3, m4 and c3 (instructions), unix and sim (this machine's time) all runs under Python: see board_kernels.py.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import board_kernels
 import kernel_shapes
+import records
 from trimtab_tools import bare, boards, compile, toolchain
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -65,7 +67,19 @@ def networks():
                 "/trains.ttp": compile.compile_graph(graph, "full", classes=10).data}
     script = NETWORK % dict(times=TIMES, mhz=MHZ)
     found = json.loads(on_pico(script, {**boards.library_files("armv6m"), **packages}))
-    return {"n1": {key: found[key] for key in ("forward_cycles", "step_cycles", "ram_bytes")}}
+    return {"n1": {key: found[key] for key in ("forward_cycles", "step_cycles", "ram_bytes")}, **mcunet()}
+
+
+def mcunet():
+    """The same of MCUNet, record by record; nothing where its file is absent."""
+    made = records.mcunet()
+    if not made:
+        return {}
+    done, = bare.run([records.network(made, records.STEP)[0]], skew=0)
+    rows = records.rows(made, done)
+    return {"mcunet_49kb": {"forward_cycles": records.total(rows, records.FORWARD),
+                            "step_cycles": records.total(rows, records.STEP),
+                            "ram_bytes": made.placement.size + made.program_state_bytes}}
 
 
 def native_modules():
@@ -97,7 +111,7 @@ def table(result, indent=""):
     for name, row in result["networks"].items():
         forward, step, ram = row.items()
         unit = forward[0].removeprefix("forward_")
-        lines.append(f"{indent + name:28}{forward[1]:10,} {unit} forward {step[1]:10,} a training step, {ram[1]:,} bytes of RAM")
+        lines.append(f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, {ram[1]:,} bytes of RAM")
     for arch, row in result.get("native_module", {}).items():
         heap = f", {row['heap_bytes']:,} of heap" if "heap_bytes" in row else ""
         lines.append(f"{arch:28}{row['mpy_bytes']:10,} bytes of .mpy{heap}")

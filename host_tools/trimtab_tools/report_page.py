@@ -117,7 +117,7 @@ def _head(name, facts, plan, flash_bytes):
         (_count(facts["macs"]["forward"]), "multiplications forward"),
         (_count(facts["macs"]["backward"]), "multiplications backward and update"),
         *(
-            (f"{ms / 1000:.2g} s", f"a step on {board}: an estimate, plain C")
+            (f"{ms / 1000:.2g} s", f"a step on {board}: an estimate, C kernels")
             for board, ms in report.milliseconds(facts).items()
         ),
     ]

@@ -32,8 +32,10 @@ FUNCTION trimtab_dot
     mov r8, r1 // row of w
     mov r9, r2 // its end
     mov r10, r3 // acc
-    ldr r4, [sp, #36]
-    mov r11, r4 // pairs left
+    ldr r4, [sp, #36] // pairs
+    lsls r4, r4, #3
+    add r4, r10
+    mov r11, r4 // end of acc
     ldr r4, [sp, #40]
     mov r12, r4 // start
     subs r2, r2, r1 // the first round has the odd steps: it is entered late
@@ -60,9 +62,7 @@ FUNCTION trimtab_dot
     mov r4, r10
     stmia r4!, {r2, r3}
     mov r10, r4
-    mov r4, r11
-    subs r4, #1
-    mov r11, r4
+    cmp r4, r11
     bne 1b
     RESTORE
 
