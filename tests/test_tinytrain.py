@@ -17,7 +17,16 @@ from trimtab import choose
 from trimtab.format import OPCODES
 from trimtab.package import PackageError
 from trimtab_tools import (
-    boards, candidates, cli, cost, emit, export_tflite, import_checkpoint, import_tflite, plan, simulate, tinytrain,
+    boards,
+    candidates,
+    cli,
+    cost,
+    emit,
+    export_tflite,
+    import_checkpoint,
+    plan,
+    simulate,
+    tinytrain,
 )
 from trimtab_tools.contents import Contents
 from trimtab_tools.ir import ModelError
@@ -53,12 +62,14 @@ def studied(graph, count, seed=0, **options):
     bench = Bench(made, fastest())
     bench.randomize_head(seed, xs)
     samples = [(x, i % 4) for i, x in enumerate(xs)]
-    choose.study(bench.net, samples, list(made.program.candidates.values()))  # the trackers come to know the errors
+    choose.study(
+        bench.net, samples, list(made.program.candidates.values())
+    )  # the trackers come to know the errors
     return made, bench, samples, choose.study(bench.net, samples, list(made.program.candidates.values()))
 
 
 def real_information(made, bench, samples):
-    """{layer: sum over samples of (sum over positions of a * dL/da)^2 for each channel that it reads} in float64."""
+    """{layer: sum over samples of (sum over positions of a * dL/da)^2 for each input channel} in float64."""
     found = {name: 0 for name in made.plan.study}
     layers = {op.name: op for op in plan.layers(made.trunk)}
     for x, y in samples:
@@ -108,14 +119,18 @@ def test_a_study_leaves_nothing_behind_but_trackers():
     """Training goes on as if the samples had never been studied."""
     made, bench, samples, _ = studied(deep(), 7)
     other = simulate.load(made.data, fastest())
-    kept = [made.program.state[i] for i, about in enumerate(made.program.trained) if about["role"] != "exponents"]
+    kept = [
+        made.program.state[i] for i, about in enumerate(made.program.trained) if about["role"] != "exponents"
+    ]
     views = [bench.net._views[1], other._views[1]]
     bench.net.reset()
     choose.study(bench.net, samples, list(made.program.candidates.values()))
     for x, y in samples:
         assert bench.net.train(x.ravel(), y) == other.train(x.ravel(), y)
     for b in kept:
-        assert bytes(views[0][b.offset : b.offset + b.size]) == bytes(views[1][b.offset : b.offset + b.size]), b.name
+        assert bytes(views[0][b.offset : b.offset + b.size]) == bytes(
+            views[1][b.offset : b.offset + b.size]
+        ), b.name
 
 
 def test_a_head_that_knows_nothing_tells_nothing():
@@ -152,8 +167,11 @@ def test_scores_are_potentials_over_parameters_times_products():
 
 
 def test_the_chain_is_paid_for_once_down_to_the_first():
-    rows = [row(plane=9, gradient=5, chain=100, masks=7), row(plane=4, residual=4, bias=12, gradient=6, chain=60, masks=4),
-            row(input=16, error=24, gradient=7, masks=2)]
+    rows = [
+        row(plane=9, gradient=5, chain=100, masks=7),
+        row(plane=4, residual=4, bias=12, gradient=6, chain=60, masks=4),
+        row(input=16, error=24, gradient=7, masks=2),
+    ]
     assert choose.cost(rows, []) == (0, 0, 0, 0)
     assert choose.cost(rows, [2]) == (0, 40, 2, 7)
     assert choose.cost(rows, [2, 1]) == (20, 40, 4, 13 + 60)
@@ -161,7 +179,11 @@ def test_the_chain_is_paid_for_once_down_to_the_first():
 
 
 def test_layers_join_by_score_while_the_whole_set_fits():
-    rows = [row(plane=12, gradient=5, chain=100), row(plane=20, gradient=6, chain=60), row(plane=40, gradient=7)]
+    rows = [
+        row(plane=12, gradient=5, chain=100),
+        row(plane=20, gradient=6, chain=60),
+        row(plane=40, gradient=7),
+    ]
     found = [(0, [9]), (0, [7]), (0, [8])]  # the first has the best score and the longest chain
     assert choose.pick(found, rows, within(72, 118)) == [0, 1, 2]
     assert choose.pick(found, rows, within(72, 117)) == [0, 2]  # 0, 2, and 1 would take 118
@@ -178,7 +200,7 @@ def test_the_strongest_channels():
 
 
 def test_the_table_counts_as_the_paper_does():
-    """Products of the whole backward pass and of the fixed scheme that the paper compares with, in millions."""
+    """Products of the whole backward pass and of the paper's fixed scheme, in millions."""
     graph = import_checkpoint.read(assets() / "tiny_training" / "mcunet-5fps.npz")
     trunk = plan.cut_head(graph, 10)[0]
     assert candidates.most_macs(trunk, 1) / 1e6 == pytest.approx(44.9, abs=0.05)
@@ -241,8 +263,13 @@ def test_the_board_chooses_as_the_pc_does():
         other.train(x, y)
     found = choose.study(other, samples, list(made.program.candidates.values()))
     limits = made.program.pools
-    want = choose.pick(found, rows, lambda price: price[0] <= limits.planes.size and price[1] <= limits.inputs.size
-                       and price[3] <= limits.most_macs)
+    want = choose.pick(
+        found,
+        rows,
+        lambda price: (
+            price[0] <= limits.planes.size and price[1] <= limits.inputs.size and price[3] <= limits.most_macs
+        ),
+    )
     assert names == list(made.program.candidates) and 2 <= len(want) < 7
     assert got == {i: choose.strongest(found[i][1], rows[i]) for i in want}
 
@@ -250,7 +277,7 @@ def test_the_board_chooses_as_the_pc_does():
 @pytest.mark.parametrize("residual", [8, 4, 0])
 @pytest.mark.parametrize("kernels", TIERS)
 def test_training_a_choice_equals_training_its_plan(kernels, residual, tmp_path):
-    """The package that a PC compiles for the same channels: the same losses, weights and biases, bit for bit."""
+    """Losses, weights and biases are those of the package that a PC compiles for the same channels."""
     made, net, samples = board(tier(kernels), residual=residual)
     net.choose(samples)
     by_hand = {2: [0, 7], 3: [1, 4, 6, 9, 19], 5: [0, 1, 13, 15], 6: [2, 3, 5, 12]}
@@ -266,8 +293,13 @@ def test_training_a_choice_equals_training_its_plan(kernels, residual, tmp_path)
         assert all(a == b for a, b in losses) and len(set(losses)) > 5
         mine, theirs = tuned(net, made), tuned(other, plain)
         assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
-        moved = {op.name for op in made.trunk.ops if op.kind in plan.TRAINABLE
-                 for name in op.inputs[1:] if not np.array_equal(mine[name], made.trunk[name].data)}
+        moved = {
+            op.name
+            for op in made.trunk.ops
+            if op.kind in plan.TRAINABLE
+            for name in op.inputs[1:]
+            if not np.array_equal(mine[name], made.trunk[name].data)
+        }
         assert moved == {names[i] for i in chosen}
 
 
@@ -290,8 +322,15 @@ def test_a_weight_is_held_within_int8(tmp_path):
         net.train(*sample)
     before = {t.name: t.data for t in made.trunk.tensors.values() if t.constant}
     now = tuned(net, made)
-    edge = [name for name in now if now[name].dtype == np.int8 and (np.abs(now[name]) == 127).sum() > (np.abs(before[name]) == 127).sum()]
-    assert edge and all(np.abs(data.astype(int)).max() <= 127 for data in now.values() if data.dtype == np.int8)
+    edge = [
+        name
+        for name in now
+        if now[name].dtype == np.int8
+        and (np.abs(now[name]) == 127).sum() > (np.abs(before[name]) == 127).sum()
+    ]
+    assert edge and all(
+        np.abs(data.astype(int)).max() <= 127 for data in now.values() if data.dtype == np.int8
+    )
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -319,7 +358,9 @@ def test_the_choice_is_part_of_the_state(tmp_path):
     assert net.self_test() and net.state_crc() == crc and net._choice.chosen == chosen
     again = trimtab.load(str(tmp_path / "net.ttp"), fastest())
     assert again.state_crc() == crc != fresh and again._choice.chosen == chosen
-    assert [net.train(*s) for s in samples] == [again.train(*s) for s in samples] and net.state_crc() == again.state_crc()
+    assert [net.train(*s) for s in samples] == [
+        again.train(*s) for s in samples
+    ] and net.state_crc() == again.state_crc()
     assert [net.predict(s[0]) for s in samples] == [again.predict(s[0]) for s in samples]
     assert net.state_crc() == again.state_crc()  # predicting leaves no trace
     net.reset()
@@ -335,12 +376,18 @@ def test_prototypes_choose_by_moved_copies(kernels):
     chosen = net.choose(samples)
     found = tinytrain.information(made, samples, kernels=tier(kernels))
     rows = [c.row for c in made.program.pools.candidates]
-    assert chosen == {i: choose.strongest(found[i][1], rows[i]) for i in choose.pick(found, rows, net._choice.fits)}
+    assert chosen == {
+        i: choose.strongest(found[i][1], rows[i]) for i in choose.pick(found, rows, net._choice.fits)
+    }
     assert len(chosen) > 1
     net.fit_few(samples, 2, shift=0)
     now = tuned(net, made)
-    moved = {i for i, c in enumerate(made.program.pools.candidates) for op in made.trunk.ops
-             if op.name == c.layer and not np.array_equal(now[op.inputs[1]], made.trunk[op.inputs[1]].data)}
+    moved = {
+        i
+        for i, c in enumerate(made.program.pools.candidates)
+        for op in made.trunk.ops
+        if op.name == c.layer and not np.array_equal(now[op.inputs[1]], made.trunk[op.inputs[1]].data)
+    }
     assert moved == set(chosen)
 
 
@@ -404,10 +451,13 @@ def test_what_was_chosen_comes_home():
     assert not np.array_equal(untouched[max(out)], logits)
 
 
-@pytest.mark.parametrize("bits, says", [
-    (lambda bits: b"\xff" * len(bits), "does not fit the package"),
-    (lambda bits: bytes([bits[0] ^ 1]) + bits[1:], "does not fit the package"),
-])
+@pytest.mark.parametrize(
+    "bits, says",
+    [
+        (lambda bits: b"\xff" * len(bits), "does not fit the package"),
+        (lambda bits: bytes([bits[0] ^ 1]) + bits[1:], "does not fit the package"),
+    ],
+)
 def test_a_state_that_no_board_wrote_is_refused(tmp_path, bits, says):
     made, _, samples = board()
     (tmp_path / "net.ttp").write_bytes(made.data)
@@ -427,7 +477,7 @@ def test_more_layers_than_the_pools_hold_are_refused(tmp_path):
 
 
 def test_a_section_that_lies_is_refused():
-    """Every word of the section, changed: a choice then works inside its memory, or the package is refused."""
+    """Each word of it changed: a choice then works inside its memory, or the package is refused."""
     made, net, samples = board()
     offset, size, _ = net.package.span("choice")
     good = bytes(net.package.section("choice"))
@@ -445,7 +495,7 @@ def test_a_section_that_lies_is_refused():
 
 
 def test_records_that_share_words_are_refused():
-    """Patching one would change the other after it was checked. Here zx and scratch read as a record of their own."""
+    """Patching one would change the other after it was checked. Here zx and scratch are a record, too."""
     made, _, _ = board()
     header, parts, phases = take_apart(made.data)
     steps = bytearray(parts["steps"])
@@ -459,15 +509,18 @@ def test_records_that_share_words_are_refused():
         simulate.load(emit._assemble(header, parts, {**phases, "end": (places["zx"], 1)}), "plain")
 
 
-@pytest.mark.parametrize("policy, options, says", [
-    ("tinytrain:7,budget=0.1", {}, "no layer's share of channels fits a budget of 102 bytes"),
-    ("tinytrain:7,macs=1/2", {}, "give budget=KB"),
-    ("tinytrain:7,budget=1.5,macs=2", {}, "macs and ratio are shares"),
-    ("tinytrain:7,budget=1.5,depth=2", {}, "write tinytrain:K,budget=KB"),
-    ("tinytrain:7,budget=x", {}, "x is not a number"),
-    ("tinytrain:99,budget=3", {}, "give tinytrain: a number of layers"),
-    (BOARD, dict(accumulate=2), "without --accumulate"),
-])
+@pytest.mark.parametrize(
+    "policy, options, says",
+    [
+        ("tinytrain:7,budget=0.1", {}, "no layer's share of channels fits a budget of 102 bytes"),
+        ("tinytrain:7,macs=1/2", {}, "give budget=KB"),
+        ("tinytrain:7,budget=1.5,macs=2", {}, "macs and ratio are shares"),
+        ("tinytrain:7,budget=1.5,depth=2", {}, "write tinytrain:K,budget=KB"),
+        ("tinytrain:7,budget=x", {}, "x is not a number"),
+        ("tinytrain:99,budget=3", {}, "give tinytrain: a number of layers"),
+        (BOARD, dict(accumulate=2), "without --accumulate"),
+    ],
+)
 def test_policies_that_cannot_be(policy, options, says):
     with pytest.raises(ModelError, match=says):
         compiled(deep(), policy, **options)
@@ -493,29 +546,47 @@ def task(tmp_path):
 
 
 def chosen(task, *options):
-    return cli.main(["choose", f"{task}/net.tflite", f"--data={task}/task.npz", f"-o{task}/plan.json", *options])
+    return cli.main(
+        ["choose", f"{task}/net.tflite", f"--data={task}/task.npz", f"-o{task}/plan.json", *options]
+    )
 
 
 def test_choose_writes_a_plan_that_compiles_and_trains(task, capsys):
-    assert chosen(task, "--labels=cup,mug", "--budget=2", "--macs=0.3", "--ratio=1/2", "--layers=6", "--json") == 0
+    assert (
+        chosen(task, "--labels=cup,mug", "--budget=2", "--macs=0.3", "--ratio=1/2", "--layers=6", "--json")
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
     written = json.loads((task / "plan.json").read_text())
     assert said.pop("plan") == f"{task}/plan.json" and said == written and written["bytes"] <= 2048
-    assert cli.main(["compile", f"{task}/net.tflite", f"--policy=plan:{task}/plan.json", "--labels=cup,mug",
-                     f"-o{task}/net.ttp"]) == 0
+    assert (
+        cli.main(
+            [
+                "compile",
+                f"{task}/net.tflite",
+                f"--policy=plan:{task}/plan.json",
+                "--labels=cup,mug",
+                f"-o{task}/net.ttp",
+            ]
+        )
+        == 0
+    )
     assert cli.main(["simulate", f"{task}/net.ttp", f"--data={task}/task.npz", "--steps=60", "--json"]) == 0
     losses = json.loads(capsys.readouterr().out.splitlines()[-1])["losses"]
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
 
 
-@pytest.mark.parametrize("options, says", [
-    (["--labels=cup,mug", "--budget=0"], "no layer fits the budget of 0 bytes"),
-    (["--labels=cup,mug", "--budget=2", "--macs=0"], "--macs 0 is not a share"),
-    (["--labels=cup,mug", "--budget=2", "--ratio=3/2"], "--ratio 3/2 is not a share"),
-    (["--labels=cup,mug", "--budget=2", "--layers=99"], "give tinytrain: a number of layers"),
-    (["--labels=cup", "--budget=2"], "task.npz"),
-    (["--labels=cup,mug", "--budget=2", "--epochs=-1"], "--epochs -1 is out of range"),
-])
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--labels=cup,mug", "--budget=0"], "no layer fits the budget of 0 bytes"),
+        (["--labels=cup,mug", "--budget=2", "--macs=0"], "--macs 0 is not a share"),
+        (["--labels=cup,mug", "--budget=2", "--ratio=3/2"], "--ratio 3/2 is not a share"),
+        (["--labels=cup,mug", "--budget=2", "--layers=99"], "give tinytrain: a number of layers"),
+        (["--labels=cup", "--budget=2"], "task.npz"),
+        (["--labels=cup,mug", "--budget=2", "--epochs=-1"], "--epochs -1 is out of range"),
+    ],
+)
 def test_choose_refuses(task, capsys, options, says):
     assert chosen(task, *options) == 1
     assert says in capsys.readouterr().err and not (task / "plan.json").exists()
@@ -561,7 +632,9 @@ def test_a_choice_on_unix_equals_the_pcs(kernels, tmp_path):
     made, samples = digits()
     want = told(made, samples, tmp_path)
     assert want[0].count("[") >= 2 and len(want) == 5
-    with boards.Unix("-c", STORY % (kernels, samples, kernels), files={"net.ttp": made.data}, kernels=kernels == "c") as unix:
+    with boards.Unix(
+        "-c", STORY % (kernels, samples, kernels), files={"net.ttp": made.data}, kernels=kernels == "c"
+    ) as unix:
         assert unix.output().splitlines() == want
 
 

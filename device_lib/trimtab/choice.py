@@ -1,10 +1,10 @@
-"""A choice of layers and channels on the board: the package reserved memory for it, here records are switched on.
+"""A choice of layers and channels on the board: memory was reserved for it, here records are switched on.
 
-The section `choice` has the words of HEAD, then for each candidate its row (choose.py), the number of its records and
-their offsets. What was chosen is part of the trained state, a bit for each channel of each candidate. Kernels never
-read these bits: they are checked, then index lists are written behind the records, in memory that no record can reach,
-and the records are patched to them. A conv's plane is added to the frozen weights, so it starts as zeros; a depthwise
-one replaces them, so it starts as a copy.
+The section `choice` has the words of HEAD, then for each candidate its row (choose.py), the number of its
+records and their offsets. What was chosen is part of the trained state, a bit for each channel of each
+candidate. Kernels never read these bits: they are checked, then index lists are written behind the records,
+in memory that no record can reach, and the records are patched to them. A conv's plane is added to the
+frozen weights, so it starts as zeros; a depthwise one replaces them, so it starts as a copy.
 """
 
 import struct
@@ -46,7 +46,12 @@ def parse(data):
     for _ in range(min(head["candidates"], len(words))):
         row = words[at : at + len(ROW) + 1]
         at += len(ROW) + 1
-        if len(row) <= len(ROW) or at + row[-1] > len(words) or 0 in row[:2] or not 0 < row[COUNT] <= row[CHANNELS] <= 65535:
+        if (
+            len(row) <= len(ROW)
+            or at + row[-1] > len(words)
+            or 0 in row[:2]
+            or not 0 < row[COUNT] <= row[CHANNELS] <= 65535
+        ):
             raise PackageError(DAMAGED)
         if not 0 < row[INPUTS] <= row[CHANNELS]:
             raise PackageError(DAMAGED)
@@ -68,7 +73,9 @@ def chosen_of(bits, rows):
     for i, row in enumerate(rows):
         channels = [c for c in range(row[CHANNELS]) if bits[at + (c >> 3)] >> (c & 7) & 1]
         if channels and len(channels) != row[COUNT]:
-            raise PackageError("the saved choice of channels does not fit the package: remove its .s0 and .s1 files")
+            raise PackageError(
+                "the saved choice of channels does not fit the package: remove its .s0 and .s1 files"
+            )
         if channels:
             found[i] = channels
         at += (row[CHANNELS] + 7) >> 3
@@ -106,16 +113,20 @@ class Choice:
         head, self.rows, records = parse(package.section("choice"))
         self.net, self.package, self.head, self.steps, self.bind = net, package, head, steps, bind
         sums = 4 * (sum([row[INPUTS] for row in self.rows]) + len(self.rows))
-        for ref, size, space, limit in ((head["planes"], head["planes_bytes"], STATE_SPACE, package.state_bytes),
-                                        (head["bits"], head["bits_bytes"], STATE_SPACE, package.state_bytes),
-                                        (head["kept"], head["kept_bytes"], ARENA, package.arena_bytes),
-                                        (package.fisher, sums, ARENA, package.arena_bytes)):
+        for ref, size, space, limit in (
+            (head["planes"], head["planes_bytes"], STATE_SPACE, package.state_bytes),
+            (head["bits"], head["bits_bytes"], STATE_SPACE, package.state_bytes),
+            (head["kept"], head["kept_bytes"], ARENA, package.arena_bytes),
+            (package.fisher, sums, ARENA, package.arena_bytes),
+        ):
             if ref >> SPACE_SHIFT != space or (ref & OFFSET_MASK) + size > limit:
                 raise PackageError(DAMAGED)
         self.bits = net._span(head["bits"], head["bits_bytes"])
         self.planes = net._span(head["planes"], head["planes_bytes"])
         line = {at: i for i, at in enumerate(net._offsets)}
-        if len(self.bits) != len(bits_of({}, self.rows)) or [at for some in records for at in some if at not in line]:
+        if len(self.bits) != len(bits_of({}, self.rows)) or [
+            at for some in records for at in some if at not in line
+        ]:
             raise PackageError(DAMAGED)
         self.records = [sorted([(line[at], at) for at in some]) for some in records]
         self.kernels = list(net._functions)
@@ -149,7 +160,11 @@ class Choice:
 
     def fits(self, price):
         state, kept, _, macs = price
-        return state <= self.head["planes_bytes"] and kept <= self.head["kept_bytes"] and macs <= self.head["most_macs"]
+        return (
+            state <= self.head["planes_bytes"]
+            and kept <= self.head["kept_bytes"]
+            and macs <= self.head["most_macs"]
+        )
 
     def take(self, chosen):
         """Train these channels, {candidate: indices}, from now on; their planes start anew."""
@@ -163,7 +178,9 @@ class Choice:
         """Patch and switch the records as the state's bits say."""
         chosen = chosen_of(self.bits, self.rows)
         if chosen and not self.fits(choose.cost(self.rows, list(chosen))):
-            raise PackageError("the saved choice of layers does not fit the package: remove its .s0 and .s1 files")
+            raise PackageError(
+                "the saved choice of layers does not fit the package: remove its .s0 and .s1 files"
+            )
         self.chosen, where, end = chosen, places(self.rows, chosen), self.behind
         for i, records in enumerate(self.records):
             given = None
@@ -188,8 +205,17 @@ class Choice:
             struct.pack_into("<%dH" % len(numbers), self.steps, end, *numbers)
             refs.append(STEPS << SPACE_SHIFT | end)
             end += up(2 * len(numbers))
-        return dict(k=k, r=r if row[RESIDUAL] else NULL, bias=bias, x=x, gy=error, kept=refs[0], nk=len(channels), u=refs[2],
-                    gathers=[(x, refs[1]), (error, refs[0])]), end
+        return dict(
+            k=k,
+            r=r if row[RESIDUAL] else NULL,
+            bias=bias,
+            x=x,
+            gy=error,
+            kept=refs[0],
+            nk=len(channels),
+            u=refs[2],
+            gathers=[(x, refs[1]), (error, refs[0])],
+        ), end
 
     def _patch(self, at, given):
         name, specs, rules = self._kind(at)
@@ -209,7 +235,7 @@ class Choice:
         check_record(name, specs, rules, words, self.sizes, self.lists)
 
     def _switch(self):
-        """Records of layers that are off do not run, nor does the chain of errors below the first chosen layer."""
+        """What is off does not run, nor does the chain of errors below the first chosen layer."""
         functions = self.net._functions
         functions[:] = self.kernels
         end, stop = self.net._phases["backward"]
@@ -247,7 +273,9 @@ class Choice:
 
     def _factors(self, i, channels):
         """The update factors of a depthwise layer's chosen channels."""
-        u = self.package.part("const", self._record(i, "depthwise_dw")["u"] & OFFSET_MASK, 2 * self.rows[i][CHANNELS])
+        u = self.package.part(
+            "const", self._record(i, "depthwise_dw")["u"] & OFFSET_MASK, 2 * self.rows[i][CHANNELS]
+        )
         return [struct.unpack_from("<H", u, 2 * c)[0] for c in channels]
 
     def _start(self, i, channels, where):

@@ -1,7 +1,8 @@
-"""Which layers and channels a task should train: Fisher information of its samples, a score, budgets (TinyTrain).
+"""Which layers and channels a task should train: Fisher information of its samples, a score, budgets
+(TinyTrain).
 
-Numbers are whole, so every board chooses alike. A candidate is a row of numbers, ROW; candidates stand in the order of
-the network.
+Numbers are whole, so every board chooses alike. A candidate is a row of numbers, ROW; candidates stand in
+the order of the network.
 """
 
 import struct
@@ -26,7 +27,9 @@ ROW = (
 NEVER = -(1 << 20)  # an exponent below all: nothing was added yet
 FAR = 1000  # octaves beyond which layers do not differ
 
-PARAMETERS, MACS, GRADIENT, CHAIN, MASKS, PLANE, RESIDUAL, BIAS, INPUT, ERROR, INPUTS, CHANNELS, COUNT = range(len(ROW))
+PARAMETERS, MACS, GRADIENT, CHAIN, MASKS, PLANE, RESIDUAL, BIAS, INPUT, ERROR, INPUTS, CHANNELS, COUNT = (
+    range(len(ROW))
+)
 STATE, KEPT = (PLANE, RESIDUAL, BIAS), (INPUT, ERROR)
 
 
@@ -39,7 +42,7 @@ def up(n):
 
 
 def study(net, samples, channels):
-    """Fisher information of samples (x, y): for each candidate, of so many channels, (exponent, [sum of squares])."""
+    """Fisher information of samples (x, y): (exponent, [sum of squares]) of each candidate's channels."""
     package = net.package
     if net.loss == LOSSES[0] or not sum(channels):
         raise ValueError("this package has no candidates to choose among: compile it with --policy tinytrain")
@@ -73,8 +76,10 @@ def scores(found, rows):
     """Potential over parameters times products, as whole numbers of one unit."""
     known = [exponent for exponent, f in found if any(f)]
     low = min(known) if known else 0
-    return [(sum(f) << min(exponent - low, FAR) + 64) // (row[PARAMETERS] * row[MACS]) if any(f) else 0
-            for (exponent, f), row in zip(found, rows)]
+    return [
+        (sum(f) << min(exponent - low, FAR) + 64) // (row[PARAMETERS] * row[MACS]) if any(f) else 0
+        for (exponent, f), row in zip(found, rows)
+    ]
 
 
 def cost(rows, chosen):

@@ -47,8 +47,11 @@ def table(trunk, names, ratio, residual=8):
     every = layers(trunk)
     products = [macs(trunk, op) for op in every]
     masks = [-(-trunk[op.outputs[0]].size // 8) for op in every]
-    return [_candidate(trunk, op, ratio, residual, products[i], sum(products[i + 1 :]), sum(masks[i:]))
-            for i, op in enumerate(every) if op.name in names]
+    return [
+        _candidate(trunk, op, ratio, residual, products[i], sum(products[i + 1 :]), sum(masks[i:]))
+        for i, op in enumerate(every)
+        if op.name in names
+    ]
 
 
 def _candidate(trunk, op, ratio, residual, products, chain, masks):
@@ -57,14 +60,26 @@ def _candidate(trunk, op, ratio, residual, products, chain, masks):
     count = max(1, int(channels * ratio))
     plane = w.size // channels * count
     error = g["oh"] * g["ow"] * count if op.kind == "depthwise" else 0
-    about = dict(parameters=w.size, macs=products, gradient=products * count // channels, chain=chain, masks=masks,
-                 plane=plane, residual=-(-plane * residual // 8), bias=4 * g["oc"], input=g["ih"] * g["iw"] * count,
-                 error=error, inputs=g["ic"], channels=channels, count=count)
+    about = dict(
+        parameters=w.size,
+        macs=products,
+        gradient=products * count // channels,
+        chain=chain,
+        masks=masks,
+        plane=plane,
+        residual=-(-plane * residual // 8),
+        bias=4 * g["oc"],
+        input=g["ih"] * g["iw"] * count,
+        error=error,
+        inputs=g["ic"],
+        channels=channels,
+        count=count,
+    )
     return Candidate(op.name, tuple(about[name] for name in ROW))
 
 
 def reserved(trunk, names, reserve, residual):
-    """(candidates that fit alone, bytes of planes, bytes of inputs): the budget is parted as all of them would part it."""
+    """(candidates that fit alone, bytes of planes, of inputs): parted as all candidates would part them."""
     found = table(trunk, names, reserve.ratio, residual)
     whole = [cost([c.row for c in found], [i])[:2] for i in range(len(found))]
     state, kept = (sum(sizes) for sizes in zip(*whole))
@@ -73,6 +88,8 @@ def reserved(trunk, names, reserve, residual):
     fitting = [c for c, (s, k) in zip(found, whole) if s <= state and k <= kept]
     if not fitting:
         least = min(s + k for s, k in whole)
-        raise ModelError(f"no layer's share of channels fits a budget of {reserve.budget} bytes: give budget=KB, "
-                         f"of {-(-2 * least // 1024)} or so, or a smaller ratio")
+        raise ModelError(
+            f"no layer's share of channels fits a budget of {reserve.budget} bytes: give budget=KB, "
+            f"of {-(-2 * least // 1024)} or so, or a smaller ratio"
+        )
     return fitting, state, kept

@@ -1,7 +1,9 @@
-"""What lowering adds for a choice on the board: records for every candidate, as if it were the only one chosen.
+"""What lowering adds for a choice on the board: records for every candidate, as if it were the only one
+chosen.
 
-Each keeps the chosen channels of its input in a pool in the arena, and has its plane, residual and biases in a pool in
-the state. All records refer to the pools' beginnings; the board patches those of what it chooses and skips the rest.
+Each keeps the chosen channels of its input in a pool in the arena, and has its plane, residual and biases
+in a pool in the state. All records refer to the pools' beginnings; the board patches those of what it
+chooses and skips the rest.
 """
 
 import numpy as np
@@ -9,7 +11,7 @@ from trimtab.choice import bits_of
 
 from .candidates import Pools, most_macs, reserved
 from .ir import ModelError
-from .ops import geometry, row
+from .ops import geometry
 from .plan import AXIS, Update
 from .steps import Buffer
 
@@ -20,11 +22,15 @@ def open_layers(lower):
     if not plan.reserve:
         return {}
     if plan.sums:
-        raise ModelError("a choice on the board moves weights with every sample: compile without --accumulate and momentum")
+        raise ModelError(
+            "a choice on the board moves weights with every sample: compile without --accumulate and momentum"
+        )
     found, state, kept = reserved(lower.graph, plan.study, plan.reserve, plan.residual)
     bits = program.keep("choice", np.zeros(len(bits_of({}, [c.row for c in found]))), np.int8, role="choice")
     planes = program.keep("planes", np.zeros(state), np.int8, role="planes")
-    program.pools = Pools(tuple(found), planes, Buffer("kept inputs", kept), bits, most_macs(lower.graph, plan.reserve.share))
+    program.pools = Pools(
+        tuple(found), planes, Buffer("kept inputs", kept), bits, most_macs(lower.graph, plan.reserve.share)
+    )
     return {c.layer: c for c in found}
 
 
@@ -38,13 +44,23 @@ def pooled(lower, op, weights):
     """(weights, biases) in the pool, of a layer whose plane trains."""
     c, planes = lower.open[op.name], lower.program.pools.planes
     residual = planes.at(-(-c["plane"] // 4) * 4) if c["residual"] else None
-    return weights(dict(w=None, k=planes, kept=lower.const(range(c["count"]), np.uint16)), c["count"], residual), planes
+    return weights(
+        dict(w=None, k=planes, kept=lower.const(range(c["count"]), np.uint16)), c["count"], residual
+    ), planes
 
 
 def keep_input(lower, op):
     """Before the layer runs: the channels of its input that an update will read."""
     c, g = lower.open[op.name], geometry(lower.graph, op)
-    _gather(lower, op, lower.program.pools.inputs, lower.activation(op.inputs[0]), g["ih"] * g["iw"], c["inputs"], "forward")
+    _gather(
+        lower,
+        op,
+        lower.program.pools.inputs,
+        lower.activation(op.inputs[0]),
+        g["ih"] * g["iw"],
+        c["inputs"],
+        "forward",
+    )
 
 
 def pack(lower, op):
@@ -55,13 +71,29 @@ def pack(lower, op):
     if op.kind == "depthwise":
         _gather(lower, op, at, step.values["gy"], g["oh"] * g["ow"], g["oc"], "backward")
         u = np.frombuffer(step.values["u"].data, "<u2")
-        backward.append(step.but(gy=at, x=pools.inputs, kept=None, u=lower.const(u, np.uint16), ic=c["count"], oc=c["count"]))
+        backward.append(
+            step.but(
+                gy=at, x=pools.inputs, kept=None, u=lower.const(u, np.uint16), ic=c["count"], oc=c["count"]
+            )
+        )
         return
     backward.append(step.but(x=pools.inputs, kept=None, ic=c["count"]))
     v = step.values
-    lower.emit("hold", dict(k=v["k"], r=v["r"], w=lower.weights(op).fields["w"], kept=v["kept"],
-                            rows=g["oc"] * g["kh"] * g["kw"], nk=c["count"], ic=g["ic"], residual=v["residual"]), op.name,
-               phase="backward")
+    lower.emit(
+        "hold",
+        dict(
+            k=v["k"],
+            r=v["r"],
+            w=lower.weights(op).fields["w"],
+            kept=v["kept"],
+            rows=g["oc"] * g["kh"] * g["kw"],
+            nk=c["count"],
+            ic=g["ic"],
+            residual=v["residual"],
+        ),
+        op.name,
+        phase="backward",
+    )
 
 
 def _gather(lower, op, y, x, n, channels, phase):
