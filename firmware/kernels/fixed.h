@@ -4,20 +4,23 @@
 
 #include <stdint.h>
 
+// Always: else a function that is compiled for speed, in a file for size, calls these.
+#define INLINE static inline __attribute__((always_inline))
+
 // Sums wrap like registers: where a bound fails, the number is wrong, but nothing is undefined.
-static inline int32_t add32(int32_t a, int32_t b) {
+INLINE int32_t add32(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
-static inline int32_t sub32(int32_t a, int32_t b) {
+INLINE int32_t sub32(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a - (uint32_t)b);
 }
 
-static inline int32_t mul32(int32_t a, int32_t b) {
+INLINE int32_t mul32(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a * (uint32_t)b);
 }
 
-static inline int32_t mac(int32_t acc, int32_t a, int32_t b) {
+INLINE int32_t mac(int32_t acc, int32_t a, int32_t b) {
     return add32(acc, mul32(a, b));
 }
 

@@ -294,19 +294,6 @@ TILE(5, 2)
 TILE(7, 1)
 TILE(7, 2)
 
-#endif
-
-#if IN_C // these have no loops with DSP instructions
-
-FAST void trimtab_pair_rows(uint32_t *to, const int8_t *from, int32_t step, const struct pair_rows *p) {
-    for (int32_t row = p->rows; row; row--, to += p->skip / 4, from += p->next) {
-        const int8_t *x = from;
-        for (int32_t n = p->width; n; n -= 4, x += step) {
-            *to++ = lanes(x[0], x[p->below]);
-        }
-    }
-}
-
 FAST static void add_row(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width) {
     for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
         for (int32_t n = p->width; n; n -= 4, x++, acc++) {
@@ -323,6 +310,19 @@ void trimtab_row5(const uint32_t *x, int32_t *acc, const uint32_t *w, const stru
 
 void trimtab_row7(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p) {
     add_row(x, acc, w, p, 7);
+}
+
+#endif
+
+#if IN_C // these have no loops with DSP instructions
+
+FAST void trimtab_pair_rows(uint32_t *to, const int8_t *from, int32_t step, const struct pair_rows *p) {
+    for (int32_t row = p->rows; row; row--, to += p->skip / 4, from += p->next) {
+        const int8_t *x = from;
+        for (int32_t n = p->width; n; n -= 4, x += step) {
+            *to++ = lanes(x[0], x[p->below]);
+        }
+    }
 }
 
 void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p) {

@@ -173,35 +173,36 @@ FUNCTION trimtab_pair_load
 
 // Tiles of four outputs: products of a pair of kernel rows. r0 x, r1 acc, r2-r8 w, r9-r12 sums, lr and a free r8 values
     .altmacro
-.macro PRODUCT acc, w, x
-    smladx r\acc, \x, r\w, r\acc
+.macro PRODUCT op, acc, w, x
+    \op r\acc, \x, r\w, r\acc
 .endm
 
 // The products of word j of a row.
-.macro PRODUCTS k, s, j, x
+.macro PRODUCTS op, k, s, j, x
     .irp i, 0, 1, 2, 3
     .if (\j - \i * \s >= 0) && (\j - \i * \s < \k)
-    PRODUCT %(9 + \i), %(2 + \j - \i * \s), \x
+    PRODUCT \op, %(9 + \i), %(2 + \j - \i * \s), \x
     .endif
     .endr
 .endm
 
-.macro WORD k, s, j
+.macro WORD op, k, s, j
     .if \k < 7 && \j + 1 < 3 * \s + \k
     .if \j % 2 == 0
     ldrd lr, r8, [r0, #4 * \j]
-    PRODUCTS \k, \s, \j, lr
-    PRODUCTS \k, \s, %(\j + 1), r8
+    PRODUCTS \op, \k, \s, \j, lr
+    PRODUCTS \op, \k, \s, %(\j + 1), r8
     .endif
     .elseif \k == 7 || \j % 2 == 0
     ldr lr, [r0, #4 * \j]
-    PRODUCTS \k, \s, \j, lr
+    PRODUCTS \op, \k, \s, \j, lr
     .endif
 .endm
 
-// void trimtab_tileK_S(x, acc, w, p); on the stack: end of the row, bytes in a row, bytes of x to the next one, rows left
-.macro TILES k, s, last
-FUNCTION trimtab_tile\k\()_\s
+// void trimtab_tileK_S(x, acc, w, p), and rowK for words; on the stack: end of the row, bytes in a row, bytes of x to
+// the next one, rows left
+.macro TILES name, op, k, s, last
+FUNCTION \name
     SAVE
     ldm r3, {r4-r6}
     push {r3-r6}
@@ -212,7 +213,7 @@ FUNCTION trimtab_tile\k\()_\s
 2:  ldm r1, {r9-r12}
     j = 0
     .rept 3 * \s + \k
-    WORD \k, \s, %j
+    WORD \op, \k, \s, %j
     j = j + 1
     .endr
     adds r0, #16 * \s
@@ -230,9 +231,11 @@ FUNCTION trimtab_tile\k\()_\s
     RESTORE
 .endm
 
-    TILES 3, 2, r4
-    TILES 5, 1, r6
-    TILES 5, 2, r6
-    TILES 7, 1, r8
-    TILES 7, 2, r8
+    TILES trimtab_tile3_2, smladx, 3, 2, r4
+    TILES trimtab_tile5_1, smladx, 5, 1, r6
+    TILES trimtab_tile5_2, smladx, 5, 2, r6
+    TILES trimtab_tile7_1, smladx, 7, 1, r8
+    TILES trimtab_tile7_2, smladx, 7, 2, r8
+    TILES trimtab_row5, mla, 5, 1, r6
+    TILES trimtab_row7, mla, 7, 1, r8
 #endif
