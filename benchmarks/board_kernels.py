@@ -5,7 +5,7 @@ import struct
 import time
 
 import kernel_shapes
-from trimtab_tools import boards, compile, simulate, toolchain
+from trimtab_tools import boards, compile, native, prune, simulate, toolchain
 
 TIMES = {"unix": 100}  # after the first, which sets the trackers; 4 where the clock is exact
 UNITS = {  # board -> what a tick of time.ticks_cpu() counts, how many of it
@@ -48,6 +48,14 @@ predicts.load_input(x)
 print(json.dumps(dict(heap=heap, kernels=found, forward=ticks(lambda i: predicts.classify_input()),
                       step=ticks(lambda i: trains.train(x, i * 3 %% trains.classes)),
                       ram=trains.package.arena_bytes + trains.package.state_bytes)))
+"""
+HEAP = """
+import gc
+gc.collect()
+before = gc.mem_free()
+import _kernels
+gc.collect()
+print(before - gc.mem_free())
 """
 LOAD = {"c": "import _kernels", "viper": "from trimtab import kernels_viper"}
 
@@ -102,8 +110,19 @@ def on(board):
     """What benchmarks/results/BOARD.json says of an emulated board or of the unix port."""
     arch = "x64" if board == "unix" else toolchain.QEMU_BOARDS[board][0]
     c, viper = measure(board), measure(board, "viper")
-    module = {"mpy_bytes": toolchain.natmod(arch).stat().st_size, "heap_bytes": c.pop("heap_bytes")}
+    module = native_module(arch)
+    module["whole"]["heap_bytes"] = c.pop("heap_bytes")
+    if board in toolchain.QEMU_BOARDS:
+        with boards.Qemu(board, boards.library_files(arch, "c", packages()["trains.ttp"])) as on:
+            module["heap_bytes"] = int(boards.mpremote(on.url, "exec", HEAP))
     return {**c, "viper": viper, "native_module": {arch: module}}
+
+
+def native_module(arch):
+    """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be measured."""
+    data = packages()["trains.ttp"]
+    part = toolchain.natmod(arch, prune.kernels_of(data), native.always_packed(data, arch))
+    return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": toolchain.natmod(arch).stat().st_size}}
 
 
 def sim():

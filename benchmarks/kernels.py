@@ -22,14 +22,6 @@ RESULTS = Path(__file__).resolve().parent / "results"
 MHZ = 125
 TIMES = 8  # after the first, which sets the trackers
 
-HEAP = """
-import gc
-gc.collect()
-before = gc.mem_free()
-import _kernels
-gc.collect()
-print(before - gc.mem_free())
-"""
 NETWORK = """
 import gc, json, time, trimtab
 def cycles(work):
@@ -83,14 +75,15 @@ def mcunet():
 
 
 def native_modules():
-    """{architecture: {"mpy_bytes", "heap_bytes"}}; the heap is measured on the Pico alone."""
+    """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured on the Pico alone."""
     found = {}
     for arch in toolchain.NATMODS:
         try:
-            found[arch] = {"mpy_bytes": toolchain.natmod(arch).stat().st_size}
+            found[arch] = board_kernels.native_module(arch)
         except toolchain.ToolchainError as error:
             print(f"{arch}: {error}", file=sys.stderr)
-    found["armv6m"]["heap_bytes"] = int(on_pico(HEAP, {"/lib/_kernels.mpy": toolchain.natmod("armv6m").read_bytes()}))
+    for row, package in (found["armv6m"], board_kernels.packages()["trains.ttp"]), (found["armv6m"]["whole"], None):
+        row["heap_bytes"] = int(on_pico(board_kernels.HEAP, boards.library_files("armv6m", package=package)))
     return found
 
 
@@ -112,9 +105,10 @@ def table(result, indent=""):
         forward, step, ram = row.items()
         unit = forward[0].removeprefix("forward_")
         lines.append(f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, {ram[1]:,} bytes of RAM")
-    for arch, row in result.get("native_module", {}).items():
-        heap = f", {row['heap_bytes']:,} of heap" if "heap_bytes" in row else ""
-        lines.append(f"{arch:28}{row['mpy_bytes']:10,} bytes of .mpy{heap}")
+    for arch, module in result.get("native_module", {}).items():
+        for name, row in (f"{arch}, for n1", module), (f"{arch}, whole", module["whole"]):
+            heap = f", {row['heap_bytes']:,} of heap" if "heap_bytes" in row else ""
+            lines.append(f"{name:28}{row['mpy_bytes']:10,} bytes of .mpy{heap}")
     if "viper" in result:
         lines += [f"viper kernels, all {result['viper']['heap_bytes']:,} bytes of heap", table(result["viper"], "  ")]
     return "\n".join(lines)

@@ -93,7 +93,7 @@ def test_plain_kernels_that_were_stopped_say_so():
     with pytest.raises(KeyboardInterrupt):
         net.train(sample.data, 0)
     kernels[at] = good
-    with pytest.raises(ValueError, match="Ctrl-C stopped a step half way: load the package again"):
+    with pytest.raises(ValueError, match="a step was stopped half way: load the package again"):
         net.train(sample.data, 0)
     net.reset()
     net.train(sample.data, 0)

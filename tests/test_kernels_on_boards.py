@@ -1,42 +1,44 @@
 """The native modules equal the C kernels of this machine, on the processors and interpreters that run them."""
 
 import struct
+import sys
 
 import kernel_cases
 import pytest
-from helpers import provide
+from helpers import ROOT, compiled, provide
+from models import Builder
 from test_kernels import NAMES, run_c
 from trimtab.format import ABI, OPCODES
 
-from trimtab_tools import boards, toolchain
+from trimtab_tools import boards, native, simulate, toolchain
+
+sys.path.append(str(ROOT / "benchmarks"))
+import kernel_shapes  # noqa: E402
 
 CASES = 6
 REPLAY = """
 import struct, _kernels
-names = %r
 calls, results = open("calls.bin", "rb"), open("results.bin", "wb")
 while True:
     head = calls.read(20)
     if not head:
         break
-    code, *sizes = struct.unpack("<5I", head)
+    sizes = struct.unpack("<5I", head)[1:]
     mem = tuple(bytearray(calls.read(n)) for n in sizes) + (b"",)  # no weights apart from the constants
-    value = getattr(_kernels, names[code])(mem, 0)
+    value = _kernels.run(mem, 0)
     results.write(struct.pack("<i", value))
     results.write(mem[0])
     results.write(mem[1])
 results.close()
-other = getattr(_kernels, names[code - 1])
-this = getattr(_kernels, names[code])
-for call, args in ((this, (mem, 2)), (this, (mem, -4)), (this, (mem, 1 << 20)), (other, (mem, 0)),
-                   (this, (mem[:3], 0)), (this, (list(mem), 0))):
+unknown = mem[:3] + (struct.pack("<i", max(_kernels.OPCODES) + 1) + bytes(mem[3][4:]), b"")
+for args in (mem, 2), (mem, -4), (mem, 1 << 20), (unknown, 0), (mem[:3], 0), (list(mem), 0):
     try:
-        call(*args)
-        print("accepted", args[1])
+        _kernels.run(*args)
+        print("accepted", args)
     except ValueError:
         pass
-print("ABI", _kernels.ABI)
-""" % NAMES
+print("ABI", _kernels.ABI, len(_kernels.OPCODES))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def check(cases, data):
 def test_x64_module_on_unix(cases, calls):
     provide("unix")
     with boards.Unix("replay.py", files={"replay.py": REPLAY.encode(), "calls.bin": calls}) as board:
-        assert board.output().split("\n")[:-1] == ["ABI %d" % ABI]
+        assert board.output().split("\n")[:-1] == ["ABI %d %d" % (ABI, len(NAMES))]
         check(cases, (board.folder / "results.bin").read_bytes())
 
 
@@ -76,6 +78,71 @@ def test_armv6m_module_on_the_pico(cases, calls, tmp_path):
     script.write_text(REPLAY)
     module = toolchain.natmod("armv6m").read_bytes()
     with boards.Pico(files={"/lib/_kernels.mpy": module, "/calls.bin": calls}) as board:
-        assert boards.mpremote(board.url, "run", str(script)).split() == ["ABI", str(ABI)]
+        assert boards.mpremote(board.url, "run", str(script)).split() == ["ABI", str(ABI), str(len(NAMES))]
         boards.mpremote(board.url, "fs", "cp", ":/results.bin", str(results))
     check(cases, results.read_bytes())
+
+
+# -- a module for one package
+
+MOST_HEAP = 12 * 1024  # bytes
+PART = """
+import gc
+gc.collect()
+before = gc.mem_free()
+import _kernels
+gc.collect()
+print(before - gc.mem_free())
+import trimtab
+net = trimtab.load("/net.ttp", "c")
+for i in range(3):
+    net.train(bytes([(k * 37 + i) % 256 for k in range(net.input_bytes)]), i)
+print(net.state_crc())
+for name in "/other.ttp", "/plain.ttp":
+    try:
+        net = trimtab.load(name, "c")
+        net.train(bytes(net.input_bytes), 0)
+    except (ImportError, ValueError) as error:
+        print(error)
+try:
+    net.train(bytes(net.input_bytes), 0)
+except ValueError as error:
+    print(error)
+"""
+
+
+def small(k):
+    """A network that the module for n1 cannot run: with another kernel, or with a layer that needs plain loops."""
+    b = Builder((8, 8, 2), seed=1)
+    b.conv(4, (k, k), padding="valid")
+    b.mean() if k == 8 else b.pool("max_pool")
+    return compiled(b.graph(), "full", classes=3).data
+
+
+def test_a_pico_holds_what_one_package_needs():
+    provide("pico")
+    data = compiled(kernel_shapes.n1(), "full", classes=10).data
+    assert native.always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
+    files = {**boards.library_files("armv6m", package=data), "/net.ttp": data, "/other.ttp": small(3), "/plain.ttp": small(8)}
+    with boards.Pico(files=files) as board:
+        heap, crc, other, plain, torn = boards.mpremote(board.url, "exec", PART).splitlines()
+    assert int(heap) <= MOST_HEAP
+    net = simulate.load(data, "c")
+    for i in range(3):
+        net.train(bytes([(k * 37 + i) % 256 for k in range(net.input_bytes)]), i)
+    assert int(crc) == net.state_crc()
+    assert "lacks kernel max_pool_fwd of this package: run `trimtab deploy` with it" in other
+    assert plain == torn == "these kernels are for another package: run `trimtab deploy` with this one"
+
+
+def test_loops_that_a_record_needs_are_not_left_out():
+    assert native.always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
+    assert native.always_packed(small(8), "x64") == set()
+
+
+def test_without_a_compiler_the_whole_module_is_taken(monkeypatch):
+    provide("unix")
+    whole = toolchain.natmod("x64")
+    assert toolchain.natmod("x64", {"lut_fwd"}).stat().st_size < whole.stat().st_size / 4
+    monkeypatch.setattr(toolchain, "absent", lambda tools: ["build-essential"])
+    assert toolchain.natmod("x64", {"lut_fwd"}) == whole

@@ -54,7 +54,7 @@ def native():
     def bind(arena, state, const, steps, weights=b""):
         return (arena, state, const, steps, weights)
 
-    return Tier("c", _named((_kernels,)), bytearray, bind)
+    return Tier("c", {RECORDS[code][0]: _kernels.run for code in _kernels.OPCODES}, bytearray, bind)
 
 
 def viper():

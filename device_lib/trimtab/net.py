@@ -71,7 +71,7 @@ class Net:
         plain = tier.name == "plain"  # its kernels allocate, and Ctrl-C may stop them half way
         self._lock, self._unlock = (_nothing, _nothing) if plain else (heap_lock, heap_unlock)
         self._atomic = not plain and sys.platform not in ("linux", "darwin", "win32")  # there, Ctrl-C strikes anywhere
-        self._torn = False
+        self._torn = None  # why the state is no longer whole
         names = package.labels()
         self.name = names[0]
         self._labels = tuple(names[1:])
@@ -100,7 +100,7 @@ class Net:
     def reset(self):
         """The state as the package brings it: forget all training."""
         self.package.section("state", self._views[1])
-        self._torn = False
+        self._torn = None
         self._follow()
 
     def _follow(self):
@@ -299,22 +299,27 @@ class Net:
                     i += 1
                 self._summed = summed
                 done = 1
+            except ValueError:  # from the C kernels, without a text, as the heap is locked
+                self._torn = "these kernels are for another package: run `trimtab deploy` with this one"
+                break
             except KeyboardInterrupt as error:
                 kbd_intr(-1)
                 stopped = error
                 if not self._atomic:
-                    self._torn = True
+                    self._torn = "a step was stopped half way: load the package again, or forget all training with reset()"
                     break
             finally:
                 self._unlock()
         if stopped:
             kbd_intr(3)
             raise stopped
+        if not done:
+            self._whole()
         return loss
 
     def _whole(self):
         if self._torn:
-            raise ValueError("Ctrl-C stopped a step half way: load the package again, or forget all training with reset()")
+            raise ValueError(self._torn)
 
     def classify_input(self):
         """The class of what lies in input_view."""

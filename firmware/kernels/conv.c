@@ -169,6 +169,9 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     if (trimtab_conv_lanes(mem, r, &c.out)) {
         return 0;
     }
+    if (!PLAIN_LOOPS(conv_fwd)) {
+        return TRIMTAB_DECLINED;
+    }
     struct block b;
     b.x = at(mem, r->x);
     for (b.o = 0; b.o < geo->oc; b.o += 2) {
@@ -246,9 +249,13 @@ static void spread_conv(const void *record, uint8_t *const *mem, int32_t *row, i
 int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_dx);
     int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift);
-    if (!trimtab_conv_dx_lanes(mem, r, exp)) {
-        trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_conv, r);
+    if (trimtab_conv_dx_lanes(mem, r, exp)) {
+        return 0;
     }
+    if (!PLAIN_LOOPS(conv_dx)) {
+        return TRIMTAB_DECLINED;
+    }
+    trimtab_error_windows(mem, &r->error_out, &r->geometry, at(mem, r->row), exp, spread_conv, r);
     return 0;
 }
 
@@ -293,6 +300,9 @@ int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
     trimtab_update_open(&up, mem, &r->update, *(const int32_t *)at(mem, r->gy_exp));
     if (trimtab_conv_dw_lanes(mem, r, &up)) {
         return 0;
+    }
+    if (!PLAIN_LOOPS(conv_dw)) {
+        return TRIMTAB_DECLINED;
     }
     int32_t j = 0;
     for (int32_t o = 0; o < geo->oc; o++) {

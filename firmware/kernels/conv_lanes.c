@@ -22,7 +22,7 @@ static void fill_bytes(int8_t *to, int32_t value, int32_t n) {
     }
 }
 
-HOT static void copy_rows(int8_t *to, const int8_t *from, int32_t n, int32_t rows, int32_t to_pitch,
+FAST static void copy_rows(int8_t *to, const int8_t *from, int32_t n, int32_t rows, int32_t to_pitch,
     int32_t from_pitch) {
     for (; rows; rows--, to += to_pitch, from += from_pitch) {
         for (int32_t i = n - 1; i >= 0; i--) {

@@ -95,6 +95,9 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
     if (trimtab_depthwise_lanes(mem, r, &out)) {
         return 0;
     }
+    if (!PLAIN_LOOPS(depthwise_fwd)) {
+        return TRIMTAB_DECLINED;
+    }
     int32_t ic = r->geometry.ic, many = r->geometry.oc / ic;
     for (int32_t o = 0; o < r->geometry.oc; o++) {
         if (plane) {
@@ -174,6 +177,9 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     int8_t *plane = at(mem, r->plane);
     if (trimtab_depthwise_dx_lanes(mem, r, exp)) {
         return 0;
+    }
+    if (!PLAIN_LOOPS(depthwise_dx)) {
+        return TRIMTAB_DECLINED;
     }
     struct error e;
     trimtab_error_open(&e, mem, &r->error_out, exp);

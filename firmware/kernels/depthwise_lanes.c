@@ -1,5 +1,6 @@
 // Depthwise convolution, a channel at a time, over a plane of words in scratch memory. What is written may lie where
 // the channel lay: its plane is complete before.
+#pragma GCC optimize ("O2")
 #include "lanes.h"
 
 #if TRIMTAB_LANES

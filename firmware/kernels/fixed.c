@@ -10,6 +10,10 @@
 #endif
 #endif
 
+int32_t trimtab_rsh(int32_t v, int32_t s) {
+    return rsh_here(v, s);
+}
+
 int32_t trimtab_bit_length(uint32_t v) {
     int32_t n = 0;
     for (int32_t step = 16; step; step >>= 1) {

@@ -43,9 +43,17 @@ static inline uint32_t magnitude(int32_t v) {
 
 // v / 2^s to the nearest, ties up; s <= 0 leaves v, s > 31 gives 0.
 // floor((v + 2^(s-1)) / 2^s) is v >> s plus the last bit shifted out: no sum that could overflow.
-static inline int32_t rsh(int32_t v, int32_t s) {
+static inline int32_t rsh_here(int32_t v, int32_t s) {
     return s <= 0 ? v : s > 31 ? 0 : (v >> s) + (v >> (s - 1) & 1);
 }
+
+// In code that is made small it stands once, unless the shift is known.
+#if defined(__OPTIMIZE_SIZE__)
+int32_t trimtab_rsh(int32_t v, int32_t s);
+#define rsh(v, s) (__builtin_constant_p(s) ? rsh_here(v, s) : trimtab_rsh(v, s))
+#else
+#define rsh rsh_here
+#endif
 
 // The same of an unsigned number.
 static inline uint32_t rsh_unsigned(uint32_t v, int32_t s) {

@@ -109,28 +109,21 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
 
 int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(head_dw);
-    int16_t *w = at(mem, r->w); // (n, f)
     int16_t *acc = at(mem, r->acc);
-    int32_t *bias = at(mem, r->bias), *acc_bias = at(mem, r->acc_bias);
+    int16_t *w = acc ? acc : at(mem, r->w); // (n, f)
+    int32_t *acc_bias = at(mem, r->acc_bias), *bias = acc_bias ? acc_bias : at(mem, r->bias);
     const int32_t *err = at(mem, r->err), *lr = at(mem, r->lr);
     const int8_t *x = at(mem, r->x);
+    int32_t limit = acc ? 32767 : r->limit;
     int32_t m = min32(127, rsh(mul32(r->u, lr[0]), 8)); // |err * x| < 2^23, times 7 bits: below 2^30
     int32_t s = add32(r->u_shift + 7, lr[1]);
     for (int32_t k = 0, j = 0; k < r->n; k++) {
         for (int32_t i = 0; i < r->f; i++, j++) {
             int32_t delta = trimtab_shifted(mul32(mul32(err[k], x[i] - r->zx), m), s, r->limit);
-            if (acc) {
-                move_sum(acc + j, delta);
-            } else {
-                w[j] = (int16_t)clamp(w[j] - delta, -r->limit, r->limit);
-            }
+            w[j] = (int16_t)clamp(w[j] + (acc ? delta : -delta), -limit, limit);
         }
         int32_t delta = rsh(mul32(err[k], lr[0]), sub32(lr[1], 1));
-        if (acc_bias) {
-            move_bias(acc_bias + k, sub32(0, delta));
-        } else {
-            move_bias(bias + k, delta);
-        }
+        trimtab_move_bias(bias + k, acc_bias ? sub32(0, delta) : delta);
     }
     return 0;
 }

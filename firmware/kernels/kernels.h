@@ -6,13 +6,23 @@
 #include "fixed.h"
 #include "records.h"
 
-// What a reference points at; null where it is absent.
+// What a reference points at; null where it is absent (output.c).
+void *trimtab_at(uint8_t *const *mem, int32_t ref);
+
 static inline void *at(uint8_t *const *mem, int32_t ref) {
-    return ref < 0 ? 0 : mem[ref >> TRIMTAB_SPACE_SHIFT] + (ref & ((1 << TRIMTAB_SPACE_SHIFT) - 1));
+    return trimtab_at(mem, ref);
 }
 
 // The record at off, as a structure of its kind.
 #define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_STEPS] + off)
+
+// A module for one package may lack the plain loops of kernels whose records all take the packed ones: a bit for each
+// opcode. A record that needs them all the same is declined, and nothing is written.
+#ifndef TRIMTAB_PACKED_ONLY
+#define TRIMTAB_PACKED_ONLY 0
+#endif
+#define TRIMTAB_DECLINED INT32_MIN
+#define PLAIN_LOOPS(name) (!((TRIMTAB_PACKED_ONLY) >> TRIMTAB_OP_##name & 1))
 
 // A loop over products: on its own, so that the compiler finds registers for it.
 #define HOT __attribute__((noinline))
@@ -72,9 +82,13 @@ struct span {
 };
 
 static inline struct span span(int32_t t, int32_t stride, int32_t pad, int32_t size, int32_t outputs) {
-    int32_t first = t < pad ? (pad - t + stride - 1) / stride : 0;
-    int32_t last = size - 1 + pad - t;
-    int32_t end = last < 0 ? 0 : min32(last / stride + 1, outputs);
+    int32_t first = 0, end = outputs, last = size - 1 + pad - t; // few are out of range: no division is as quick
+    while (first * stride + t < pad) {
+        first++;
+    }
+    while (end > 0 && (end - 1) * stride > last) {
+        end--;
+    }
     return (struct span) { first, max32(end - first, 0) };
 }
 
@@ -169,9 +183,7 @@ static inline int32_t scaled(int32_t v, int32_t pre, int32_t u, int32_t rate) {
 
 #define BIAS_MAX (1 << 29) // trained biases stay below it, so that sum + bias < 2^31
 
-static inline void move_bias(int32_t *bias, int32_t delta) {
-    *bias = clamp(sub32(clamp(*bias, -BIAS_MAX, BIAS_MAX), delta), -BIAS_MAX, BIAS_MAX);
-}
+void trimtab_move_bias(int32_t *bias, int32_t delta); // update.c
 
 // What a fold leaves of a sum: v * keep / 256 toward zero, so that every sum runs dry. keep has 8 bits and |v| at
 // most 2^31, so (|v| / 256) * keep is below 2^31.
@@ -184,7 +196,7 @@ static inline int32_t remains(int32_t v, int32_t keep) {
 // The bias takes what the sum loses.
 static inline void drain_bias(int32_t *bias, int32_t *acc, int32_t keep) {
     int32_t left = remains(*acc, keep);
-    move_bias(bias, sub32(*acc, left));
+    trimtab_move_bias(bias, sub32(*acc, left));
     *acc = left;
 }
 

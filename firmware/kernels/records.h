@@ -740,4 +740,53 @@ int32_t trimtab_proto_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_proto_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_proto_add(uint8_t *const *mem, uint32_t off);
 
+// What a module has: all of them, or what one package calls.
+#define TRIMTAB_KERNELS(X) \
+    X(conv_fwd) \
+    X(depthwise_fwd) \
+    X(add_fwd) \
+    X(avg_pool_fwd) \
+    X(max_pool_fwd) \
+    X(mean_fwd) \
+    X(lut_fwd) \
+    X(copy_fwd) \
+    X(gather) \
+    X(softmax_fwd) \
+    X(requantize_fwd) \
+    X(head_fwd) \
+    X(softmax_loss) \
+    X(head_dx) \
+    X(head_dw) \
+    X(mse_loss) \
+    X(mse_dx) \
+    X(conv_dx) \
+    X(depthwise_dx) \
+    X(scale_dx) \
+    X(avg_dx) \
+    X(max_dx) \
+    X(lut_dx) \
+    X(conv_dw) \
+    X(depthwise_dw) \
+    X(bias_dw) \
+    X(fold_weights) \
+    X(fold_bias) \
+    X(fold_head) \
+    X(begin_step) \
+    X(end_step) \
+    X(lite_conv_fwd) \
+    X(lite_affine_fwd) \
+    X(lite_add_fwd) \
+    X(lite_add_dx) \
+    X(lite_conv_dx) \
+    X(lite_norm_dx) \
+    X(step_fwd) \
+    X(open_mask) \
+    X(gain_fwd) \
+    X(gain_dw) \
+    X(fisher) \
+    X(hold) \
+    X(proto_fwd) \
+    X(proto_dx) \
+    X(proto_add)
+
 #endif

@@ -101,10 +101,14 @@ void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw) {
     }
 }
 
+void trimtab_move_bias(int32_t *bias, int32_t delta) {
+    *bias = clamp(sub32(clamp(*bias, -BIAS_MAX, BIAS_MAX), delta), -BIAS_MAX, BIAS_MAX);
+}
+
 void trimtab_move_by(int32_t *acc, int32_t *bias, int32_t o, int32_t t, int32_t s) {
     if (t) {
         int32_t delta = trimtab_shifted(t, s, 1 << 28);
-        move_bias((acc ? acc : bias) + o, acc ? -delta : delta);
+        trimtab_move_bias((acc ? acc : bias) + o, acc ? -delta : delta);
     }
 }
 

@@ -1,5 +1,5 @@
 // Runs a linked native module without MicroPython: calls on stdin, results on stdout.
-// A call is an opcode, five sizes and five memory spaces; a result is the value, arena and state.
+// A call is five sizes and five memory spaces; a result is the value, arena and state.
 #include <string.h>
 
 #include "py/nativeglue.h"
@@ -15,7 +15,7 @@ extern const entry_t module_entry; // where load.py put the module
 #define SPACES 5
 #define ROOM (1 << 22)
 
-static mp_obj_t stored[64]; // what the module exports, in its order: kernels by opcode, then numbers
+static mp_obj_t stored[3]; // what the module exports, in its order: first run()
 static size_t count;
 
 typedef struct {
@@ -36,6 +36,10 @@ static mp_obj_dict_t *swap_globals(mp_obj_dict_t *globals) {
 }
 
 static mp_obj_t new_tuple(size_t n, const mp_obj_t *items) {
+    return MP_OBJ_NULL;
+}
+
+static mp_obj_t new_bytes(const byte *data, size_t n) {
     return MP_OBJ_NULL;
 }
 
@@ -64,7 +68,7 @@ static NORETURN void raise_msg(const mp_obj_type_t *type, mp_rom_error_text_t me
 // At an address that load.py knows.
 __attribute__((section(".functions"))) mp_fun_table_t functions = {
     .store_global = store_global, .load_global = load_global, .swap_globals = swap_globals,
-    .new_tuple = new_tuple, .obj_get_type = obj_get_type, .get_buffer = get_buffer,
+    .new_tuple = new_tuple, .obj_new_bytes = new_bytes, .obj_get_type = obj_get_type, .get_buffer = get_buffer,
     .native_from_obj = native_from_obj, .raise_msg = raise_msg,
 };
 
@@ -106,12 +110,10 @@ void run(void) {
         n = system(SYS_READ, 0, end, input + ROOM - end);
     }
     while (next < end) {
-        uint32_t opcode;
         space_t spaces[SPACES];
         mp_obj_t room[sizeof(mp_obj_tuple_t) / sizeof(mp_obj_t) + SPACES];
         mp_obj_tuple_t *mem = (void *)room;
         mem->len = SPACES;
-        next = take(next, &opcode, 4);
         for (int i = 0; i < SPACES; i++) {
             next = take(next, &spaces[i].size, 4);
         }
@@ -121,8 +123,8 @@ void run(void) {
             free += (spaces[i].size + 3) & ~3u;
             mem->items[i] = &spaces[i];
         }
-        const mp_obj_fun_builtin_fixed_t *kernel = stored[opcode];
-        int32_t value = MP_OBJ_SMALL_INT_VALUE(kernel->fun._2(mem, MP_OBJ_NEW_SMALL_INT(0)));
+        const mp_obj_fun_builtin_fixed_t *run_kernel = stored[0];
+        int32_t value = MP_OBJ_SMALL_INT_VALUE(run_kernel->fun._2(mem, MP_OBJ_NEW_SMALL_INT(0)));
         system(SYS_WRITE, 1, &value, 4);
         system(SYS_WRITE, 1, spaces[0].data, spaces[0].size);
         system(SYS_WRITE, 1, spaces[1].data, spaces[1].size);

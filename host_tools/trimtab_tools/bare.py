@@ -6,7 +6,8 @@ from collections import namedtuple
 
 from . import toolchain
 
-FLAGS = ("-mcpu=cortex-m0plus", "-mthumb", "-O2", "-std=c99", "-fpic", "-Wall", "-Werror")  # as in a native module
+FLAGS = ("-mcpu=cortex-m0plus", "-mthumb", "-Os", "-fno-tree-loop-optimize", "-fno-thread-jumps", "-std=c99", "-fpic",
+         "-Wall", "-Werror")  # as in a native module
 
 Run = namedtuple("Run", "steps spaces")  # (kernel, offset of its record) in turn; arena, state, const, steps, weights
 Result = namedtuple("Result", "values cycles stack arena state")

@@ -12,7 +12,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from . import prune, romfs, toolchain
+from . import native, prune, romfs, toolchain
 
 BOOT_SECONDS = 30  # wall time from power to the REPL's prompt; about 1 s on an idle machine
 
@@ -44,20 +44,22 @@ def kernels_for(arch):
 def library_files(arch=None, kernels=None, package=None):
     """The device library, {path on the board: bytes}: bytecode, and for a known arch kernels, "c" or "viper".
 
-    Of viper kernels those that a package's bytes call, or all.
+    Of the kernels those that a package's bytes call, or all.
     """
     kernels = kernels or kernels_for(arch)
+    called = prune.kernels_of(package) if package else None
+    packed = native.always_packed(package, arch) if package and kernels == "c" else ()
     files = {}
     with tempfile.TemporaryDirectory() as scratch:
         for source in sorted(toolchain.library().glob("*.py")):
             text = source.read_text()
             if source.name == VIPER and kernels != "viper":
                 continue
-            if source.name == VIPER and package:
-                text = prune.pruned(text, prune.kernels_of(package))
+            if source.name == VIPER and called:
+                text = prune.pruned(text, called)
             files[f"/lib/trimtab/{source.stem}.mpy"] = _bytecode(source.name, text, arch, Path(scratch))
     if kernels == "c":
-        files["/lib/_kernels.mpy"] = toolchain.natmod(arch).read_bytes()
+        files["/lib/_kernels.mpy"] = toolchain.natmod(arch, called, packed).read_bytes()
     return files
 
 

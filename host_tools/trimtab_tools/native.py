@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 from trimtab.format import RECORDS
 from trimtab.kernels import Tier
+from trimtab.package import Package
 
-from .toolchain import host_library
+from . import scratch, toolchain
 
 
 class Memory(ctypes.c_void_p * 5):
@@ -39,4 +40,23 @@ def functions(library):
 
 @lru_cache
 def tier():
-    return Tier("c", functions(ctypes.CDLL(str(host_library()))), bytearray, bind)
+    return Tier("c", functions(ctypes.CDLL(str(toolchain.host_library()))), bytearray, bind)
+
+
+DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernels.h
+
+
+def always_packed(data, arch):
+    """The kernels all of whose records in a package take packed loops on an architecture, as they run without the plain ones."""
+    if arch not in toolchain.PACKED or toolchain.absent(["gcc"]):
+        return set()
+    package = Package(data)
+    spaces = [bytearray(package.arena_bytes), *(bytearray(package.section(name)) for name in ("state", "const", "steps", "weights"))]
+    phases = package.records(spaces[3], spaces[2])
+    records = {(RECORDS[code][0], at) for codes, offsets in phases for code, at in zip(codes, offsets)}
+    names = {name for name, _ in records if name in scratch.WORDS}
+    if "fisher" in {name for name, _ in records}:
+        return set()  # the board rewrites such records
+    flags = *toolchain.PACKED[arch], toolchain.packed_only(scratch.WORDS)
+    call, memory = functions(ctypes.CDLL(str(toolchain.host_library(flags)))), bind(*spaces)
+    return names - {name for name, at in records if name in names and call[name](memory, at) == DECLINED}

@@ -1,6 +1,7 @@
-"""The viper kernels that one package calls, out of the file with all: native code lives in a board's RAM."""
+"""The kernels that one package calls, out of the files with all: native code lives in a board's RAM."""
 
 import ast
+import re
 
 from trimtab.format import RECORDS
 from trimtab.package import Package
@@ -24,3 +25,8 @@ def pruned(text, names):
         called = {node.id for node in nodes if isinstance(node, ast.Name)} & functions.keys()
     tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in kept]
     return ast.unparse(tree)
+
+
+def listed(text, names):
+    """records.h with those kernels only in its list."""
+    return re.sub(r"    X\((\w+)\)( \\)?\n", lambda row: row[0] if row[1] in names else "", text)

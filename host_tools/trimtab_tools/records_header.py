@@ -18,7 +18,8 @@ def text():
     records = [_struct(row[0], _grouped(format.fields(row[1])), opcode=True) for row in format.RECORDS]
     prototypes = ["int32_t trimtab_%s(uint8_t *const *mem, uint32_t off);" % row[0] for row in format.RECORDS]
     structs = "\n".join(groups + records)
-    return _FRAME % (format.ABI, format.SPACE_SHIFT, opcodes, structs, "\n".join(prototypes))
+    kernels = " \\\n".join("    X(%s)" % row[0] for row in format.RECORDS)
+    return _FRAME % (format.ABI, format.SPACE_SHIFT, opcodes, structs, "\n".join(prototypes), kernels)
 
 
 _FRAME = """\
@@ -38,6 +39,10 @@ enum trimtab_opcode {
 };
 
 %s
+%s
+
+// What a module has: all of them, or what one package calls.
+#define TRIMTAB_KERNELS(X) \\
 %s
 
 #endif

@@ -19,6 +19,10 @@ from collections import namedtuple
 from functools import partial
 from pathlib import Path
 
+from trimtab.format import OPCODES
+
+from . import prune
+
 HERE = Path(__file__).resolve().parent
 # In a wheel the folder lies inside the package, in a checkout beside host_tools.
 FIRMWARE = next(p for p in (HERE / "firmware", HERE.parents[1] / "firmware") if p.is_dir())
@@ -102,6 +106,7 @@ NATMODS = {
         {"LINK_RUNTIME": "0", "CFLAGS_EXTRA": "-O2 -Ikernels -DTRIMTAB_WIDE_MULTIPLY=0"},
     ),
 }
+PACKED = {"armv6m": ("-DTRIMTAB_LANES=1",)}  # with packed operands -> how this machine's compiler makes the same loops
 UNPROVEN = {"xtensawin"}  # emulator-tested, never run on silicon: a board gets these only when they are asked for
 
 # The only compiler for the ESP32 that packages bring: LLVM, with the C library that it wants.
@@ -206,7 +211,7 @@ def _run(*command, cwd=None, env=None):
 # --- system packages ---
 
 
-def _absent(tools):
+def absent(tools):
     """The packages of those tools that are not installed."""
     found = {t: Path(t).exists() if "/" in t else bool(shutil.which(t)) for t in tools}
     return sorted({TOOLS[t] for t in tools if not found[t]})
@@ -214,7 +219,7 @@ def _absent(tools):
 
 def missing(board):
     """The system packages that a board still needs."""
-    return _absent(BOARD_TOOLS[board])
+    return absent(BOARD_TOOLS[board])
 
 
 def provide(board):
@@ -235,7 +240,7 @@ def provide(board):
 
 
 def _need(tools):
-    packages = _absent(tools)
+    packages = absent(tools)
     if packages:
         raise ToolchainError(
             f"this needs {', '.join(packages)}: "
@@ -406,12 +411,20 @@ def unix():
     return _built("unix", [source.name, UNIX_MANIFEST], build) / "micropython"
 
 
-def natmod(arch):
-    """The kernels as a native module for one architecture: _kernels.mpy."""
+def natmod(arch, kernels=None, packed=()):
+    """The kernels as a native module for one architecture, _kernels.mpy: all, or those named and what they call.
+
+    Kernels that are packed have no plain loops: records that need them are refused.
+    """
     if arch not in NATMODS:
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
     tools, variables = NATMODS[arch]
     source = micropython()
+    if kernels is None or absent(tools):  # without a compiler the whole module, if it was ever built
+        name, chosen = f"natmod-{arch}", None
+    else:
+        name, chosen = f"natmod-{arch}-part", sorted(kernels)
+        variables = {**variables, "SWITCHES": packed_only(packed)}
     if arch == "xtensawin":
         variables = {**variables, "CROSS": xtensa_compiler()}
 
@@ -419,8 +432,11 @@ def natmod(arch):
         _need(tools)
         _need_python(elftools="pyelftools", ar="ar")
         shutil.copytree(FIRMWARE / "kernels", out / "kernels")
-        for name in ("Makefile", "natmod.c"):
-            shutil.copy(FIRMWARE / name, out)
+        for file in ("Makefile", "natmod.c"):
+            shutil.copy(FIRMWARE / file, out)
+        if chosen:
+            records = out / "kernels" / "records.h"
+            records.write_text(prune.listed(records.read_text(), chosen))
         _run(
             "make",
             "-j2",
@@ -441,8 +457,14 @@ def natmod(arch):
         FIRMWARE / "kernels",
         FIRMWARE / "Makefile",
         FIRMWARE / "natmod.c",
+        *([chosen] if chosen else []),
     ]
-    return _built(f"natmod-{arch}", inputs, build) / "_kernels.mpy"
+    return _built(name, inputs, build) / "_kernels.mpy"
+
+
+def packed_only(kernels):
+    """The compiler's switch that leaves out the plain loops of these kernels."""
+    return "-DTRIMTAB_PACKED_ONLY=%dull" % sum(1 << OPCODES[name] for name in kernels)
 
 
 def xtensa_compiler():

@@ -129,7 +129,7 @@ FUNCTION trimtab_dot
 .endm
 
 // void trimtab_pack_x(bytes, to, words, skip)
-FUNCTION trimtab_pack_x
+FUNCTION trimtab_pack_x, trimtab_pack
     SAVE
     mov r9, r3
     lsls r7, r2, #2
@@ -142,7 +142,7 @@ FUNCTION trimtab_pack_x
     RESTORE
 
 // uint32_t trimtab_pack_w(bytes, to, words)
-FUNCTION trimtab_pack_w
+FUNCTION trimtab_pack_w, trimtab_pack
     SAVE
     lsls r7, r2, #2
     adds r7, r7, r0

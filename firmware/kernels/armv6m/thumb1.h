@@ -1,6 +1,11 @@
 // What the Thumb-1 loops share. Cycles in comments are the Cortex-M0+'s: load, store and taken branch 2, ldm and stm
 // 1 + registers, all else 1.
-.macro FUNCTION name
+.macro FUNCTION name, section= // each in a section of its own, unless it shares one: what nobody calls is left out
+    .ifb \section
+    .section .text.\name, "ax", %progbits
+    .else
+    .section .text.\section, "ax", %progbits
+    .endif
     .global \name
     .thumb_func
     .type \name, %function
