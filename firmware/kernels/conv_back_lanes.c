@@ -284,7 +284,7 @@ static void pack_column(const struct correlation *c, int32_t column, uint32_t *t
         p = fill(p, c->r->zx, geo->ow - cols.first - cols.count);
     }
     fill(p, c->r->zx, (geo->oh - rows.first - rows.count) * geo->ow);
-    trimtab_pack_row_x(c->bytes, to, c->positions, 8);
+    trimtab_gather_row_x(c->bytes, 1, to, c->positions, 8);
 }
 
 // The fast loop's conditions; shift <= 31 and the bounds of a sum keep what it adds below 2^31.

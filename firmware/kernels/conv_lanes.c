@@ -128,7 +128,7 @@ struct layer {
 
 static void pack_weights(const struct layer *c, int32_t o, uint32_t *to, int32_t *start) {
     const int8_t *w = weight_row(c->p.bytes, &c->rows, o, c->size);
-    *start = sub32(c->bias[o], mul32(c->r->zx, trimtab_pack_row_w(w, to, c->size)));
+    *start = sub32(c->bias[o], mul32(c->r->zx, trimtab_gather_row_w(w, 1, to, c->size)));
 }
 
 static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
@@ -150,7 +150,7 @@ static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
             if (row == p->bytes) { // whatever fills the last word meets weights of 0
                 trimtab_pack_x(row, to, p->row >> 1, 8);
             } else {
-                trimtab_pack_row_x(row, to, c->size, 8);
+                trimtab_gather_row_x(row, 1, to, c->size, 8);
             }
         }
     }

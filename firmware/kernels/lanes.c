@@ -347,43 +347,11 @@ void trimtab_update_row(const int32_t *dw, int8_t *k, int8_t *r, const struct up
 
 #endif
 
-// The 1 to 3 bytes that do not fill a word, as one.
-static uint32_t last_bytes(const int8_t *bytes, int32_t n) {
-    uint32_t word = 0;
-    for (int32_t i = 0; i < n; i++) {
-        word |= (uint32_t)(uint8_t)bytes[i] << 8 * i;
-    }
-    return word;
-}
-
-void trimtab_pack_row_x(const int8_t *bytes, uint32_t *to, int32_t n, int32_t skip) {
-    int32_t words = n >> 2;
-    if (words) {
-        trimtab_pack_x(bytes, to, words, skip);
-    }
-    if (n & 3) {
-        uint32_t last = last_bytes(bytes + 4 * words, n & 3);
-        trimtab_pack_x((const int8_t *)&last, to + words * (2 + skip / 4), 1, skip);
-    }
-}
-
 static int32_t sum_of_lanes(uint32_t sum) {
     return TRIMTAB_DSP ? (int32_t)sum : (int16_t)sum + (int16_t)((sum - (uint32_t)(int16_t)sum) >> 16);
 }
 
 #define PACK_MOST 126 // words at once, so that the lanes' sums stay within 16 bits
-
-int32_t trimtab_pack_row_w(const int8_t *bytes, uint32_t *to, int32_t n) {
-    int32_t total = 0, words;
-    for (; (words = min32(n >> 2, PACK_MOST)); n -= 4 * words, bytes += 4 * words, to += 2 * words) {
-        total += sum_of_lanes(trimtab_pack_w(bytes, to, words));
-    }
-    if (n) {
-        uint32_t last = last_bytes(bytes, n);
-        total += sum_of_lanes(trimtab_pack_w((const int8_t *)&last, to, 1));
-    }
-    return total;
-}
 
 // What lies behind the last whole word, padded with zeros.
 static void last_strided(int8_t *to, const int8_t *from, int32_t step, int32_t n) {
@@ -397,7 +365,9 @@ static void last_strided(int8_t *to, const int8_t *from, int32_t step, int32_t n
 
 void trimtab_gather_row_x(const int8_t *from, int32_t step, uint32_t *to, int32_t n, int32_t skip) {
     int32_t words = n >> 2;
-    if (words) {
+    if (words && step == 1) {
+        trimtab_pack_x(from, to, words, skip);
+    } else if (words) {
         trimtab_gather_x(from, step, to, words, skip);
     }
     if (n & 3) {
@@ -410,7 +380,7 @@ void trimtab_gather_row_x(const int8_t *from, int32_t step, uint32_t *to, int32_
 int32_t trimtab_gather_row_w(const int8_t *from, int32_t step, uint32_t *to, int32_t n) {
     int32_t total = 0, words;
     for (; (words = min32(n >> 2, PACK_MOST)); n -= 4 * words, from += 4 * words * step, to += 2 * words) {
-        total += sum_of_lanes(trimtab_gather_w(from, step, to, words, 0));
+        total += sum_of_lanes(step == 1 ? trimtab_pack_w(from, to, words) : trimtab_gather_w(from, step, to, words, 0));
     }
     if (n) {
         int8_t last[4];
@@ -422,12 +392,12 @@ int32_t trimtab_gather_row_w(const int8_t *from, int32_t step, uint32_t *to, int
 
 struct phase trimtab_phase(const struct trimtab_geometry *geo, int32_t ky, int32_t kx) {
     struct phase f = { ky, kx, every(ky, geo->kh, geo->sh), every(kx, geo->kw, geo->sw), 0, 0, 0, 0, 0, 0 };
-    f.iy = (ky + (geo->pt / geo->sh + 1) * geo->sh - geo->pt) % geo->sh;
-    f.ix = (kx + (geo->pl / geo->sw + 1) * geo->sw - geo->pl) % geo->sw;
+    f.oy = every(ky, geo->pt, geo->sh); // ky and kx are below the strides
+    f.ox = every(kx, geo->pl, geo->sw);
+    f.iy = f.oy * geo->sh + ky - geo->pt;
+    f.ix = f.ox * geo->sw + kx - geo->pl;
     f.high = every(f.iy, geo->ih, geo->sh);
     f.wide = every(f.ix, geo->iw, geo->sw);
-    f.oy = (f.iy + geo->pt - ky) / geo->sh;
-    f.ox = (f.ix + geo->pl - kx) / geo->sw;
     return f;
 }
 

@@ -53,13 +53,9 @@ uint32_t trimtab_gather_w(const int8_t *from, int32_t step, uint32_t *to, int32_
 void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, int32_t *acc, int32_t pairs,
     int32_t start);
 
-// A row of n bytes; the last word is filled with zeros.
-void trimtab_pack_row_x(const int8_t *bytes, uint32_t *to, int32_t n, int32_t skip);
-// Returns the sum of the bytes.
-int32_t trimtab_pack_row_w(const int8_t *bytes, uint32_t *to, int32_t n);
-
-// Both of bytes that are `step` apart.
+// A row of n bytes that are `step` apart; the last word is filled with zeros.
 void trimtab_gather_row_x(const int8_t *from, int32_t step, uint32_t *to, int32_t n, int32_t skip);
+// Returns the sum of the bytes.
 int32_t trimtab_gather_row_w(const int8_t *from, int32_t step, uint32_t *to, int32_t n);
 
 static inline int32_t row_words(int32_t n) {

@@ -446,7 +446,7 @@ def natmod(arch, kernels=None, packed=()):
             *(f"{key}={value}" for key, value in variables.items()),
             cwd=out,
         )
-        print(f"_kernels.mpy for {arch}: {(out / '_kernels.mpy').stat().st_size} bytes", file=sys.stderr)
+        print(f"built _kernels.mpy for {arch}: {(out / '_kernels.mpy').stat().st_size} bytes", file=sys.stderr)
         for folder in ("kernels", "build", ".mpy_ld_cache"):
             shutil.rmtree(out / folder, ignore_errors=True)
 
