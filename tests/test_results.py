@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import accuracy  # noqa: E402
+import replay  # noqa: E402
 import blocks  # noqa: E402
 
 
@@ -69,3 +70,12 @@ def test_results_name_every_trial():
         {"data", "policy", "rate", "epochs", "seed", "test", "train", "losses"} <= set(row) for row in rows
     )
     assert all(row["twin"] or row["state_crc"] for row in rows)
+
+
+def test_old_classes_stay_known_with_replay():
+    """The table is that of the results, and says at most two points in the mean."""
+    rows = json.loads(replay.RESULTS.read_text())
+    assert replay.page(rows, replay.PAGE.read_text()) == replay.PAGE.read_text()
+    lost = {times: [r["before"] - r["old"] for r in rows if r["times"] == times] for times in (0, replay.TIMES)}
+    assert len(lost[replay.TIMES]) >= 3 and sum(lost[replay.TIMES]) / len(lost[replay.TIMES]) <= 2 < min(lost[0])
+    assert all(r["new_class"] > 85 for r in rows)

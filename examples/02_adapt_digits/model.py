@@ -1,7 +1,8 @@
 """A small network that reads handwritten digits, and a camera that it was not made for.
 
 python model.py [FOLDER] [SEED] trains the network on the PC and writes
-    digits.tflite    the network, quantized to int8
+    digits.keras     the network
+    digits.tflite    the same, quantized to int8
     clear.npz        test pictures as it knows them
     train.npz        pictures of the board's camera, to adapt to
     test.npz         pictures of the board's camera, to count errors
@@ -78,6 +79,7 @@ def main(folder=".", seed=1):
     folder.mkdir(parents=True, exist_ok=True)
     x, y = pictures()
     model = train(x[:PRETRAIN], y[:PRETRAIN], int(seed))
+    model.save(folder / "digits.keras")
     quantize(model, x[:PRETRAIN] / 255, folder / "digits.tflite")
     adapt, test = slice(PRETRAIN, PRETRAIN + ADAPT), slice(PRETRAIN + ADAPT, None)
     seen = hazy(x)

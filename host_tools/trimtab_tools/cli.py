@@ -19,6 +19,8 @@ from .ir import ModelError, UsageError
 from .plan import DEFAULT_RATE
 
 
+RUNNERS = {".tflite": "TensorFlow Lite", ".keras": "Keras"}
+
 # -- verbs
 
 
@@ -145,9 +147,9 @@ def do_export(args):
     from .contents import Contents, open_state
 
     contents = Contents(args.package, open_state(args.state) if args.state else None)
-    if args.output.endswith(".tflite"):
-        Path(args.output).write_bytes(contents.tflite())
-        _say(args, {"model": args.output}, f"{args.output}: the network as TensorFlow Lite runs it")
+    if args.output.endswith((".tflite", ".keras")):
+        contents.write(args.output, args.keras)
+        _say(args, {"model": args.output}, f"{args.output}: the network as {RUNNERS[Path(args.output).suffix]} runs it")
     else:
         tensors = contents.tensors()
         np.savez_compressed(args.output, **tensors)
@@ -179,7 +181,7 @@ def do_train(args):
 
 def do_pull(args):
     with _progress(args, "pull") as step:
-        size = running.pull(args.package, args.port or args.board, args.output, step, _key(args))
+        size = running.pull(args.package, args.port or args.board, args.output, step, _key(args), args.keras)
     _say(args, {"model": args.output, "bytes": size}, f"{args.output}: the tuned network, {size} bytes")
 
 
@@ -314,7 +316,8 @@ def argparse_verify(p):
 
 def argparse_export(p):
     p.add_argument("package")
-    p.add_argument("-o", "--output", required=True, help="tensors.npz, or model.tflite")
+    p.add_argument("-o", "--output", required=True, help="tensors.npz, or model.tflite, or model.keras with --keras")
+    _keras_option(p)
     p.add_argument("--state", help="a saved state (.s0 or .s1) to put in")
 
 
@@ -329,6 +332,10 @@ def _boards(p, default="sim"):
 
 def _key_option(p):
     p.add_argument("--key", metavar="FILE", help="the board's key (trimtab key)")
+
+
+def _keras_option(p):
+    p.add_argument("--keras", metavar="FILE", help="the Keras model that was compiled, whose layers a .keras output keeps")
 
 
 def argparse_simulate(p):
@@ -360,7 +367,8 @@ def argparse_pull(p):
     p.add_argument("package")
     _boards(p)
     p.add_argument("--port", help="serial port of a board")
-    p.add_argument("-o", "--output", required=True, help="the tuned model, .tflite")
+    p.add_argument("-o", "--output", required=True, help="the tuned model, .tflite, or .keras with --keras")
+    _keras_option(p)
     _key_option(p)
 
 
@@ -393,13 +401,13 @@ VERBS = {
     "report": (do_report, argparse_report, "one page that shows memory over time, layers and costs"),
     "verify": (do_verify, argparse_verify, "compare our kernels with TensorFlow Lite's, bit for bit"),
     "info": (do_info, argparse_info, "what a package holds"),
-    "export": (do_export, argparse_export, "every tensor of a package as .npz, or the model as .tflite"),
+    "export": (do_export, argparse_export, "every tensor of a package as .npz, or the model as .tflite or .keras"),
     "simulate": (do_simulate, argparse_simulate, "train some steps on an emulated board"),
     "key": (do_key, argparse_key, "make a key, put it on a board, sign packages"),
     "flash": (do_flash, argparse_flash, "put trimtab's firmware on a board"),
     "deploy": (do_deploy, argparse_deploy, "copy library, kernels and package to a board"),
     "train": (do_train, argparse_train, "stream samples to a board that trains on them"),
-    "pull": (do_pull, argparse_pull, "bring the tuned weights home as .tflite"),
+    "pull": (do_pull, argparse_pull, "bring the tuned weights home as .tflite or .keras"),
 }
 
 

@@ -18,6 +18,7 @@ class Contents:
     """A package from a path or from bytes. The state is what the package brings unless one is given (as saved)."""
 
     def __init__(self, source, state=None):
+        self._source = source
         self.package = Package(str(source) if not isinstance(source, (bytes, bytearray, memoryview)) else source)
         self.notes = _notes(self.package)
         self.constants = {space: bytes(self.package.section(name)) for space, name in ((CONST, "const"), (WEIGHTS, "weights"))}
@@ -29,6 +30,10 @@ class Contents:
         self.trained = self.loss != "none"
         graph = self.graph()
         self.input, self.output = graph[graph.inputs[0]], graph[graph.outputs[0]]
+
+    def initial(self):
+        """The contents as the package brings them, untrained."""
+        return Contents(self._source)
 
     def _initial(self):
         image = bytes(self.package.section("state"))
@@ -130,6 +135,20 @@ class Contents:
         model = export_tflite.write(self.graph(), self.name)
         head = self.head()
         return export_tflite.export(model, {}, head) if head else model
+
+
+    def write(self, path, keras=None):
+        """The tuned network as .tflite, or as .keras where `keras` is the model that it came from; its bytes."""
+        if path.endswith(".keras"):
+            from . import export_keras
+
+            if not keras:
+                raise ModelError("a .keras file keeps the layers of the model that was compiled: name it with --keras FILE")
+            return export_keras.export(self, keras, path)
+        data = self.tflite()
+        with open(path, "wb") as f:
+            f.write(data)
+        return len(data)
 
 
 def _notes(package):

@@ -247,13 +247,10 @@ class _Log:
 # -- pull
 
 
-def pull(package, board, output, progress=lambda done, total: None, key=None):
-    """Read the trained state from a board and write the tuned network as .tflite; returns its bytes."""
+def pull(package, board, output, progress=lambda done, total: None, key=None, keras=None):
+    """Read the trained state from a board and write the tuned network as .tflite or .keras; returns its bytes."""
     with attach(board, package, key=key) as client:
         contents = Contents(package)
         _same_package(client, contents, package)
         state = client.pull_state(progress)
-    model = Contents(package, state).tflite()
-    with open(output, "wb") as f:
-        f.write(model)
-    return len(model)
+    return Contents(package, state).write(str(output), keras)
