@@ -115,7 +115,7 @@ void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const str
 #if TRIMTAB_LANES
     if (e->shift >= 0 && e->shift < 32) {
         const struct round p = { e->shift ? 1 << (e->shift - 1) : 0, e->shift, e->max,
-                                 e->shift < 23 ? 127u << e->shift : 1u << 30, grid->step, 4 * grid->width,
+                                 e->shift < 24 ? 127u << e->shift : 1u << 30, grid->step, 4 * grid->width,
                                  4 * grid->skip, grid->rows, grid->next };
         e->max = trimtab_round(sums, e->g + start, &p);
         return;
