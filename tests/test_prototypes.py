@@ -15,7 +15,9 @@ from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide,
 from models import Builder
 from test_agree import network
 from test_gradients import OPERATORS, real_gradient
+from test_package import with_header
 from trimtab.augment import Augment
+from trimtab.package import Package, PackageError
 from trimtab_tools import boards, cli, export_tflite
 from trimtab_tools import compile as compiler
 from trimtab_tools import reference
@@ -306,6 +308,14 @@ def test_what_cannot_be_compiled(options, why):
 def test_the_classes_of_prototypes_are_said():
     with pytest.raises(ModelError, match="needs --labels or --classes"):
         compiler.compile_graph(network(), "last", head="prototype")
+
+
+@pytest.mark.parametrize("at", (0, 4, 0xFFFFFFF, (2 << 28) - 4))
+def test_an_input_without_a_shape_is_not_moved(at):
+    data = package("last").data
+    assert Package(data).shape() == (8, 8, 1)
+    with pytest.raises(PackageError, match="has no shape"):
+        Package(with_header(data, input_shape=at)).shape()
 
 
 def test_a_dense_head_enrolls_nothing():

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import assets
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import accuracy  # noqa: E402
 import replay  # noqa: E402
 import blocks  # noqa: E402
+import fewshot  # noqa: E402
 
 
 def test_tables_and_picture_are_drawn_from_the_results():
@@ -79,3 +81,52 @@ def test_old_classes_stay_known_with_replay():
     lost = {times: [r["before"] - r["old"] for r in rows if r["times"] == times] for times in (0, replay.TIMES)}
     assert len(lost[replay.TIMES]) >= 3 and sum(lost[replay.TIMES]) / len(lost[replay.TIMES]) <= 2 < min(lost[0])
     assert all(r["new_class"] > 85 for r in rows)
+
+
+# -- few-shot tasks ------------------------------------------------------------------------------------------
+
+
+def by_task():
+    """[{method: result}] of all tasks on all networks."""
+    found = {}
+    for key, row in fewshot.read().items():
+        *task, method, seed = key
+        found.setdefault((*task, seed), {})[method] = row
+    return list(found.values())
+
+
+def test_the_few_shot_tables_are_drawn_from_the_results():
+    assert fewshot.page(fewshot.read(), fewshot.PAGE.read_text()) == fewshot.PAGE.read_text()
+
+
+def test_sparse_methods_take_no_more_than_the_last_layer():
+    for results in by_task():
+        for method in ("fixed", "random", "tinytrain"):
+            if method in results:
+                assert 0 < results[method]["bytes"] <= results["last"]["bytes"]
+
+
+def test_random_channels_lie_in_the_layers_that_were_chosen():
+    pairs = [(r["random"]["layers"], r["tinytrain"]["layers"]) for r in by_task() if "tinytrain" in r]
+    assert len(pairs) >= 30
+    for random, chosen in pairs:
+        assert {k: len(v) for k, v in random.items()} == {k: len(v) for k, v in chosen.items()}
+    assert sum(random != chosen for random, chosen in pairs) > len(pairs) / 2
+
+
+def test_a_task_never_asks_what_it_shows():
+    assets()
+    for name, ways, shots in fewshot.TASKS:
+        support, query = fewshot.task(name, ways, shots, 3)
+        assert len(support) == ways * shots and {y for _, y in query} == set(range(ways))
+        assert not {x for x, _ in support} & {x for x, _ in query}
+        assert fewshot.task(name, ways, shots, 3) == (support, query) != fewshot.task(name, ways, shots, 4)
+
+
+def test_tasks_of_characters_come_from_alphabets_that_no_network_has_seen():
+    assets()
+    import fewshot_nets
+
+    seen = {(255 * one).round().astype("u1").tobytes() for one in fewshot_nets.training_pictures().reshape(-1, 28 * 28)}
+    support, query = fewshot.task("characters", 10, 1, 0)
+    assert not {x for x, _ in support + query} & seen

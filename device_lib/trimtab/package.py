@@ -95,9 +95,11 @@ class Package:
 
     def shape(self):
         """(height, width, channels) of a sample, 1 where it has fewer axes."""
-        at = self.span("const")[0] + (self.input_shape & OFFSET_MASK)
-        rank = struct.unpack("<I", self._read(at, 4))[0]
-        sizes = struct.unpack("<%dI" % min(rank, 4), self._read(at + 4, 4 * min(rank, 4)))
+        start, most, _ = self.span("const")
+        at = self.input_shape & OFFSET_MASK
+        data = self._read(start + at, min(20, max(most - at, 0)) & ~3)  # rank and at most four sizes
+        words = struct.unpack("<%dI" % (len(data) // 4), data)
+        sizes = words[1 : 1 + words[0]] if words else ()
         h, w, c = ((1, 1, 1) + sizes[1:])[-3:]
         if h * w * c != self.input_bytes:
             raise PackageError("the package's input has no shape: compile it again")
