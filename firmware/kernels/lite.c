@@ -129,11 +129,11 @@ int32_t trimtab_lite_conv_dx(uint8_t *const *mem, uint32_t off) {
 
 // -- affine and ReLU
 
-static int32_t gamma(const int32_t *affine, int32_t o, int32_t bound) {
+static int32_t gain_of(const int32_t *affine, int32_t o, int32_t bound) {
     return clamp(rsh(affine[o], 8), -bound * 256, bound * 256);
 }
 
-static int32_t beta(const int32_t *affine, int32_t o, int32_t bound) {
+static int32_t offset_of(const int32_t *affine, int32_t o, int32_t bound) {
     return clamp(rsh(affine[o], 4), -bound * 4096, bound * 4096);
 }
 
@@ -143,7 +143,7 @@ int32_t trimtab_lite_affine_fwd(uint8_t *const *mem, uint32_t off) {
     const int8_t *x = at(mem, r->x);
     const int32_t *affine = at(mem, r->affine);
     for (int32_t o = 0; o < r->oc; o++) {
-        int32_t g = gamma(affine, o, r->bound), b = beta(affine, r->oc + o, r->bound);
+        int32_t g = gain_of(affine, o, r->bound), b = offset_of(affine, r->oc + o, r->bound);
         for (int32_t i = o; i < r->n * r->oc; i += r->oc) {
             y[i] = (int8_t)clamp(rsh(g * x[i] + b, 8), 0, 127);
         }
@@ -166,7 +166,7 @@ static void move_affine(uint8_t *const *mem, const struct trimtab_lite_norm_dx *
 static int32_t cut(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_t *x, const int32_t *affine) {
     int32_t size = r->n * r->oc;
     for (int32_t o = 0; o < r->oc && r->relu; o++) {
-        int32_t g = gamma(affine, o, r->bound), b = beta(affine, r->oc + o, r->bound);
+        int32_t g = gain_of(affine, o, r->bound), b = offset_of(affine, r->oc + o, r->bound);
         for (int32_t i = o; i < size; i += r->oc) {
             int32_t v = g * x[i] + b;
             if (v <= 0 || v >= 255 << 7) {
@@ -209,7 +209,7 @@ int32_t trimtab_lite_norm_dx(uint8_t *const *mem, uint32_t off) {
     int32_t size = r->n * r->oc, down = cut(r, d, x, affine);
     int32_t exponent = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + down);
     for (int32_t o = 0; o < r->oc; o++) {
-        int32_t g = gamma(affine, o, r->bound), dgamma = 0, dbeta = 0;
+        int32_t g = gain_of(affine, o, r->bound), dgamma = 0, dbeta = 0;
         for (int32_t i = o; i < size; i += r->oc) {
             dgamma = mac(dgamma, d[i], x[i]);
             dbeta = add32(dbeta, d[i]);
@@ -264,7 +264,7 @@ int32_t trimtab_lite_add_fwd(uint8_t *const *mem, uint32_t off) {
         for (int32_t ox = 0; ox < r->ow; ox++) {
             const int8_t *p = x2 + below(oy, ox, r->ih, r->iw, r->oc);
             for (int32_t o = 0; o < r->oc; o++, i++) {
-                int32_t v = gamma(affine, o, r->bound) * p[o] + beta(affine, r->oc + o, r->bound);
+                int32_t v = gain_of(affine, o, r->bound) * p[o] + offset_of(affine, r->oc + o, r->bound);
                 trimtab_put(&out, i, x[i] + rsh(v, 12));
             }
         }
