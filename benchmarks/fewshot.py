@@ -26,6 +26,7 @@ RESULTS, PAGE = ROOT / "benchmarks" / "results" / "fewshot.json", ROOT / "docs" 
 NETS = {"ordinary": "without meta-training", "meta": "with meta-training"}
 TASKS = (("clothes", 5, 5), ("characters", 10, 1))  # pictures, ways, shots
 QUERIES = 15  # of each class, or as many as there are
+FIRST = 100  # number of the first task: those below served to try the benchmark itself
 EPOCHS, LAYERS, RATIO, SHARE = 10, None, 1 / 4, 0.5
 METHODS = {  # what it is called, and its rate, by tasks of handwritten digits
     "none": ("prototypes only", 0),
@@ -177,7 +178,7 @@ def write(done):
 
 def run(tasks):
     done, methods = read(), functools.cache(Methods)
-    wanted = [(*t, net, m, seed) for seed in range(tasks) for t in TASKS for net in NETS for m in METHODS]
+    wanted = [(*t, net, m, seed) for seed in range(FIRST, FIRST + tasks) for t in TASKS for net in NETS for m in METHODS]
     for key in wanted:
         if key not in done:
             *t, net, method, seed = key
@@ -240,7 +241,7 @@ def page(done, text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", type=int, default=8, help="of each kind (default 8)")
+    parser.add_argument("--tasks", type=int, default=40, help="of each kind (default 40)")
     parser.add_argument("--draw", action="store_true", help="only draw what is there")
     args = parser.parse_args()
     if not args.draw:

@@ -25,7 +25,7 @@ from .transport import LinkError, Process
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "02_adapt_digits"
 RATE = 0.01
 ERRORS = (boards.BoardError, client.BoardError, LinkError, ModelError, toolchain.ToolchainError)
-HEAP = "192k"  # of board unix, about what a Pico has
+HEAP = "256k"  # of board unix, about what a Pico has: its words take twice the room
 SEED = 0  # of the order of samples
 
 MEASURE = """
