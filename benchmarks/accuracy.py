@@ -282,6 +282,17 @@ def points(results):
     return found
 
 
+def free_place(taken, x, top, bottom, words):
+    """Where words touch no others: above the bar, below it, or further off; taken grows."""
+    half = 3.4 * len(words)
+    for step in range(8):
+        at = top - 5 - 14 * (step // 2) if step % 2 == 0 else bottom + 13 + 14 * (step // 2)
+        if all(abs(at - other) >= 13 or x + half < left or right < x - half for other, left, right in taken):
+            break
+    taken.append((at, x - half, x + half))
+    return x, at
+
+
 def picture(results):
     """Accuracy over extra memory, a logarithmic axis; bars are one standard error of the test pictures."""
     found = points(results)
@@ -324,11 +335,12 @@ def picture(results):
         mine = sorted(p[2:] for p in found if p[0] == family)
         for (kb, accuracy), (kb2, accuracy2) in zip(mine, mine[1:]):
             line(x(kb), y(accuracy), x(kb2), y(accuracy2), color, 2)
+    taken = []
     for family, name, kb, accuracy in found:
         error = (accuracy * (100 - accuracy) / SETS["cifar10"]) ** 0.5
         line(x(kb), y(accuracy - error), x(kb), y(accuracy + error), FAMILIES[family])
         parts.append(f'<circle cx="{x(kb):.1f}" cy="{y(accuracy):.1f}" r="4" fill="{FAMILIES[family]}"/>')
-        text(x(kb), y(accuracy + error) - 5, name, color=FAMILIES[family])
+        text(*free_place(taken, x(kb), y(accuracy + error), y(accuracy - error), name), name, color=FAMILIES[family])
     return "\n".join((*parts, "</svg>", ""))
 
 
