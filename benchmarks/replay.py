@@ -21,7 +21,7 @@ from trimtab_tools import import_tflite, simulate, toolchain
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "replay.json", ROOT / "docs" / "results.md"
 ASSET = ROOT.parent / "shared" / "assets" / "images" / "mnist_5000_1500.npz"
-NEW = range(10)  # the digit that is added, and the seed
+NEW = (0, 1, 2, 9)  # the digit that is added, and the seed
 RATE, EPOCHS, SAMPLES, ROWS, TIMES = 4e-3, 3, 50, 200, 9
 
 

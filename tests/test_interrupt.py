@@ -51,7 +51,7 @@ def clean(package, steps):
 
 def test_on_the_pico():
     toolchain.provide("pico")
-    package, steps = tiny(), 300
+    package, steps = tiny(), 900  # more than 40 Ctrl-C leave time for
     with boards.Pico(files={**boards.library_files("armv6m"), "/net.ttp": package}) as pico:
         line = Serial(pico.url)
         line.write(b"\r\x01")
