@@ -14,7 +14,7 @@ from trimtab_tools import compile as compiler
 from trimtab_tools.client import BoardError, Live, Sample
 from trimtab_tools.ir import UsageError
 
-EPOCHS = 40
+EPOCHS = 200  # long enough to be cut in the middle
 
 
 @pytest.fixture
