@@ -45,6 +45,7 @@ class Net:
         const, steps = package.place("const"), package.place("steps")
         phases = package.records(steps, const)
         phases = [phases[PHASES.index(name)] for name in LINE]
+        _tidy()
         if package.bytes_of("choice"):
             from .choice import Choice, with_room
 
@@ -463,9 +464,14 @@ class Net:
         return self._views[ref >> SPACE_SHIFT][ref & OFFSET_MASK : (ref & OFFSET_MASK) + size]
 
 
-def _allocate(tier, size, what):
+def _tidy():
+    """On a board: what is allocated next, and stays, must not lie scattered among what nobody needs any more."""
     if hasattr(gc, "mem_free"):
         gc.collect()
+
+
+def _allocate(tier, size, what):
+    _tidy()
     try:
         return tier.alloc(size)
     except MemoryError:

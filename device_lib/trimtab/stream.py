@@ -3,6 +3,7 @@
 One window holds what a single record needs. The copy of the records in RAM refers to the window instead of the section.
 """
 
+import gc
 import struct
 
 from .format import OFFSET_MASK, RECORDS, SPACE_SHIFT, WEIGHTS, crc32, fields
@@ -36,6 +37,7 @@ def stream(package, steps, phases, functions, alloc):
             specs = fields(row[1])
             for at in offsets:
                 plans[at] = _plan(steps, at, specs, start)
+            gc.collect()  # else plans lie scattered among what they left behind, and part the window's room
     window = _window(alloc, max([sum([part[2] for part in parts]) for parts in plans.values()] + [1]))
     made, kernels = {}, []  # strips of one layer share a reader
     for codes, offsets in phases:
