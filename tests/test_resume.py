@@ -14,7 +14,7 @@ from trimtab_tools import compile as compiler
 from trimtab_tools.client import BoardError, Live, Sample
 from trimtab_tools.ir import UsageError
 
-EPOCHS = 200  # long enough to be cut in the middle
+EPOCHS = 40
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def started(*args):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
     )
 
 
