@@ -1,0 +1,43 @@
+"""Nothing that boards run has changed without being meant to: `python tests/gates.py` records what is meant."""
+
+import json
+
+import gates
+import pytest
+from helpers import provide
+
+STORED = json.loads(gates.STORED.read_text())
+
+
+def test_packages_of_every_policy():
+    assert gates.packages() == STORED["packages"]
+
+
+def test_they_are_of_forty_graphs():
+    assert len({graph for _, graph, *_ in gates.cases()}) >= 40
+
+
+def test_records_header():
+    assert gates.header() == STORED["header"]
+
+
+@pytest.mark.parametrize("arch", STORED["modules"])
+def test_native_modules(arch):
+    tools = gates.toolchain.NATMODS[arch][0]
+    if gates.toolchain.absent(tools):
+        pytest.skip(f"needs {', '.join(gates.toolchain.absent(tools))}")
+    if gates.compiler(tools) != STORED["modules"][arch]["compiler"]:
+        pytest.skip(f"recorded with {STORED['modules'][arch]['compiler']}, not {gates.compiler(tools)}")
+    assert gates.modules([arch])[arch] == STORED["modules"][arch]
+
+
+def test_viper_files():
+    assert gates.viper() == STORED["viper"]
+
+
+def test_cycles_on_the_emulated_pico():
+    provide("pico")
+    compiler = gates.compiler(["arm-none-eabi-gcc"])
+    if compiler != STORED["modules"]["armv6m"]["compiler"]:
+        pytest.skip(f"recorded with {STORED['modules']['armv6m']['compiler']}, not {compiler}")
+    assert gates.cycles() == STORED["cycles"]
