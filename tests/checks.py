@@ -17,7 +17,7 @@ from trimtab_tools import reference, simulate
 # -- what a step did -----------------------------------------------------------------------------------------
 
 RATE = 255  # the mantissa with which gradients are measured
-ROLES = {"conv_dw": "weights", "depthwise_dw": "weights", "bias_dw": "bias", "gain_dw": "gain"}
+ROLES = {"conv_dw": "weights", "depthwise_dw": "weights", "bias_dw": "bias", "mobiletl_gain_dw": "gain"}
 ONE = 1 << 30  # a gain is 1 + d / ONE
 
 

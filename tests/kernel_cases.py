@@ -255,14 +255,14 @@ NUMBERS = {
     "scale": (0, 255), "scale_exp": (-30, 10), "u": (0, 255), "u_shift": (-10, 20), "limit": (1, 32767),
     "rate": (0, 255), "rate_shift": (0, 30), ("softmax_loss", "shift"): (0, 24),
     "oh": (1, 9), "ow": (1, 9), "norm": (1, 5), "norms": (1, 3), "part": (1, 1), "parts": (1, 1), "relu": (0, 1), "bound": (1, 127),
-    "u_gamma": (100 << 8, 150 << 8), "u_beta": (100 << 8, 150 << 8), ("lite_conv_fwd", "pre"): (0, 3),
+    "u_gamma": (100 << 8, 150 << 8), "u_beta": (100 << 8, 150 << 8), ("tinytl_conv_fwd", "pre"): (0, 3),
     "keep": (0, 255),
     "window": (2, 40),
 }
 CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 IN_PLACE = {
     "add_fwd": [("y", "x"), ("y", "x2")], "lut_fwd": [("y", "x")], "softmax_fwd": [("y", "x")],
-    "requantize_fwd": [("y", "x")], "depthwise_fwd": [("y", "x")], "lite_add_fwd": [("y", "x")], "step_fwd": [("y", "x")],
+    "requantize_fwd": [("y", "x")], "depthwise_fwd": [("y", "x")], "tinytl_add_fwd": [("y", "x")], "mobiletl_fwd": [("y", "x")],
     "depthwise_dx": [("g", "gy"), ("g", "add")], "conv_dx": [("g", "add")], "avg_dx": [("g", "add")], "max_dx": [("g", "add")],
     "scale_dx": [("g", "gy"), ("g", "add")], "lut_dx": [("g", "gy"), ("g", "x"), ("g", "add")],
 }
@@ -285,10 +285,10 @@ DATA = {
     ("head_dw", "w"): _edged(-32768, 32767), ("fold_head", "w"): _edged(-32768, 32767),
     ("softmax_fwd", "table"): lambda case, n: np.exp((np.arange(n) - 255) * case.rng.random()) * 0x7FFFFFFF,
     "gain": _moderate(_edged(-(1 << 29), 1 << 29), _edged(-(1 << 31), (1 << 31) - 1)),
-    ("gain_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("gain_dw", "gain"): _edged(-(1 << 29), 1 << 29),
+    ("mobiletl_gain_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("mobiletl_gain_dw", "gain"): _edged(-(1 << 29), 1 << 29),
     ("bias_dw", "acc"): _edged(-(1 << 29), 1 << 29), ("fold_bias", "acc"): _edged(-(1 << 29), 1 << 29),
-    ("fisher", "f"): _edged(0, 1 << 30), "f_exp": _moderate(_uniform(-60, -20), _edged(-(1 << 20), 80)), "g_exp": _uniform(-40, 10),
-    "affine": _edged(-(1 << 24), 1 << 24), "stats": _norm_stats, ("lite_norm_dx", "sums"): _edged(-(1 << 30), 1 << 30),
+    ("tinytrain_fisher", "f"): _edged(0, 1 << 30), "f_exp": _moderate(_uniform(-60, -20), _edged(-(1 << 20), 80)), "g_exp": _uniform(-40, 10),
+    "affine": _edged(-(1 << 24), 1 << 24), "stats": _norm_stats, ("tinytl_norm_dx", "sums"): _edged(-(1 << 30), 1 << 30),
     ("conv_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
     ("depthwise_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
 }

@@ -26,10 +26,10 @@ PATCHED = {
     "gather": ("y", "kept"),
     "conv_dw": ("k", "r", "x"),
     "depthwise_dw": ("k", "r", "x", "gy", "u"),
-    "hold": ("k", "r", "kept"),
+    "tinytrain_hold": ("k", "r", "kept"),
     "bias_dw": ("bias",),
 }
-SWITCHED = ("gather", "conv_dw", "depthwise_dw", "hold", "bias_dw")
+SWITCHED = ("gather", "conv_dw", "depthwise_dw", "tinytrain_hold", "bias_dw")
 
 
 def _off(mem, off):

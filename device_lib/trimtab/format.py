@@ -142,27 +142,27 @@ RECORDS = (
     ("begin_step", "lr:!i:2 clock:i:2 cosine:h:64 rate rate_shift"),
     ("end_step", "clock:!i:2"),
     # lite residual modules (kernels_lite.py): affine is gamma, then beta, Q16
-    ("lite_conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic w:b:oc*kh*kw*part sums:!i:oh*ow*norm stats:!i:norms" + _GEOMETRY
+    ("tinytl_conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic w:b:oc*kh*kw*part sums:!i:oh*ow*norm stats:!i:norms" + _GEOMETRY
      + " part norm norms zx pre", "part|ic norm*norms=oc"),
-    ("lite_affine_fwd", "y:!b:n*oc x:b:n*oc affine:i:2*oc n oc bound"),
-    ("lite_add_fwd", "y:!b:oh*ow*oc x:b:oh*ow*oc x2:b:ih*iw*oc affine:i:2*oc mask:?!m:oh*ow*oc ih iw oh ow oc bound lo hi"),
-    ("lite_add_dx", "d:!i:ih*iw*oc gy:b:oh*ow*oc ih iw oh ow oc"),
-    ("lite_conv_dx", "d:!i:n*ic gy:b:n*oc w:b:oc*ic n ic oc"),
-    ("lite_norm_dx", "g:!b:n*oc exp:!i:1 sums:!i:n*oc x:b:n*oc stats:i:norms affine:!i:2*oc acc:?!i:2*oc gy_exp:i:1 lr:i:2"
+    ("tinytl_affine_fwd", "y:!b:n*oc x:b:n*oc affine:i:2*oc n oc bound"),
+    ("tinytl_add_fwd", "y:!b:oh*ow*oc x:b:oh*ow*oc x2:b:ih*iw*oc affine:i:2*oc mask:?!m:oh*ow*oc ih iw oh ow oc bound lo hi"),
+    ("tinytl_add_dx", "d:!i:ih*iw*oc gy:b:oh*ow*oc ih iw oh ow oc"),
+    ("tinytl_conv_dx", "d:!i:n*ic gy:b:n*oc w:b:oc*ic n ic oc"),
+    ("tinytl_norm_dx", "g:!b:n*oc exp:!i:1 sums:!i:n*oc x:b:n*oc stats:i:norms affine:!i:2*oc acc:?!i:2*oc gy_exp:i:1 lr:i:2"
      " n oc norm norms parts relu bound m_exp u_gamma u_beta pre", "norm*norms=oc parts|oc"),
     # inverted residual blocks with step-function gradients (kernels_step.py)
-    ("step_fwd", "y:!b:n x:b:n table:b:256 mask:!m:n n zx"),
-    ("open_mask", "mask:!m:n y:b:n n hi"),
-    ("gain_fwd", "mult_out:!i:oc shift_out:!b:oc m_out:!h:oc mult:i:oc shift:b:oc m:h:oc gain:i:oc oc"),
-    ("gain_dw", "gy:b:n*oc y:b:n*oc gy_exp:i:1 gain:!i:oc acc:?!i:oc u:h:oc lr:i:2 pre n oc zy"),
+    ("mobiletl_fwd", "y:!b:n x:b:n table:b:256 mask:!m:n n zx"),
+    ("mobiletl_mask", "mask:!m:n y:b:n n hi"),
+    ("mobiletl_gain", "mult_out:!i:oc shift_out:!b:oc m_out:!h:oc mult:i:oc shift:b:oc m:h:oc gain:i:oc oc"),
+    ("mobiletl_gain_dw", "gy:b:n*oc y:b:n*oc gy_exp:i:1 gain:!i:oc acc:?!i:oc u:h:oc lr:i:2 pre n oc zy"),
     # few samples: Fisher information and prototypes (kernels_task.py)
-    ("fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
-    ("hold", "k:!b:rows*nk r:?!r:rows*nk w:b:rows*ic kept:x:nk:ic rows nk ic residual", "nk<=ic 4|residual"),
+    ("tinytrain_fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
+    ("tinytrain_hold", "k:!b:rows*nk r:?!r:rows*nk w:b:rows*ic kept:x:nk:ic rows nk ic residual", "nk<=ic 4|residual"),
     # prototype head (kernels_proto.py)
-    ("proto_fwd", "logits:!i:n x:b:f protos:h:n*f counts:i:n unit:!h:f norm:!i:2 n f zx"),
-    ("proto_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1"
+    ("prototype_fwd", "logits:!i:n x:b:f protos:h:n*f counts:i:n unit:!h:f norm:!i:2 n f zx"),
+    ("prototype_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1"
      " n f scale scale_exp"),
-    ("proto_add", "protos:!h:n*f totals:!i:n*f counts:!i:n label:i:1 unit:h:f n f window"),
+    ("prototype_add", "protos:!h:n*f totals:!i:n*f counts:!i:n label:i:1 unit:h:f n f window"),
 )
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
 GROUPS = {"geometry": _GEOMETRY, "weights": _WEIGHTS, "update": _UPDATE, "error_out": _ERROR_OUT}  # structs in C

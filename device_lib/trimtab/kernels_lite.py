@@ -48,7 +48,7 @@ def _inverse_sigma(squares, n):
     return ((_root(n << up_n) << 15) + (root >> 1)) // root, 15 + ((up_n - up) >> 1)
 
 
-def lite_conv_fwd(mem, off):
+def tinytl_conv_fwd(mem, off):
     """Each output channel sees `part` input channels; y is xhat.
 
     |sum| <= 255 * 127 * kh * kw * part; the host's `pre` keeps the sum of a group of the norm below 2^30.
@@ -88,7 +88,7 @@ def lite_conv_fwd(mem, off):
     return 0
 
 
-def lite_conv_dx(mem, off):
+def tinytl_conv_dx(mem, off):
     """Through the 1x1 conv: d = sum over outputs of gy * w; |d| < 2^30 for 66,000 outputs."""
     d, gy, w, n, ic, oc = _record(mem, off)
     gb, go = _at(mem, gy)
@@ -111,7 +111,7 @@ def _affine(mem, affine, oc, bound):
     )
 
 
-def lite_affine_fwd(mem, off):
+def tinytl_affine_fwd(mem, off):
     """ReLU of gamma * xhat + beta, |.| < 2^23."""
     y, x, affine, n, oc, bound = _record(mem, off)
     yb, yo = _at(mem, y)
@@ -122,7 +122,7 @@ def lite_affine_fwd(mem, off):
     return 0
 
 
-def lite_norm_dx(mem, off):
+def tinytl_norm_dx(mem, off):
     """From the error of gamma * xhat + beta (behind a ReLU if `relu`) to the convolution's; moves the affine.
 
     g lies as `parts` tensors of some channels each, one for each group of the convolution. |sums| < 2^31.
@@ -213,7 +213,7 @@ def _move_affine(mem, affine, acc, j, dw, lr, pre, u, exponent, bound):
     _put(mem, at, clamp(clamp(_get(mem, at), -most, most) + delta, -most, most))
 
 
-def lite_add_fwd(mem, off):
+def tinytl_add_fwd(mem, off):
     """y = x + gamma * xhat + beta, upsampled from (ih, iw), in steps of y; |.| < 2^23 before the shift."""
     y, x, x2, affine, mask, ih, iw, oh, ow, oc, bound, lo, hi = _record(mem, off)
     xb, xo = _at(mem, x)
@@ -229,7 +229,7 @@ def lite_add_fwd(mem, off):
     return 0
 
 
-def lite_add_dx(mem, off):
+def tinytl_add_dx(mem, off):
     """d = sum of gy over the outputs that a position went to."""
     d, gy, ih, iw, oh, ow, oc = _record(mem, off)
     gb, go = _at(mem, gy)

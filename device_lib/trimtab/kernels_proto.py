@@ -42,7 +42,7 @@ def _put_shorts(mem, ref, values):
     struct.pack_into("<%dh" % len(values), buf, o, *values)
 
 
-def proto_fwd(mem, off):
+def prototype_fwd(mem, off):
     """The feature's direction, and cosines with 14 fraction bits: |sum c * unit| <= |c| * |unit|, about 2^28."""
     logits, x, protos, counts, unit, norm, n, f, zx = _record(mem, off)
     xb, xo = _at(mem, x)
@@ -63,7 +63,7 @@ def proto_fwd(mem, off):
     return best
 
 
-def proto_dx(mem, off):
+def prototype_dx(mem, off):
     """dL/dx = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err; prototypes stand still."""
     g, err, protos, unit, norm, sums, mask, exp, head_exp, n, f, scale, scale_exp = _record(mem, off)
     errors, units = _ints(mem, err, n, "i"), _ints(mem, unit, f, "h")
@@ -97,7 +97,7 @@ def proto_dx(mem, off):
     return 1
 
 
-def proto_add(mem, off):
+def prototype_add(mem, off):
     """A sample's direction joins its class, of which `window` samples count, the older the less; returns how many.
 
     A count of 0 forgets what was there.

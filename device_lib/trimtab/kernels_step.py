@@ -10,7 +10,7 @@ from .kernels_py import (
 )
 
 
-def step_fwd(mem, off):
+def mobiletl_fwd(mem, off):
     """lut_fwd that keeps one bit of each input: x >= zero point."""
     y, x, table, mask, n, zx = _record(mem, off)
     yb, yo = _at(mem, y)
@@ -24,7 +24,7 @@ def step_fwd(mem, off):
     return 0
 
 
-def open_mask(mem, off):
+def mobiletl_mask(mem, off):
     """The mask of a clamp loses its upper end: outputs at `hi` or above pass, too."""
     mask, y, n, hi = _record(mem, off)
     mb, mo = _at(mem, mask)
@@ -35,7 +35,7 @@ def open_mask(mem, off):
     return 0
 
 
-def gain_fwd(mem, off):
+def mobiletl_gain(mem, off):
     """Multipliers times gains: of requantization in [2^30, 2^31), of errors in 16 bits; d = 0 changes none.
 
     A multiplier of 1/2 or more cannot grow past 1: shifted sums would wrap.
@@ -64,7 +64,7 @@ def _put_half(mem, ref, v):
     buf[o + 1] = v >> 8
 
 
-def gain_dw(mem, off):
+def mobiletl_gain_dw(mem, off):
     """dgain = sum over positions of gy * (y - zy); |dgain| <= 127 * 255 * n < 2^31 for 65,536 positions.
 
     The true slope is that over the gain itself, which stays between 1/2 and 3/2.

@@ -5,7 +5,7 @@ from .kernels_py import NULL, _at, _get, _ints, _kept, _put, _put_residual, _rec
 _FULL = 1 << 30
 
 
-def fisher(mem, off):
+def tinytrain_fisher(mem, off):
     """f += S^2 for each channel, with S = sum over positions of (x - zx) * g, |S| < 2^31 for 65,536 positions.
 
     The largest S takes 15 bits, so that its square stays below 2^30; f, at most 2^30 before, brings both to the
@@ -37,7 +37,7 @@ def fisher(mem, off):
     return 0
 
 
-def hold(mem, off):
+def tinytrain_hold(mem, off):
     """Keeps the sums of a trained plane and the frozen weights beside it within +-127: what goes beyond is dropped."""
     k, r, w, kept, rows, nk, ic, residual = _record(mem, off)
     kb, ko = _at(mem, k)

@@ -2568,7 +2568,7 @@ def end_step(mem, off: int) -> int:
 
 
 @micropython.viper
-def step_fwd(mem, off: int) -> int:
+def mobiletl_fwd(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -2595,7 +2595,7 @@ def step_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def open_mask(mem, off: int) -> int:
+def mobiletl_mask(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -2615,7 +2615,7 @@ def open_mask(mem, off: int) -> int:
 
 
 @micropython.viper
-def gain_fwd(mem, off: int) -> int:
+def mobiletl_gain(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -2674,7 +2674,7 @@ def gain_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def gain_dw(mem, off: int) -> int:
+def mobiletl_gain_dw(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -2729,7 +2729,7 @@ def _correlate_channels(p: ptr32, x: ptr8, words, zero: int, n: int, ic: int):
 
 
 @micropython.viper
-def fisher(mem, off: int) -> int:
+def tinytrain_fisher(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -2788,7 +2788,7 @@ def fisher(mem, off: int) -> int:
 
 
 @micropython.viper
-def hold(mem, off: int) -> int:
+def tinytrain_hold(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3013,7 +3013,7 @@ def _normalize(words, q: int):
 
 
 @micropython.viper
-def lite_conv_fwd(mem, off: int) -> int:
+def tinytl_conv_fwd(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3031,7 +3031,7 @@ def lite_conv_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def lite_conv_dx(mem, off: int) -> int:
+def tinytl_conv_dx(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3075,7 +3075,7 @@ def _affine(words, field: int, j: int, shift: int, bound: int) -> int:
 
 
 @micropython.viper
-def lite_affine_fwd(mem, off: int) -> int:
+def tinytl_affine_fwd(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3289,7 +3289,7 @@ def _part_by_part(words, e: int):
 
 
 @micropython.viper
-def lite_norm_dx(mem, off: int) -> int:
+def tinytl_norm_dx(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3335,7 +3335,7 @@ def lite_norm_dx(mem, off: int) -> int:
 
 
 @micropython.viper
-def lite_add_fwd(mem, off: int) -> int:
+def tinytl_add_fwd(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3384,7 +3384,7 @@ def lite_add_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def lite_add_dx(mem, off: int) -> int:
+def tinytl_add_dx(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3450,7 +3450,7 @@ def _inverse_root(words) -> int:
 
 
 @micropython.viper
-def proto_fwd(mem, off: int) -> int:
+def prototype_fwd(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3503,7 +3503,7 @@ def proto_fwd(mem, off: int) -> int:
 
 
 @micropython.viper
-def proto_dx(mem, off: int) -> int:
+def prototype_dx(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)
@@ -3567,7 +3567,7 @@ def proto_dx(mem, off: int) -> int:
 
 
 @micropython.viper
-def proto_add(mem, off: int) -> int:
+def prototype_add(mem, off: int) -> int:
     words = mem[0]
     s = ptr32(words)
     _open(words, off)

@@ -41,21 +41,21 @@ enum trimtab_opcode {
     TRIMTAB_OP_fold_head,
     TRIMTAB_OP_begin_step,
     TRIMTAB_OP_end_step,
-    TRIMTAB_OP_lite_conv_fwd,
-    TRIMTAB_OP_lite_affine_fwd,
-    TRIMTAB_OP_lite_add_fwd,
-    TRIMTAB_OP_lite_add_dx,
-    TRIMTAB_OP_lite_conv_dx,
-    TRIMTAB_OP_lite_norm_dx,
-    TRIMTAB_OP_step_fwd,
-    TRIMTAB_OP_open_mask,
-    TRIMTAB_OP_gain_fwd,
-    TRIMTAB_OP_gain_dw,
-    TRIMTAB_OP_fisher,
-    TRIMTAB_OP_hold,
-    TRIMTAB_OP_proto_fwd,
-    TRIMTAB_OP_proto_dx,
-    TRIMTAB_OP_proto_add
+    TRIMTAB_OP_tinytl_conv_fwd,
+    TRIMTAB_OP_tinytl_affine_fwd,
+    TRIMTAB_OP_tinytl_add_fwd,
+    TRIMTAB_OP_tinytl_add_dx,
+    TRIMTAB_OP_tinytl_conv_dx,
+    TRIMTAB_OP_tinytl_norm_dx,
+    TRIMTAB_OP_mobiletl_fwd,
+    TRIMTAB_OP_mobiletl_mask,
+    TRIMTAB_OP_mobiletl_gain,
+    TRIMTAB_OP_mobiletl_gain_dw,
+    TRIMTAB_OP_tinytrain_fisher,
+    TRIMTAB_OP_tinytrain_hold,
+    TRIMTAB_OP_prototype_fwd,
+    TRIMTAB_OP_prototype_dx,
+    TRIMTAB_OP_prototype_add
 };
 
 struct trimtab_geometry {
@@ -494,7 +494,7 @@ struct trimtab_end_step {
     int32_t clock; // int32 (2), written
 };
 
-struct trimtab_lite_conv_fwd {
+struct trimtab_tinytl_conv_fwd {
     int32_t opcode;
     int32_t y; // int8 (oh, ow, oc), written
     int32_t x; // int8 (ih, iw, ic)
@@ -509,7 +509,7 @@ struct trimtab_lite_conv_fwd {
     int32_t pre;
 };
 
-struct trimtab_lite_affine_fwd {
+struct trimtab_tinytl_affine_fwd {
     int32_t opcode;
     int32_t y; // int8 (n, oc), written
     int32_t x; // int8 (n, oc)
@@ -519,7 +519,7 @@ struct trimtab_lite_affine_fwd {
     int32_t bound;
 };
 
-struct trimtab_lite_add_fwd {
+struct trimtab_tinytl_add_fwd {
     int32_t opcode;
     int32_t y; // int8 (oh, ow, oc), written
     int32_t x; // int8 (oh, ow, oc)
@@ -536,7 +536,7 @@ struct trimtab_lite_add_fwd {
     int32_t hi;
 };
 
-struct trimtab_lite_add_dx {
+struct trimtab_tinytl_add_dx {
     int32_t opcode;
     int32_t d; // int32 (ih, iw, oc), written
     int32_t gy; // int8 (oh, ow, oc)
@@ -547,7 +547,7 @@ struct trimtab_lite_add_dx {
     int32_t oc;
 };
 
-struct trimtab_lite_conv_dx {
+struct trimtab_tinytl_conv_dx {
     int32_t opcode;
     int32_t d; // int32 (n, ic), written
     int32_t gy; // int8 (n, oc)
@@ -557,7 +557,7 @@ struct trimtab_lite_conv_dx {
     int32_t oc;
 };
 
-struct trimtab_lite_norm_dx {
+struct trimtab_tinytl_norm_dx {
     int32_t opcode;
     int32_t g; // int8 (n, oc), written
     int32_t exp; // int32 (1), written
@@ -581,7 +581,7 @@ struct trimtab_lite_norm_dx {
     int32_t pre;
 };
 
-struct trimtab_step_fwd {
+struct trimtab_mobiletl_fwd {
     int32_t opcode;
     int32_t y; // int8 (n), written
     int32_t x; // int8 (n)
@@ -591,7 +591,7 @@ struct trimtab_step_fwd {
     int32_t zx;
 };
 
-struct trimtab_open_mask {
+struct trimtab_mobiletl_mask {
     int32_t opcode;
     int32_t mask; // bits (n), written
     int32_t y; // int8 (n)
@@ -599,7 +599,7 @@ struct trimtab_open_mask {
     int32_t hi;
 };
 
-struct trimtab_gain_fwd {
+struct trimtab_mobiletl_gain {
     int32_t opcode;
     int32_t mult_out; // int32 (oc), written
     int32_t shift_out; // int8 (oc), written
@@ -611,7 +611,7 @@ struct trimtab_gain_fwd {
     int32_t oc;
 };
 
-struct trimtab_gain_dw {
+struct trimtab_mobiletl_gain_dw {
     int32_t opcode;
     int32_t gy; // int8 (n, oc)
     int32_t y; // int8 (n, oc)
@@ -626,7 +626,7 @@ struct trimtab_gain_dw {
     int32_t zy;
 };
 
-struct trimtab_fisher {
+struct trimtab_tinytrain_fisher {
     int32_t opcode;
     int32_t f; // int32 (ic), written
     int32_t f_exp; // int32 (1), written
@@ -639,7 +639,7 @@ struct trimtab_fisher {
     int32_t zx;
 };
 
-struct trimtab_hold {
+struct trimtab_tinytrain_hold {
     int32_t opcode;
     int32_t k; // int8 (rows, nk), written
     int32_t r; // residuals (rows, nk), written, or NULL
@@ -651,7 +651,7 @@ struct trimtab_hold {
     int32_t residual;
 };
 
-struct trimtab_proto_fwd {
+struct trimtab_prototype_fwd {
     int32_t opcode;
     int32_t logits; // int32 (n), written
     int32_t x; // int8 (f)
@@ -664,7 +664,7 @@ struct trimtab_proto_fwd {
     int32_t zx;
 };
 
-struct trimtab_proto_dx {
+struct trimtab_prototype_dx {
     int32_t opcode;
     int32_t g; // int8 (f), written
     int32_t err; // int32 (n)
@@ -681,7 +681,7 @@ struct trimtab_proto_dx {
     int32_t scale_exp;
 };
 
-struct trimtab_proto_add {
+struct trimtab_prototype_add {
     int32_t opcode;
     int32_t protos; // int16 (n, f), written
     int32_t totals; // int32 (n, f), written
@@ -724,21 +724,21 @@ int32_t trimtab_fold_bias(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_fold_head(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_end_step(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_lite_conv_fwd(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_lite_affine_fwd(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_lite_add_fwd(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_lite_add_dx(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_lite_conv_dx(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_lite_norm_dx(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_step_fwd(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_open_mask(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_gain_fwd(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_gain_dw(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_fisher(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_hold(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_proto_fwd(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_proto_dx(uint8_t *const *mem, uint32_t off);
-int32_t trimtab_proto_add(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytl_conv_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytl_affine_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytl_add_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytl_add_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mobiletl_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mobiletl_mask(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mobiletl_gain(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mobiletl_gain_dw(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytrain_fisher(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_tinytrain_hold(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_prototype_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off);
 
 // What a module has: all of them, or what one package calls.
 #define TRIMTAB_KERNELS(X) \
@@ -773,20 +773,20 @@ int32_t trimtab_proto_add(uint8_t *const *mem, uint32_t off);
     X(fold_head) \
     X(begin_step) \
     X(end_step) \
-    X(lite_conv_fwd) \
-    X(lite_affine_fwd) \
-    X(lite_add_fwd) \
-    X(lite_add_dx) \
-    X(lite_conv_dx) \
-    X(lite_norm_dx) \
-    X(step_fwd) \
-    X(open_mask) \
-    X(gain_fwd) \
-    X(gain_dw) \
-    X(fisher) \
-    X(hold) \
-    X(proto_fwd) \
-    X(proto_dx) \
-    X(proto_add)
+    X(tinytl_conv_fwd) \
+    X(tinytl_affine_fwd) \
+    X(tinytl_add_fwd) \
+    X(tinytl_add_dx) \
+    X(tinytl_conv_dx) \
+    X(tinytl_norm_dx) \
+    X(mobiletl_fwd) \
+    X(mobiletl_mask) \
+    X(mobiletl_gain) \
+    X(mobiletl_gain_dw) \
+    X(tinytrain_fisher) \
+    X(tinytrain_hold) \
+    X(prototype_fwd) \
+    X(prototype_dx) \
+    X(prototype_add)
 
 #endif

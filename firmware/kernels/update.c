@@ -52,8 +52,8 @@ static void move_weight(int8_t *k, int8_t *r, int32_t j, int32_t bits, int32_t d
 
 // Keeps the sums of a trained plane and the frozen weights beside it within +-127: what goes beyond is dropped.
 // That brings k towards 0 or leaves it where w alone is beyond, so it stays int8.
-int32_t trimtab_hold(uint8_t *const *mem, uint32_t off) {
-    RECORD(hold);
+int32_t trimtab_tinytrain_hold(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytrain_hold);
     int8_t *k = at(mem, r->k), *rest = r->residual ? at(mem, r->r) : 0;
     const int8_t *w = at(mem, r->w);
     const uint16_t *kept = at(mem, r->kept);

@@ -347,17 +347,17 @@ class Lowering:
         n, f = head.classes, x.size
         protos, counts = self.prototypes["protos"], self.prototypes["counts"]
         unit, norm = Buffer("direction", 2 * f), Buffer("inverse of the norm", 8)
-        self.emit("proto_fwd", dict(logits=p.output, x=self.activation(head.features), protos=protos, counts=counts,
+        self.emit("prototype_fwd", dict(logits=p.output, x=self.activation(head.features), protos=protos, counts=counts,
                                     unit=unit, norm=norm, n=n, f=f, zx=x.zero_point), "head")
         self._scores(head, COSINES / 16384)
         if self._key(head.features) in self.learned:
             scale, e = mantissa(COSINES, 8)
             g, exp = self._first_error(head.features)
-            self.emit("proto_dx", dict(g=g, err=p.output, protos=protos, unit=unit, norm=norm, sums=self.scratch(4 * f),
+            self.emit("prototype_dx", dict(g=g, err=p.output, protos=protos, unit=unit, norm=norm, sums=self.scratch(4 * f),
                                        mask=self._mask_of(head.features), exp=exp, head_exp=self.head_exp, n=n, f=f,
                                        scale=scale, scale_exp=e), "head", phase="gate")
         for phase, window in (("head", WINDOW), ("enroll", ENROLLED)):
-            self.emit("proto_add", dict(self.prototypes, label=p.target, unit=unit, n=n, f=f, window=window), "head", phase)
+            self.emit("prototype_add", dict(self.prototypes, label=p.target, unit=unit, n=n, f=f, window=window), "head", phase)
 
     def _mse_loss(self):
         p, name = self.program, self.graph.outputs[0]
@@ -483,7 +483,7 @@ class Lowering:
         x, (g, exp) = self.graph[name], self.error(name)
         for layer in self._studied.get(name, ()):
             c, f, f_exp = self._sums[layer]
-            self.emit("fisher", dict(f=f, f_exp=f_exp, x=self.activation(name), g=g, g_exp=exp, sums=self.scratch(4 * c),
+            self.emit("tinytrain_fisher", dict(f=f, f_exp=f_exp, x=self.activation(name), g=g, g_exp=exp, sums=self.scratch(4 * c),
                                      n=x.size // c, ic=c, zx=x.zero_point), layer, phase="backward")
 
     # -- clock

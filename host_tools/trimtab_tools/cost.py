@@ -27,13 +27,13 @@ MACS = {  # multiplications of a record, from its own numbers
     "depthwise_dw": lambda v: _product(v, ("oh", "ow", "kh", "kw", "nk")),
     "head_dx": lambda v: v["n"] * v["f"],
     "head_dw": lambda v: v["n"] * v["f"],
-    "lite_conv_fwd": lambda v: _product(v, _OUTPUTS) * v["part"],
-    "lite_conv_dx": lambda v: _product(v, ("n", "ic", "oc")),
-    "proto_fwd": lambda v: (v["n"] + 2) * v["f"],
-    "proto_dx": lambda v: (v["n"] + 3) * v["f"],
-    "proto_add": lambda v: 2 * v["f"],
+    "tinytl_conv_fwd": lambda v: _product(v, _OUTPUTS) * v["part"],
+    "tinytl_conv_dx": lambda v: _product(v, ("n", "ic", "oc")),
+    "prototype_fwd": lambda v: (v["n"] + 2) * v["f"],
+    "prototype_dx": lambda v: (v["n"] + 3) * v["f"],
+    "prototype_add": lambda v: 2 * v["f"],
 }
-FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "lite_conv_fwd", "proto_fwd")
+FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "tinytl_conv_fwd", "prototype_fwd")
 
 # Cycles for each multiplication, requantization included, as MCUNet's records take them on the emulated Pico in sum
 # (benchmarks/records.py), without flash waits. What it does not have (lite_, proto_, weights of depthwise kernels) is in
@@ -49,11 +49,11 @@ CYCLES = {
         "head_fwd": 18.9,
         "head_dx": 44.8,
         "head_dw": 88.7,
-        "lite_conv_fwd": 14,
-        "lite_conv_dx": 14,
-        "proto_fwd": 11.1,
-        "proto_dx": 11.1,
-        "proto_add": 17.2,
+        "tinytl_conv_fwd": 14,
+        "tinytl_conv_dx": 14,
+        "prototype_fwd": 11.1,
+        "prototype_dx": 11.1,
+        "prototype_add": 17.2,
     }
 }
 CLOCK_HZ = {"pico": 125_000_000}

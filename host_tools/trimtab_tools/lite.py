@@ -154,7 +154,7 @@ def _forward(lower, op):
     _conv(lower, op, m, 0, m.pooled, x.zero_point)
     _conv(lower, op, m, 1, _relu(lower, op, m, "forward"), 0)
     lower.emit(
-        "lite_add_fwd",
+        "tinytl_add_fwd",
         dict(
             y=lower.activation(op.outputs[0]),
             x=lower.activation(op.inputs[0]),
@@ -176,7 +176,7 @@ def _conv(lower, op, m, i, x, zero):
     xhat = Buffer(f"{op.name}: normalized {i + 1}", positions * g["oc"])
     stats = Buffer(f"{op.name}: statistics {i + 1}", 4 * (g["oc"] // norm))
     lower.emit(
-        "lite_conv_fwd",
+        "tinytl_conv_fwd",
         dict(
             y=xhat,
             x=x,
@@ -201,7 +201,7 @@ def _relu(lower, op, m, phase):
     c = m.sizes.convs[1]["ic"]
     h = Buffer(f"{op.name}: hidden", m.sizes.positions * c)
     lower.emit(
-        "lite_affine_fwd",
+        "tinytl_affine_fwd",
         dict(y=h, x=m.xhats[0], affine=m.affines[0], n=m.sizes.positions, oc=c, bound=BOUNDS[0]),
         op.name,
         phase=phase,
@@ -223,12 +223,12 @@ def _errors(lower, op):
     n, (first, second) = m.sizes.positions, m.sizes.convs
     y = lower.graph[op.outputs[0]]
     d = Buffer(f"{op.name}: errors 2", 4 * n * second["oc"])
-    lower.emit("lite_add_dx", dict(d=d, gy=gy, **_join(m.sizes, y)), op.name, phase="backward")
+    lower.emit("tinytl_add_dx", dict(d=d, gy=gy, **_join(m.sizes, y)), op.name, phase="backward")
     gy, exp = _norm(lower, op, m, 1, d, exp, 1, y.scale[0], 0)
     h = _relu(lower, op, m, "backward")
     d = Buffer(f"{op.name}: errors 1", 4 * n * first["oc"])
     lower.emit(
-        "lite_conv_dx",
+        "tinytl_conv_dx",
         dict(d=d, gy=gy, w=m.weights[1], n=n, ic=second["ic"], oc=second["oc"]),
         op.name,
         phase="backward",
@@ -244,7 +244,7 @@ def _norm(lower, op, m, i, d, exp, parts, unit, m_exp):
     # gamma's gradient counts sixteenths of xhat
     u_gamma, u_beta = map(int, qas([AFFINE_GAIN * 2.0**bits / unit**2 for bits in (12, 16)]))
     lower.emit(
-        "lite_norm_dx",
+        "tinytl_norm_dx",
         dict(
             g=g,
             exp=out,

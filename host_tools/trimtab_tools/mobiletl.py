@@ -86,7 +86,7 @@ def _forward(lower, op):
     mask, y = lower.mask(op.outputs[0]), lower.activation(op.outputs[0])
     if op.attrs["step"] == "open" and mask:
         lower.emit(
-            "open_mask", dict(mask=mask, y=y, n=y.size, hi=params(lower.graph, op)["act_max"]), op.name
+            "mobiletl_mask", dict(mask=mask, y=y, n=y.size, hi=params(lower.graph, op)["act_max"]), op.name
         )
 
 
@@ -99,7 +99,7 @@ def _gained(lower, op):
     lower.gained[op.name] = Buffer("factors of errors", 2 * n)
     made = dict(mult=Buffer("multipliers", 4 * n), shift=Buffer("shifts", n))
     lower.emit(
-        "gain_fwd",
+        "mobiletl_gain",
         dict(
             mult_out=made["mult"],
             shift_out=made["shift"],
@@ -131,7 +131,7 @@ def _update(lower, op):
     _, sw, _ = scales(lower.graph, op)
     u = qas(np.where(sw >= np.median(sw) / 1000, ONE, 0))
     lower.emit(
-        "gain_dw",
+        "mobiletl_gain_dw",
         dict(
             gy=gy,
             y=lower.activation(op.outputs[0]),
@@ -159,7 +159,7 @@ def _step_forward(lower, op):
         return lut_forward(lower, op)
     table = np.roll(params(lower.graph, op)["table"], 128)  # from byte order to x + 128
     lower.emit(
-        "step_fwd",
+        "mobiletl_fwd",
         dict(
             y=lower.activation(op.outputs[0]),
             x=lower.activation(op.inputs[0]),

@@ -55,7 +55,7 @@ def always_packed(data, arch):
     phases = package.records(spaces[3], spaces[2])
     records = {(RECORDS[code][0], at) for codes, offsets in phases for code, at in zip(codes, offsets)}
     names = {name for name, _ in records if name in scratch.WORDS}
-    if "fisher" in {name for name, _ in records}:
+    if "tinytrain_fisher" in {name for name, _ in records}:
         return set()  # the board rewrites such records
     flags = *toolchain.PACKED[arch], toolchain.packed_only(scratch.WORDS)
     call, memory = functions(ctypes.CDLL(str(toolchain.host_library(flags)))), bind(*spaces)

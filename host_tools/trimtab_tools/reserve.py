@@ -80,7 +80,7 @@ def pack(lower, op):
     backward.append(step.but(x=pools.inputs, kept=None, ic=c["count"]))
     v = step.values
     lower.emit(
-        "hold",
+        "tinytrain_hold",
         dict(
             k=v["k"],
             r=v["r"],

@@ -49,8 +49,8 @@ static int32_t dot(const int16_t *a, const int16_t *b, int32_t n) {
 
 // The feature's direction, and cosines with 14 fraction bits: |sum c * unit| <= |c| * |unit|, about 2^28.
 // Returns the class.
-int32_t trimtab_proto_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(proto_fwd);
+int32_t trimtab_prototype_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(prototype_fwd);
     int32_t *logits = at(mem, r->logits), *norm = at(mem, r->norm);
     const int8_t *x = at(mem, r->x);
     const int16_t *protos = at(mem, r->protos); // (n, f)
@@ -77,8 +77,8 @@ int32_t trimtab_proto_fwd(uint8_t *const *mem, uint32_t off) {
 
 // dL/dx = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err; prototypes stand still.
 // Returns 0 where there is nothing to learn.
-int32_t trimtab_proto_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(proto_dx);
+int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(prototype_dx);
     int8_t *g = at(mem, r->g);
     const int32_t *err = at(mem, r->err), *norm = at(mem, r->norm);
     const int16_t *protos = at(mem, r->protos), *unit = at(mem, r->unit); // (n, f), (f)
@@ -118,8 +118,8 @@ int32_t trimtab_proto_dx(uint8_t *const *mem, uint32_t off) {
 
 // A sample's direction joins its class, of which `window` samples count, the older the less; returns how many.
 // A count of 0 forgets what was there.
-int32_t trimtab_proto_add(uint8_t *const *mem, uint32_t off) {
-    RECORD(proto_add);
+int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off) {
+    RECORD(prototype_add);
     int32_t k = *(const int32_t *)at(mem, r->label);
     if (k < 0 || k >= r->n) {
         return 0;

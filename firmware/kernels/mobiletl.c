@@ -8,8 +8,8 @@ static void set_bit(uint8_t *mask, int32_t i, int32_t bit) {
 }
 
 // A table that keeps one bit of each input: x >= zero point.
-int32_t trimtab_step_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(step_fwd);
+int32_t trimtab_mobiletl_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(mobiletl_fwd);
     int8_t *y = at(mem, r->y);
     const int8_t *x = at(mem, r->x), *table = (const int8_t *)at(mem, r->table) + 128;
     uint8_t *mask = at(mem, r->mask);
@@ -22,8 +22,8 @@ int32_t trimtab_step_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 // The mask of a clamp loses its upper end: outputs at `hi` or above pass, too.
-int32_t trimtab_open_mask(uint8_t *const *mem, uint32_t off) {
-    RECORD(open_mask);
+int32_t trimtab_mobiletl_mask(uint8_t *const *mem, uint32_t off) {
+    RECORD(mobiletl_mask);
     uint8_t *mask = at(mem, r->mask);
     const int8_t *y = at(mem, r->y);
     for (int32_t i = 0; i < r->n; i++) {
@@ -53,8 +53,8 @@ static struct scale scaled_by(int32_t mult, int32_t shift, int32_t d) {
 }
 
 // Multipliers times their gains, 1 + gain / 2^30: of requantization, and of errors in 16 bits.
-int32_t trimtab_gain_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(gain_fwd);
+int32_t trimtab_mobiletl_gain(uint8_t *const *mem, uint32_t off) {
+    RECORD(mobiletl_gain);
     const int32_t *mult = at(mem, r->mult), *gain = at(mem, r->gain);
     const int8_t *shift = at(mem, r->shift);
     const int16_t *m = at(mem, r->m);
@@ -72,8 +72,8 @@ int32_t trimtab_gain_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 // dgain = sum over positions of gy * (y - zy), at most 127 * 255 * n: below 2^31 for 65,536 positions.
-int32_t trimtab_gain_dw(uint8_t *const *mem, uint32_t off) {
-    RECORD(gain_dw);
+int32_t trimtab_mobiletl_gain_dw(uint8_t *const *mem, uint32_t off) {
+    RECORD(mobiletl_gain_dw);
     const int8_t *gy = at(mem, r->gy), *y = at(mem, r->y); // (n, oc)
     const uint16_t *u = at(mem, r->u);
     const int32_t *lr = at(mem, r->lr);

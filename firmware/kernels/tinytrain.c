@@ -5,7 +5,7 @@
 #define FULL (1 << 30)
 
 // sums of (x - zx) * g over positions; |.| <= 255 * 127 n: below 2^31 for 65,536 positions.
-HOT static void correlate(const struct trimtab_fisher *r, uint8_t *const *mem, int32_t *sums) {
+HOT static void correlate(const struct trimtab_tinytrain_fisher *r, uint8_t *const *mem, int32_t *sums) {
     const int8_t *x = at(mem, r->x), *g = at(mem, r->g);
     for (int32_t i = 0; i < r->ic; i++) {
         sums[i] = 0;
@@ -20,8 +20,8 @@ HOT static void correlate(const struct trimtab_fisher *r, uint8_t *const *mem, i
 
 // f += S^2 for each channel. The largest S takes 15 bits, so that its square stays below 2^30; f, at most 2^30
 // before, brings both to the larger exponent, and is halved where a sum passes 2^30.
-int32_t trimtab_fisher(uint8_t *const *mem, uint32_t off) {
-    RECORD(fisher);
+int32_t trimtab_tinytrain_fisher(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytrain_fisher);
     int32_t *f = at(mem, r->f), *f_exp = at(mem, r->f_exp), *sums = at(mem, r->sums);
     correlate(r, mem, sums);
     uint32_t top = 0;

@@ -29,7 +29,7 @@ static int32_t up(int32_t v) {
 // -- convolution and norm
 
 // Sums of one output channel at all positions, less `pre` bits. w: (kh, kw, part); x: its first channel.
-HOT static void convolve(const struct trimtab_lite_conv_fwd *r, const int8_t *x, const int8_t *w,
+HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *x, const int8_t *w,
     int32_t *sums) {
     const struct trimtab_geometry *geo = &r->geometry;
     for (int32_t oy = 0; oy < geo->oh; oy++) {
@@ -92,8 +92,8 @@ static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pr
     return (int32_t)((uint32_t)scale << 8 | ((uint32_t)(e + down + pre) & 255));
 }
 
-int32_t trimtab_lite_conv_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(lite_conv_fwd);
+int32_t trimtab_tinytl_conv_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_conv_fwd);
     const struct trimtab_geometry *geo = &r->geometry;
     const int8_t *x = at(mem, r->x), *w = at(mem, r->w);
     int32_t *sums = at(mem, r->sums), *stats = at(mem, r->stats);
@@ -111,8 +111,8 @@ int32_t trimtab_lite_conv_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 // Through the 1x1 convolution: d = sum over outputs of gy * w; |d| < 2^30 for 66,000 outputs.
-int32_t trimtab_lite_conv_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(lite_conv_dx);
+int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_conv_dx);
     const int8_t *gy = at(mem, r->gy), *w = at(mem, r->w); // (n, oc), (oc, ic)
     int32_t *d = at(mem, r->d); // (n, ic)
     for (int32_t p = 0; p < r->n; p++, gy += r->oc) {
@@ -137,8 +137,8 @@ static int32_t offset_of(const int32_t *affine, int32_t o, int32_t bound) {
     return clamp(rsh(affine[o], 4), -bound * 4096, bound * 4096);
 }
 
-int32_t trimtab_lite_affine_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(lite_affine_fwd);
+int32_t trimtab_tinytl_affine_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_affine_fwd);
     int8_t *y = at(mem, r->y);
     const int8_t *x = at(mem, r->x);
     const int32_t *affine = at(mem, r->affine);
@@ -152,7 +152,7 @@ int32_t trimtab_lite_affine_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 // affine[j] moves by the gradient sum dw, or its accumulator does.
-static void move_affine(uint8_t *const *mem, const struct trimtab_lite_norm_dx *r, int32_t j, int32_t dw,
+static void move_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t j, int32_t dw,
     int32_t u, int32_t exponent) {
     const int32_t *lr = at(mem, r->lr);
     int32_t *acc = at(mem, r->acc), *to = acc ? acc : at(mem, r->affine);
@@ -163,7 +163,7 @@ static void move_affine(uint8_t *const *mem, const struct trimtab_lite_norm_dx *
 }
 
 // What the ReLU hid becomes 0; all are cut to 12 bits. Returns by how many.
-static int32_t cut(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_t *x, const int32_t *affine) {
+static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, const int32_t *affine) {
     int32_t size = r->n * r->oc;
     for (int32_t o = 0; o < r->oc && r->relu; o++) {
         int32_t g = gain_of(affine, o, r->bound), b = offset_of(affine, r->oc + o, r->bound);
@@ -182,7 +182,7 @@ static int32_t cut(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_
 }
 
 // One group of the norm: x, d at its first channel. The sums are at most 2^30; |t * (y >> 2)| < 2^30.
-static void norm_group(const struct trimtab_lite_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
+static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
     int32_t least) {
     int32_t total = 0, products = 0, size = r->n * r->oc, count = r->n * r->norm;
     for (int32_t p = 0; p < size; p += r->oc) {
@@ -201,8 +201,8 @@ static void norm_group(const struct trimtab_lite_norm_dx *r, int32_t *d, const i
     }
 }
 
-int32_t trimtab_lite_norm_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(lite_norm_dx);
+int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_norm_dx);
     int32_t *d = at(mem, r->sums); // (n, oc)
     const int8_t *x = at(mem, r->x);
     const int32_t *affine = at(mem, r->affine), *stats = at(mem, r->stats);
@@ -254,8 +254,8 @@ static int32_t below(int32_t oy, int32_t ox, int32_t ih, int32_t iw, int32_t oc)
     return (min32(oy >> 1, ih - 1) * iw + min32(ox >> 1, iw - 1)) * oc;
 }
 
-int32_t trimtab_lite_add_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(lite_add_fwd);
+int32_t trimtab_tinytl_add_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_add_fwd);
     const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
     const int32_t *affine = at(mem, r->affine);
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, 0);
@@ -273,8 +273,8 @@ int32_t trimtab_lite_add_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 // d = sum of gy over the outputs that a position went to.
-int32_t trimtab_lite_add_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(lite_add_dx);
+int32_t trimtab_tinytl_add_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_add_dx);
     int32_t *d = at(mem, r->d);
     const int8_t *gy = at(mem, r->gy);
     for (int32_t i = 0; i < r->ih * r->iw * r->oc; i++) {
