@@ -22,7 +22,7 @@ $(VENV)/.keras: $(VENV)/.base
 	touch $@
 
 demo: $(VENV)/.keras
-	$(PYTHON) -m trimtab_tools.demo --board $(BOARD)
+	$(PYTHON) -m trimtab_tools.cli.demo --board $(BOARD)
 
 # What a board needs and this user may not install is named; the tests of that board are then skipped.
 test: $(VENV)/.keras

@@ -16,8 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from trimtab_tools import import_checkpoint, running, search
-from trimtab_tools.experiment import Prepared, Trial
+from trimtab_tools.boards import train
+from trimtab_tools.formats import read_checkpoint
+from trimtab_tools.lab import search
+from trimtab_tools.lab.experiment import Prepared, Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
@@ -83,13 +85,13 @@ def run(wanted, workers, again=False):
     import datasets
 
     os.chdir(ROOT)  # where policies look for files
-    graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
     done = {} if again else read()
     for data in SETS:
         missing = [trial for d, trial in wanted if d == data and (d, trial) not in done]
         if not missing:
             continue
-        with running.bar() as bar:
+        with train.bar() as bar:
             task = bar.add_task(f"{data}: frozen layers", total=None, speed="")
             prepared = Prepared(
                 graph, getattr(datasets, data)(), step=lambda i, n: bar.update(task, completed=i, total=n)
@@ -340,7 +342,11 @@ def picture(results):
         error = (accuracy * (100 - accuracy) / SETS["cifar10"]) ** 0.5
         line(x(kb), y(accuracy - error), x(kb), y(accuracy + error), FAMILIES[family])
         parts.append(f'<circle cx="{x(kb):.1f}" cy="{y(accuracy):.1f}" r="4" fill="{FAMILIES[family]}"/>')
-        text(*free_place(taken, x(kb), y(accuracy + error), y(accuracy - error), name), name, color=FAMILIES[family])
+        text(
+            *free_place(taken, x(kb), y(accuracy + error), y(accuracy - error), name),
+            name,
+            color=FAMILIES[family],
+        )
     return "\n".join((*parts, "</svg>", ""))
 
 

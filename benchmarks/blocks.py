@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from accuracy import PAGE, said, table
-from trimtab_tools import compile as compiler
-from trimtab_tools import cost, experiment, import_checkpoint, import_keras, import_tflite
-from trimtab_tools.experiment import Data, Prepared, Trial
+from trimtab_tools.compiler import compile as compiler
+from trimtab_tools.compiler import cost
+from trimtab_tools.formats import read_checkpoint, read_keras, read_tflite
+from trimtab_tools.lab import experiment
+from trimtab_tools.lab.experiment import Data, Prepared, Trial
 
 RESULTS = Path(__file__).resolve().parent / "results" / "mobiletl.json"
 RATE, EPOCHS = 1e-3, 5
@@ -61,7 +63,7 @@ def bytes_of_blocks():
     for name, swish in (("ReLU6", False), ("hard-swish", True)):
         model = network((SIDE, SIDE, CHANNELS), None, [(EXPANSION * CHANNELS, CHANNELS, 1)], 0, swish, 10)
         samples = np.random.default_rng(0).normal(0, 1, (8, SIDE, SIDE, CHANNELS)).astype(np.float32)
-        graph = import_tflite.read(import_keras.quantize(model, samples))
+        graph = read_tflite.read(read_keras.quantize(model, samples))
         row = {"activation": name, "paper_usual": paper(swish, False), "paper_mobiletl": paper(swish, True)}
         for policy, key in (("last:3", "usual"), ("mobiletl:1", "mobiletl")):
             c = compiler.compile_graph(graph, policy, classes=10)
@@ -107,11 +109,13 @@ def clothes():
     model.compile("adam", "sparse_categorical_crossentropy")
     digits = (x[..., None] / 255).astype(np.float32)
     model.fit(digits, y, batch_size=32, epochs=6, verbose=0)
-    graph = import_tflite.read(import_keras.quantize(model, digits))
+    graph = read_tflite.read(read_keras.quantize(model, digits))
     x, y, x_test, y_test = load("fashion_mnist_5000_1500.npz")
     first = np.concatenate([np.flatnonzero(y == c)[:200] for c in range(10)])
     views = x[None, first, ..., None]
-    return graph, Data("clothes", views, y[first].astype(np.int64), x_test[..., None], y_test.astype(np.int64), 10)
+    return graph, Data(
+        "clothes", views, y[first].astype(np.int64), x_test[..., None], y_test.astype(np.int64), 10
+    )
 
 
 def prepared(data):
@@ -119,7 +123,7 @@ def prepared(data):
         return Prepared(*clothes(), pixels=(0, 1))
     import datasets
 
-    graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
     return Prepared(graph, datasets.cifar10())
 
 

@@ -5,7 +5,9 @@ import struct
 import time
 
 import kernel_shapes
-from trimtab_tools import boards, compile, native, prune, simulate, toolchain
+from trimtab_tools.boards import emulated, native, simulated
+from trimtab_tools.compiler import compile
+from trimtab_tools.toolchain import builds, subset
 
 TIMES = {"unix": 100}  # after the first, which sets the trackers; 4 where the clock is exact
 UNITS = {  # board -> what a tick of time.ticks_cpu() counts, how many of it
@@ -63,8 +65,10 @@ LOAD = {"c": "import _kernels", "viper": "from trimtab import kernels_viper"}
 def packages():
     """The small network, to predict and to train."""
     graph = kernel_shapes.n1()
-    return {"predicts.ttp": compile.compile_inference(graph).data,
-            "trains.ttp": compile.compile_graph(graph, "full", classes=10).data}
+    return {
+        "predicts.ttp": compile.compile_inference(graph).data,
+        "trains.ttp": compile.compile_graph(graph, "full", classes=10).data,
+    }
 
 
 def inputs():
@@ -77,69 +81,83 @@ def inputs():
 
 def script(board, tier, folder):
     shapes = [(kernel, name) for name, (kernel, _) in kernel_shapes.SHAPES.items()]
-    return MEASURE % dict(load=LOAD[tier], tier=tier, times=TIMES.get(board, 4), shapes=shapes, folder=folder,
-                          now=TICKS.get(board, "time.ticks_cpu()"))
+    return MEASURE % dict(
+        load=LOAD[tier],
+        tier=tier,
+        times=TIMES.get(board, 4),
+        shapes=shapes,
+        folder=folder,
+        now=TICKS.get(board, "time.ticks_cpu()"),
+    )
 
 
 def printed(board, tier):
     """What a board says of one tier."""
     if board == "unix":
         files = {"run.py": script(board, tier, "").encode(), **inputs()}
-        with boards.Unix("run.py", files=files, heap="16m", kernels=tier == "c") as unix:
+        with emulated.Unix("run.py", files=files, heap="16m", kernels=tier == "c") as unix:
             return unix.output(600)
-    arch = toolchain.QEMU_BOARDS[board][0] if board in toolchain.QEMU_BOARDS else "armv6m"
-    files = {**boards.library_files(arch, tier), **{"/" + name: data for name, data in inputs().items()}}
-    start = boards.Qemu(board, files) if board in toolchain.QEMU_BOARDS else boards.Pico(files=files)
-    folder = "/rom/" if board in toolchain.QEMU_BOARDS else "/"
+    arch = builds.QEMU_BOARDS[board][0] if board in builds.QEMU_BOARDS else "armv6m"
+    files = {**emulated.library_files(arch, tier), **{"/" + name: data for name, data in inputs().items()}}
+    start = emulated.Qemu(board, files) if board in builds.QEMU_BOARDS else emulated.Pico(files=files)
+    folder = "/rom/" if board in builds.QEMU_BOARDS else "/"
     with start as on:
-        return boards.mpremote(on.url, "exec", script(board, tier, folder), timeout=600)
+        return emulated.mpremote(on.url, "exec", script(board, tier, folder), timeout=600)
 
 
 def measure(board, tier="c"):
     """{"kernels", "networks", "heap_bytes"} in the board's unit."""
     unit, per_tick = UNITS[board]
     found = json.loads(printed(board, tier))
-    kernels = {name: {f"{unit}_per_mac": round(ticks * per_tick / kernel_shapes.macs(name), 2)}
-               for name in kernel_shapes.SHAPES for ticks in [found["kernels"][name]]}
-    network = {f"forward_{unit}": found["forward"] * per_tick, f"step_{unit}": found["step"] * per_tick,
-               "ram_bytes": found["ram"]}
+    kernels = {
+        name: {f"{unit}_per_mac": round(ticks * per_tick / kernel_shapes.macs(name), 2)}
+        for name in kernel_shapes.SHAPES
+        for ticks in [found["kernels"][name]]
+    }
+    network = {
+        f"forward_{unit}": found["forward"] * per_tick,
+        f"step_{unit}": found["step"] * per_tick,
+        "ram_bytes": found["ram"],
+    }
     return {"kernels": kernels, "networks": {"n1": network}, "heap_bytes": found["heap"]}
 
 
 def on(board):
     """What benchmarks/results/BOARD.json says of an emulated board or of the unix port."""
-    arch = "x64" if board == "unix" else toolchain.QEMU_BOARDS[board][0]
+    arch = "x64" if board == "unix" else builds.QEMU_BOARDS[board][0]
     c, viper = measure(board), measure(board, "viper")
     module = native_module(arch)
     module["whole"]["heap_bytes"] = c.pop("heap_bytes")
-    if board in toolchain.QEMU_BOARDS:
-        with boards.Qemu(board, boards.library_files(arch, "c", packages()["trains.ttp"])) as on:
-            module["heap_bytes"] = int(boards.mpremote(on.url, "exec", HEAP))
+    if board in builds.QEMU_BOARDS:
+        with emulated.Qemu(board, emulated.library_files(arch, "c", packages()["trains.ttp"])) as on:
+            module["heap_bytes"] = int(emulated.mpremote(on.url, "exec", HEAP))
     return {**c, "viper": viper, "native_module": {arch: module}}
 
 
 def native_module(arch):
     """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be measured."""
     data = packages()["trains.ttp"]
-    part = toolchain.natmod(arch, prune.kernels_of(data), native.always_packed(data, arch))
-    return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": toolchain.natmod(arch).stat().st_size}}
+    part = builds.natmod(arch, subset.kernels_of(data), native.always_packed(data, arch))
+    return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": builds.natmod(arch).stat().st_size}}
 
 
 def sim():
     """The C kernels as a shared library of this machine: times of this machine."""
-    tier = simulate.tier("c")
+    tier = simulated.tier("c")
     kernels = {}
     for name, (kernel, _) in kernel_shapes.SHAPES.items():
         mem = tier.bind(*[bytearray(space) for space in kernel_shapes.run(name).spaces])
         ns = _ns(lambda i: tier.functions[kernel](mem, 0))
         kernels[name] = {"ns_per_mac": round(ns / kernel_shapes.macs(name), 3)}
     files = packages()
-    predicts, trains = (simulate.load(files[name], tier) for name in ("predicts.ttp", "trains.ttp"))
+    predicts, trains = (simulated.load(files[name], tier) for name in ("predicts.ttp", "trains.ttp"))
     x = bytes(i * 37 % 256 for i in range(trains.input_bytes))
     predicts.load_input(x)
-    network = {"forward_ns": _ns(lambda i: predicts.classify_input()),
-               "step_ns": _ns(lambda i: trains.train(x, i * 3 % trains.classes)),
-               "ram_bytes": trains.package.arena_bytes + trains.package.state_bytes}
+    network = {
+        "forward_ns": _ns(lambda i: predicts.classify_input()),
+        "step_ns": _ns(lambda i: trains.train(x, i * 3 % trains.classes)),
+        "ram_bytes": trains.package.arena_bytes + trains.package.state_bytes,
+    }
     return {"kernels": kernels, "networks": {"n1": network}, "native_module": {}}
 
 

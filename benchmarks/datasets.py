@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from trimtab_tools.experiment import Data, resized, views
+from trimtab_tools.lab.experiment import Data, resized, views
 
 ASSETS = Path(__file__).resolve().parent.parent.parent / "shared" / "assets"
 

@@ -77,7 +77,7 @@ class Methods:
 
     def __init__(self, net):
         import fewshot_nets
-        from trimtab_tools import plan
+        from trimtab_tools.policies import plan
 
         self.graph = fewshot_nets.network(fewshot_nets.Recipe(net))
         self.trunk, _ = plan.cut_head(self.graph, 2)
@@ -86,8 +86,8 @@ class Methods:
 
     def cost(self, updates):
         """(bytes of what is trained and kept for it, share of a full backward pass)"""
-        from trimtab import choose
-        from trimtab_tools.candidates import most_macs, table
+        from trimtab import fisher
+        from trimtab_tools.policies.candidates import most_macs, table
 
         if not updates:
             return 0, 0.0
@@ -97,7 +97,7 @@ class Methods:
             part = u["weight_channels"]
             part = len(part) / self.channels(i) if isinstance(part, list) else part
             rows[i] = table(self.trunk, [u["layer"]], part)[0].row
-        *sizes, macs = choose.cost(rows, [self.layers.index(u["layer"]) for u in updates])
+        *sizes, macs = fisher.cost(rows, [self.layers.index(u["layer"]) for u in updates])
         return sum(sizes), round(macs / most_macs(self.trunk, 1), 4)
 
     def channels(self, i):
@@ -106,11 +106,20 @@ class Methods:
 
     @functools.lru_cache(1)  # for random channels and for the best ones
     def chosen(self, name, ways, shots, seed):
-        from trimtab_tools import tinytrain
+        from trimtab_tools.lab import tinytrain
 
         support, _ = task(name, ways, shots, seed)
-        found = tinytrain.choice(self.graph, support, self.budget, SHARE, RATIO, LAYERS, classes=ways,
-                                 head="prototype", pixels=(0, 1))
+        found = tinytrain.choice(
+            self.graph,
+            support,
+            self.budget,
+            SHARE,
+            RATIO,
+            LAYERS,
+            classes=ways,
+            head="prototype",
+            pixels=(0, 1),
+        )
         return found["updates"]
 
     @functools.cached_property
@@ -127,7 +136,10 @@ class Methods:
             return [{"layer": name, "weight_channels": 1.0} for name in self.layers]
         if method == "fixed":
             return self.scheme
-        rows = [{"layer": u["layer"], "weight_channels": u["weight_channels"]} for u in self.chosen(name, ways, shots, seed)]
+        rows = [
+            {"layer": u["layer"], "weight_channels": u["weight_channels"]}
+            for u in self.chosen(name, ways, shots, seed)
+        ]
         if method == "random":
             rng = np.random.default_rng(seed)
             for u in rows:
@@ -137,25 +149,37 @@ class Methods:
 
     def run(self, method, rate, name, ways, shots, seed):
         """The result of one method on one task."""
-        from trimtab_tools import compile as compiler
-        from trimtab_tools import simulate
+        from trimtab_tools.boards import simulated
+        from trimtab_tools.compiler import compile as compiler
 
         support, query = task(name, ways, shots, seed)
         updates = self.updates(method, name, ways, shots, seed)
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump({"updates": updates}, file)
             file.flush()
-            made = compiler.compile_graph(self.graph, f"plan:{file.name}", classes=ways, head="prototype",
-                                          rate=rate or None, pixels=(0, 1))
-        net = simulate.load(made.data)
+            made = compiler.compile_graph(
+                self.graph,
+                f"plan:{file.name}",
+                classes=ways,
+                head="prototype",
+                rate=rate or None,
+                pixels=(0, 1),
+            )
+        net = simulated.load(made.data)
         net.enroll(support)
         if updates:
             with contextlib.redirect_stdout(io.StringIO()):
                 net.fit_few(support, EPOCHS)
         size, share = self.cost(updates)
-        return {"accuracy": round(100 * net.evaluate(query), 2), "bytes": size, "share": share,
-                "arena": made.placement.size, "state": made.program_state_bytes, "state_crc": net.state_crc(),
-                "layers": {u["layer"]: u["weight_channels"] for u in updates} if method != "full" else "all"}
+        return {
+            "accuracy": round(100 * net.evaluate(query), 2),
+            "bytes": size,
+            "share": share,
+            "arena": made.placement.size,
+            "state": made.program_state_bytes,
+            "state_crc": net.state_crc(),
+            "layers": {u["layer"]: u["weight_channels"] for u in updates} if method != "full" else "all",
+        }
 
 
 # -- running -------------------------------------------------------------------------------------------------
@@ -178,7 +202,13 @@ def write(done):
 
 def run(tasks):
     done, methods = read(), functools.cache(Methods)
-    wanted = [(*t, net, m, seed) for seed in range(FIRST, FIRST + tasks) for t in TASKS for net in NETS for m in METHODS]
+    wanted = [
+        (*t, net, m, seed)
+        for seed in range(FIRST, FIRST + tasks)
+        for t in TASKS
+        for net in NETS
+        for m in METHODS
+    ]
     for key in wanted:
         if key not in done:
             *t, net, method, seed = key
@@ -210,9 +240,13 @@ def accuracies(done):
             found = {net: of(done, t, net, method) for net in NETS}
             rows = [row for each in found.values() for row in each.values()]
             size, share = ([row[k] for row in rows] for k in ("bytes", "share"))
-            yield ("%s, %d ways, %d shots" % t, name, f"{np.mean(size):.0f}" if rows else "",
-                   f"{100 * np.mean(share):.0f} %" if rows else "",
-                   *(said([row["accuracy"] for row in each.values()]) for each in found.values()))
+            yield (
+                "%s, %d ways, %d shots" % t,
+                name,
+                f"{np.mean(size):.0f}" if rows else "",
+                f"{100 * np.mean(share):.0f} %" if rows else "",
+                *(said([row["accuracy"] for row in each.values()]) for each in found.values()),
+            )
 
 
 def differences(done):
@@ -234,8 +268,12 @@ def page(done, text):
     for name, rows in TABLES.items():
         head, *body = [[str(cell) for cell in row] for row in rows(done)]
         made = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: f"<!-- {name} -->\n{made}\n<!-- end -->", text,
-                      flags=re.S)
+        text = re.sub(
+            f"<!-- {name} -->.*?<!-- end -->",
+            lambda _: f"<!-- {name} -->\n{made}\n<!-- end -->",
+            text,
+            flags=re.S,
+        )
     return text
 
 

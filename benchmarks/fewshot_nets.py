@@ -14,11 +14,18 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from datasets import ASSETS
-from trimtab_tools import import_keras, import_tflite
-from trimtab_tools.toolchain import cache
+from trimtab_tools.formats import read_keras, read_tflite
+from trimtab_tools.toolchain.builds import cache
 
 TRAINED = 5  # alphabets; the others are for tasks
-BLOCKS = ((24, 1), (32, 2), (32, 1), (48, 1), (48, 2), (64, 1))  # (channels, stride) of depthwise-separable pairs
+BLOCKS = (
+    (24, 1),
+    (32, 2),
+    (32, 1),
+    (48, 1),
+    (48, 2),
+    (64, 1),
+)  # (channels, stride) of depthwise-separable pairs
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,11 @@ def network(recipe):
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         trunk = TRAININGS[recipe.kind](recipe)
-        some = np.random.default_rng(recipe.seed).permutation(training_pictures().reshape(-1, 28, 28, 1))[:200]
-        path.write_bytes(import_keras.quantize(trunk, some))
-    return import_tflite.read(str(path))
+        some = np.random.default_rng(recipe.seed).permutation(training_pictures().reshape(-1, 28, 28, 1))[
+            :200
+        ]
+        path.write_bytes(read_keras.quantize(trunk, some))
+    return read_tflite.read(str(path))
 
 
 def _trunk(tf):
@@ -88,7 +97,7 @@ def _rates(tf, recipe):
 
 
 def _meta(recipe):
-    tf = import_keras._tensorflow()
+    tf = read_keras._tensorflow()
     tf.keras.utils.set_random_seed(recipe.seed)
     rng, drawn, trunk = np.random.default_rng(recipe.seed), training_pictures(), _trunk(tf)
     optimizer = _rates(tf, recipe)
@@ -102,15 +111,18 @@ def _meta(recipe):
             prototypes = tf.reduce_mean(tf.reshape(f[: n * shots], (n, shots, -1)), 1)
             logits = recipe.scale * f[n * shots :] @ tf.transpose(tf.math.l2_normalize(prototypes, -1))
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        optimizer.apply_gradients(zip(tape.gradient(loss, trunk.trainable_variables), trunk.trainable_variables))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, trunk.trainable_variables), trunk.trainable_variables)
+        )
         return loss, tf.reduce_mean(tf.cast(tf.argmax(logits, 1, tf.int32) == labels, tf.float32))
 
     def episode():
         chosen = [
-            drawn[c, rng.permutation(20)[: shots + recipe.queries]]
-            for c in rng.permutation(len(drawn))[:n]
+            drawn[c, rng.permutation(20)[: shots + recipe.queries]] for c in rng.permutation(len(drawn))[:n]
         ]
-        support, query = ([x for one in chosen for x in one[part]] for part in (slice(shots), slice(shots, None)))
+        support, query = (
+            [x for one in chosen for x in one[part]] for part in (slice(shots), slice(shots, None))
+        )
         return _shifted(np.stack(support + query), rng)
 
     _loop(step, episode, recipe)
@@ -118,7 +130,7 @@ def _meta(recipe):
 
 
 def _ordinary(recipe):
-    tf = import_keras._tensorflow()
+    tf = read_keras._tensorflow()
     tf.keras.utils.set_random_seed(recipe.seed)
     rng, drawn, trunk = np.random.default_rng(recipe.seed), training_pictures(), _trunk(tf)
     classifier = tf.keras.layers.Dense(len(drawn))
@@ -148,8 +160,11 @@ def _loop(step, draw, recipe):
     for i in range(recipe.episodes):
         mean += [float(v) for v in step(draw())]
         if (i + 1) % 100 == 0:
-            print(f"{recipe.kind} {i + 1}/{recipe.episodes}  loss {mean[0] / 100:.3f}  "
-                  f"accuracy {mean[1] / 100:.3f}", flush=True)
+            print(
+                f"{recipe.kind} {i + 1}/{recipe.episodes}  loss {mean[0] / 100:.3f}  "
+                f"accuracy {mean[1] / 100:.3f}",
+                flush=True,
+            )
             mean[:] = 0
 
 

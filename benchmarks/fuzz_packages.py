@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from fake_net import FakeNet  # noqa: E402
 from trimtab import serve, store  # noqa: E402
 from trimtab.format import HEADER, PHASES, SECTIONS, crc32  # noqa: E402
@@ -29,8 +29,9 @@ from trimtab.kernels import Tier  # noqa: E402
 from trimtab.net import Net  # noqa: E402
 from trimtab.package import Package, PackageError  # noqa: E402
 from trimtab.session import MESSAGES, TRAIN, Board  # noqa: E402
-from trimtab_tools import native, toolchain  # noqa: E402
-from trimtab_tools.host import Host  # noqa: E402
+from trimtab_tools.boards import native
+from trimtab_tools.link.host import Host  # noqa: E402
+from trimtab_tools.toolchain import builds  # noqa: E402
 
 FLAGS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 OTHERS = bytes(code for code in range(256) if code != MESSAGES["hello"][0][0])
@@ -318,7 +319,7 @@ def corpus():
 def write_corpus(folder):
     """Networks that between them have every kernel of training and the usual ones of inference."""
     from models import Builder
-    from trimtab_tools import compile as compiler
+    from trimtab_tools.compiler import compile as compiler
 
     b = Builder((5, 4, 2), seed=1)
     b.conv(4, (3, 3), (2, 2), act="relu6")
@@ -348,7 +349,7 @@ MODES = {"packages": packages, "states": states, "frames": frames}
 
 def start(mode, count, seed=1):
     """Run a mode in a process of its own under the sanitizers; returns its JSON."""
-    library = toolchain.host_library(FLAGS)
+    library = builds.host_library(FLAGS)
     preload = subprocess.run(
         ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True
     ).stdout.strip()

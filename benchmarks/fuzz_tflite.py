@@ -11,18 +11,19 @@ import atheris
 
 with atheris.instrument_imports(
     include=[
-        "trimtab_tools.import_tflite",
-        "trimtab_tools.tflite_file",
-        "trimtab_tools.ir",
+        "trimtab_tools.formats.read_tflite",
+        "trimtab_tools.formats.tflite_file",
+        "trimtab_tools.graph.ir",
         "tflite",
         "flatbuffers",
     ]
 ):
-    from trimtab_tools import import_tflite, ir
+    from trimtab_tools.errors import ModelError
+    from trimtab_tools.formats import read_tflite
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from models import Builder  # noqa: E402
-from trimtab_tools import export_tflite  # noqa: E402
+from trimtab_tools.formats import write_tflite  # noqa: E402
 
 
 def seeds():
@@ -47,8 +48,8 @@ def seeds():
 
 def one(data):
     try:
-        import_tflite.read(bytes(data))
-    except ir.ModelError:
+        read_tflite.read(bytes(data))
+    except ModelError:
         pass
 
 
@@ -56,7 +57,7 @@ def main():
     seconds = sys.argv[1] if len(sys.argv) > 1 else "900"
     with tempfile.TemporaryDirectory(prefix="trimtab-fuzz.") as corpus:
         for i, graph in enumerate(seeds()):
-            (Path(corpus) / f"seed{i}").write_bytes(export_tflite.write(graph))
+            (Path(corpus) / f"seed{i}").write_bytes(write_tflite.write(graph))
         atheris.Setup(
             [
                 sys.argv[0],

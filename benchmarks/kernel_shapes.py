@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from trimtab.format import ARENA, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
-
-from trimtab_tools.bare import Run
+from trimtab_tools.boards.bare import Run
 
 SPECS = {row[0]: fields(row[1]) for row in RECORDS}
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
@@ -18,7 +17,21 @@ def layer(size, ic, oc, k=1, stride=1):
     """A square layer with TensorFlow's "same" padding."""
     out = -(-size // stride)
     pad = max(0, (out - 1) * stride + k - size) // 2
-    return dict(ih=size, iw=size, ic=ic, oh=out, ow=out, oc=oc, kh=k, kw=k, sh=stride, sw=stride, pt=pad, pl=pad, nk=ic)
+    return dict(
+        ih=size,
+        iw=size,
+        ic=ic,
+        oh=out,
+        ow=out,
+        oc=oc,
+        kh=k,
+        kw=k,
+        sh=stride,
+        sw=stride,
+        pt=pad,
+        pl=pad,
+        nk=ic,
+    )
 
 
 SHAPES = {  # name -> (kernel, layer)
@@ -42,16 +55,37 @@ def macs(name):
 
 
 # Numbers and tensors of a usual layer: outputs fill the range of int8, a few beyond; errors do not saturate.
-NUMBERS = dict(zx=-20, zy=-9, lo=-128, hi=127, once=0, m_shift=8, m_exp=-20, add_mul=0, add_shift=0, residual=8, pre=0,
-               words=SCRATCH_WORDS)
+NUMBERS = dict(
+    zx=-20,
+    zy=-9,
+    lo=-128,
+    hi=127,
+    once=0,
+    m_shift=8,
+    m_exp=-20,
+    add_mul=0,
+    add_shift=0,
+    residual=8,
+    pre=0,
+    words=SCRATCH_WORDS,
+)
 TENSORS = {
-    "bias": lambda rng, n: rng.integers(-8000, 8000, n), "mult": lambda rng, n: rng.integers(1 << 30, 1 << 31, n),
-    "shift": lambda rng, n: rng.integers(-9, -7, n), "w": lambda rng, n: rng.integers(-127, 128, n),
-    "gy": lambda rng, n: rng.integers(-127, 128, n), "m": lambda rng, n: rng.integers(8192, 32768, n),
-    "u": lambda rng, n: rng.integers(128, 256, n) + 256 * 138 - 65536, "lr": lambda rng, n: [200, 8],
-    "gy_exp": lambda rng, n: [0], "head_exp": lambda rng, n: [0], "track": lambda rng, n: [5 * 256],
+    "bias": lambda rng, n: rng.integers(-8000, 8000, n),
+    "mult": lambda rng, n: rng.integers(1 << 30, 1 << 31, n),
+    "shift": lambda rng, n: rng.integers(-9, -7, n),
+    "w": lambda rng, n: rng.integers(-127, 128, n),
+    "gy": lambda rng, n: rng.integers(-127, 128, n),
+    "m": lambda rng, n: rng.integers(8192, 32768, n),
+    "u": lambda rng, n: rng.integers(128, 256, n) + 256 * 138 - 65536,
+    "lr": lambda rng, n: [200, 8],
+    "gy_exp": lambda rng, n: [0],
+    "head_exp": lambda rng, n: [0],
+    "track": lambda rng, n: [5 * 256],
 }
-PRESENT = {"conv_dw": ("k", "r", "scratch"), "depthwise_dw": ("k", "r", "scratch")}  # optional tensors; else w and scratch
+PRESENT = {
+    "conv_dw": ("k", "r", "scratch"),
+    "depthwise_dw": ("k", "r", "scratch"),
+}  # optional tensors; else w and scratch
 
 
 def run(name, seed=1, **numbers):
@@ -97,7 +131,7 @@ def results(name, arena, state):
 
 def n1():
     """28x28x1, three 3x3 convolutions with stride 2 to 4, 8 and 16 channels, mean, dense 10: 21,220 multiplications."""
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
     from models import Builder
 
     b = Builder((28, 28, 1), seed=3, scale=1 / 127, zero=-128)

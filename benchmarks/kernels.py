@@ -16,7 +16,10 @@ from pathlib import Path
 import board_kernels
 import kernel_shapes
 import records
-from trimtab_tools import bare, boards, compile, toolchain
+from trimtab_tools.boards import bare, emulated
+from trimtab_tools.compiler import compile
+from trimtab_tools.errors import ToolchainError
+from trimtab_tools.toolchain import builds
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MHZ = 125
@@ -44,21 +47,26 @@ def kernels():
     """{shape: {"cycles_per_mac"}}"""
     names = list(kernel_shapes.SHAPES)
     done = bare.run([kernel_shapes.run(name) for name in names])
-    return {name: {"cycles_per_mac": round(sum(r.cycles) / kernel_shapes.macs(name), 2)} for name, r in zip(names, done)}
+    return {
+        name: {"cycles_per_mac": round(sum(r.cycles) / kernel_shapes.macs(name), 2)}
+        for name, r in zip(names, done)
+    }
 
 
 def on_pico(script, files):
-    with boards.Pico(files=files) as board:
-        return boards.mpremote(board.url, "exec", script)
+    with emulated.Pico(files=files) as board:
+        return emulated.mpremote(board.url, "exec", script)
 
 
 def networks():
     """{network: {"forward_cycles", "step_cycles", "ram_bytes"}}"""
     graph = kernel_shapes.n1()
-    packages = {"/predicts.ttp": compile.compile_inference(graph).data,
-                "/trains.ttp": compile.compile_graph(graph, "full", classes=10).data}
+    packages = {
+        "/predicts.ttp": compile.compile_inference(graph).data,
+        "/trains.ttp": compile.compile_graph(graph, "full", classes=10).data,
+    }
     script = NETWORK % dict(times=TIMES, mhz=MHZ)
-    found = json.loads(on_pico(script, {**boards.library_files("armv6m"), **packages}))
+    found = json.loads(on_pico(script, {**emulated.library_files("armv6m"), **packages}))
     return {"n1": {key: found[key] for key in ("forward_cycles", "step_cycles", "ram_bytes")}, **mcunet()}
 
 
@@ -67,50 +75,68 @@ def mcunet():
     made = records.mcunet()
     if not made:
         return {}
-    done, = bare.run([records.network(made, records.STEP)[0]], skew=0)
+    (done,) = bare.run([records.network(made, records.STEP)[0]], skew=0)
     rows = records.rows(made, done)
-    return {"mcunet_49kb": {"forward_cycles": records.total(rows, records.FORWARD),
-                            "step_cycles": records.total(rows, records.STEP),
-                            "ram_bytes": made.placement.size + made.program_state_bytes}}
+    return {
+        "mcunet_49kb": {
+            "forward_cycles": records.total(rows, records.FORWARD),
+            "step_cycles": records.total(rows, records.STEP),
+            "ram_bytes": made.placement.size + made.program_state_bytes,
+        }
+    }
 
 
 def native_modules():
     """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured on the Pico alone."""
     found = {}
-    for arch in toolchain.NATMODS:
+    for arch in builds.NATMODS:
         try:
             found[arch] = board_kernels.native_module(arch)
-        except toolchain.ToolchainError as error:
+        except ToolchainError as error:
             print(f"{arch}: {error}", file=sys.stderr)
-    for row, package in (found["armv6m"], board_kernels.packages()["trains.ttp"]), (found["armv6m"]["whole"], None):
-        row["heap_bytes"] = int(on_pico(board_kernels.HEAP, boards.library_files("armv6m", package=package)))
+    for row, package in (
+        (found["armv6m"], board_kernels.packages()["trains.ttp"]),
+        (found["armv6m"]["whole"], None),
+    ):
+        row["heap_bytes"] = int(
+            on_pico(board_kernels.HEAP, emulated.library_files("armv6m", package=package))
+        )
     return found
 
 
 def pico():
-    return {"kernels": kernels(), "networks": networks(), "viper": board_kernels.measure("pico", "viper"),
-            "native_module": native_modules()}
+    return {
+        "kernels": kernels(),
+        "networks": networks(),
+        "viper": board_kernels.measure("pico", "viper"),
+        "native_module": native_modules(),
+    }
 
 
 BOARDS = {"pico": pico, "sim": board_kernels.sim}
-BOARDS.update({name: partial(board_kernels.on, name) for name in ("unix", *toolchain.QEMU_BOARDS)})
+BOARDS.update({name: partial(board_kernels.on, name) for name in ("unix", *builds.QEMU_BOARDS)})
 
 
 def table(result, indent=""):
     lines = []
     for name, row in result["kernels"].items():
-        (unit, each), = row.items()
+        ((unit, each),) = row.items()
         lines.append(f"{indent + name:28}{each:10.2f} {unit.removesuffix('_per_mac')} per multiplication")
     for name, row in result["networks"].items():
         forward, step, ram = row.items()
         unit = forward[0].removeprefix("forward_")
-        lines.append(f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, {ram[1]:,} bytes of RAM")
+        lines.append(
+            f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, {ram[1]:,} bytes of RAM"
+        )
     for arch, module in result.get("native_module", {}).items():
         for name, row in (f"{arch}, for n1", module), (f"{arch}, whole", module["whole"]):
             heap = f", {row['heap_bytes']:,} of heap" if "heap_bytes" in row else ""
             lines.append(f"{name:28}{row['mpy_bytes']:10,} bytes of .mpy{heap}")
     if "viper" in result:
-        lines += [f"viper kernels, all {result['viper']['heap_bytes']:,} bytes of heap", table(result["viper"], "  ")]
+        lines += [
+            f"viper kernels, all {result['viper']['heap_bytes']:,} bytes of heap",
+            table(result["viper"], "  "),
+        ]
     return "\n".join(lines)
 
 
@@ -118,7 +144,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("board", choices=BOARDS)
     board = parser.parse_args().board
-    toolchain.provide(board)
+    builds.provide(board)
     result = BOARDS[board]()
     print(table(result))
     RESULTS.mkdir(exist_ok=True)

@@ -12,20 +12,22 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 import pytest  # noqa: E402
 from lines import Damaged, World, damage, noise, tiny  # noqa: E402
 from trimtab.store import Store  # noqa: E402
-from trimtab_tools import boards, simulate, toolchain  # noqa: E402
-from trimtab_tools.client import Client  # noqa: E402
-from trimtab_tools.transport import LinkError, Serial  # noqa: E402
+from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.errors import LinkError
+from trimtab_tools.link.client import Client  # noqa: E402
+from trimtab_tools.link.transport import Serial
+from trimtab_tools.toolchain import builds  # noqa: E402
 
 # the first line keeps bytes of a host that streams on from stopping the rest
 MAIN = b"import micropython\nmicropython.kbd_intr(-1)\nimport trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
 
 
 def undisturbed(package, samples, source):
-    net = simulate.load(package)
+    net = simulated.load(package)
     net.begin(samples)
     for i in range(samples):
         net.input_view[:] = source(i).data
@@ -51,11 +53,11 @@ def stream(client, source, samples, save_every, at):
 
 def in_memory(package, samples, cuts, resets, rate, seed):
     rng = random.Random(seed)
-    source = noise(simulate.load(package).input_bytes)
+    source = noise(simulated.load(package).input_bytes)
     cut, reset = moments(rng, samples, cuts), moments(rng, samples, resets)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = f"{folder}/net.ttp"
-        world = World(lambda: simulate.load(package, store=Store(path)), damage(rng, rate)).clock(patch)
+        world = World(lambda: simulated.load(package, store=Store(path)), damage(rng, rate)).clock(patch)
         with Client(world.open) as client:
             told, valued = stream(
                 client,
@@ -77,11 +79,11 @@ def in_memory(package, samples, cuts, resets, rate, seed):
 
 def on_pico(package, samples, cuts, resets, rate, seed):
     rng = random.Random(seed)
-    source = noise(simulate.load(package).input_bytes)
+    source = noise(simulated.load(package).input_bytes)
     cut, reset = moments(rng, samples, cuts), moments(rng, samples, resets)
-    toolchain.provide("pico")
-    files = {**boards.library_files("armv6m"), "/net.ttp": package, "/main.py": MAIN}
-    with boards.Pico(files=files, wait=False) as pico:
+    builds.provide("pico")
+    files = {**emulated.library_files("armv6m"), "/net.ttp": package, "/main.py": MAIN}
+    with emulated.Pico(files=files, wait=False) as pico:
         client = Client(lambda: Damaged(Serial(pico.url), rng, rate), patience_ms=6000)
 
         def disturb(step):

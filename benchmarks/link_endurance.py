@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from lines import noise, tiny  # noqa: E402
-from trimtab_tools.attach import attach  # noqa: E402
+from trimtab_tools.boards.connect import attach  # noqa: E402
 
 NOISE = 64  # bytes that a collector which reads the stack keeps by chance
 CHUNK = 250  # steps of one run; after it the board evaluates, saves and tells its heap

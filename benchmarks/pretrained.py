@@ -10,9 +10,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from trimtab_tools import experiment, import_checkpoint, running, simulate
-from trimtab_tools.contents import Contents
-from trimtab_tools.experiment import Prepared, Trial
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards import train as running
+from trimtab_tools.compiler.package_reading import Contents
+from trimtab_tools.formats import read_checkpoint
+from trimtab_tools.lab import experiment
+from trimtab_tools.lab.experiment import Prepared, Trial
 
 RESULT = Path(__file__).resolve().parent / "results" / "modules.npz"
 SOURCE = Trial("tinytl:6,nobias", 2e-3, 4)
@@ -22,10 +25,10 @@ def main():
     import datasets
 
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
     prepared = Prepared(graph, datasets.flowers5())
     made = experiment.compile_trial(prepared, SOURCE)
-    net = simulate.load(made.data, simulate.best_tier())
+    net = simulated.load(made.data, simulated.best_tier())
     train, _ = prepared.at(made.program.latent.name)
     net.begin(SOURCE.epochs * len(prepared.y))
     with running.bar() as bar:

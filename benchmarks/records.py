@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from trimtab.format import RECORDS
-
-from trimtab_tools import bare, compile, cost, import_checkpoint, simulate
+from trimtab_tools.boards import bare, simulated
+from trimtab_tools.compiler import compile, cost
+from trimtab_tools.formats import read_checkpoint
 
 NETWORK = Path(__file__).resolve().parents[2] / "shared" / "assets" / "tiny_training" / "mcunet-5fps.npz"
 FORWARD = ("prefix", "forward")
@@ -24,7 +25,7 @@ def mcunet():
     """The compiled network, or None where its file is absent."""
     if not NETWORK.exists():
         return None
-    return compile.compile_graph(import_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10)
+    return compile.compile_graph(read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10)
 
 
 def network(made, phases):
@@ -32,7 +33,7 @@ def network(made, phases):
 
     A head of zeros, as it is made, would have no error to send back: it is filled at random.
     """
-    net, rng = simulate.load(made.data, "c"), np.random.default_rng(0)
+    net, rng = simulated.load(made.data, "c"), np.random.default_rng(0)
     net.input_view[:] = rng.integers(-128, 128, net.input_bytes).astype(np.int8).tobytes()
     for b in made.program.state:
         if b.name == "head.weights":
@@ -72,7 +73,7 @@ def main():
     if not made:
         raise SystemExit(f"benchmarks/records.py: there is no {NETWORK.name}: it belongs in {NETWORK.parent}")
     run, _ = network(made, STEP)
-    done, = bare.run([run], skew=0)
+    (done,) = bare.run([run], skew=0)
     found = rows(made, done)
     print("   cycles  products   each")
     print("\n".join(map(_line, sorted(found, key=lambda row: -row.cycles))))

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from trimtab.replay import Replay
-from trimtab_tools import compile as compiler
-from trimtab_tools import import_tflite, simulate, toolchain
+from trimtab_tools.boards import simulated
+from trimtab_tools.compiler import compile as compiler
+from trimtab_tools.formats import read_tflite
+from trimtab_tools.toolchain import builds
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "replay.json", ROOT / "docs" / "results.md"
@@ -28,7 +30,9 @@ RATE, EPOCHS, SAMPLES, ROWS, TIMES = 4e-3, 3, 50, 200, 9
 def mnist():
     """(pictures, digits) to train with and to test with."""
     with np.load(ASSET) as file:
-        return tuple((file[f"X_{part}"][..., None], file[f"y_{part}"].astype(int)) for part in ("train", "test"))
+        return tuple(
+            (file[f"X_{part}"][..., None], file[f"y_{part}"].astype(int)) for part in ("train", "test")
+        )
 
 
 def index(new):
@@ -42,19 +46,25 @@ def index(new):
 
 def network(new):
     """The path of the int8 network that knows nine digits."""
-    return toolchain._built(f"replay-{new}", [Path(__file__).name, str(new), "1"], lambda out: pretrain(new, out)) / "net.tflite"
+    return (
+        builds._built(f"replay-{new}", [Path(__file__).name, str(new), "1"], lambda out: pretrain(new, out))
+        / "net.tflite"
+    )
 
 
 def pretrain(new, out):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
-    from trimtab_tools.import_keras import quantize
+    from trimtab_tools.formats.read_keras import quantize
 
     (x, y), _ = mnist()
     x, y = x[y != new], index(new)[y[y != new]]
     keras.utils.set_random_seed(new)
     moves = np.random.RandomState(0)
-    moved = [np.stack([np.roll(one, (moves.randint(-2, 3), moves.randint(-2, 3)), (0, 1)) for one in x]) for _ in range(2)]
+    moved = [
+        np.stack([np.roll(one, (moves.randint(-2, 3), moves.randint(-2, 3)), (0, 1)) for one in x])
+        for _ in range(2)
+    ]
     model, epochs = layers(keras), 12
     rate = keras.optimizers.schedules.CosineDecay(5e-3, epochs * (3 * len(x) // 64 + 1))
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
@@ -84,10 +94,10 @@ def layers(keras):
 
 def known(new):
     """A package, and the state of a net that was taught nine digits; the replay that saw them."""
-    graph = import_tflite.read(network(new))
+    graph = read_tflite.read(network(new))
     names = tuple(str(digit) for digit in range(10) if digit != new)
     made = compiler.compile_graph(graph, "last", labels=names, max_classes=10, rate=RATE)
-    net = simulate.load(made.data, simulate.best_tier())
+    net = simulated.load(made.data, simulated.best_tier())
     (x, y), _ = mnist()
     old, rng = np.flatnonzero(y != new), np.random.default_rng(new)
     latents = {i: net.latent(x[i].tobytes()) for i in old}
@@ -121,8 +131,18 @@ def add(new, times):
         for i in rng.permutation(some):
             replay.train(x[i].tobytes(), str(new), times=times)
     old, fresh = shares(net, new)
-    return {"new": new, "seed": new, "times": times, "before": before, "old": old, "new_class": fresh, "steps": net.step,
-            "replay_bytes": len(replay.data) if times else 0, "row_bytes": replay.row_bytes, "state_crc": net.state_crc()}
+    return {
+        "new": new,
+        "seed": new,
+        "times": times,
+        "before": before,
+        "old": old,
+        "new_class": fresh,
+        "steps": net.step,
+        "replay_bytes": len(replay.data) if times else 0,
+        "row_bytes": replay.row_bytes,
+        "state_crc": net.state_crc(),
+    }
 
 
 # -- the page
@@ -131,7 +151,10 @@ def add(new, times):
 def table(rows):
     yield "| digit added | old classes before | after, with replay | new class | after, without replay | new class |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    pairs = [[next(r for r in rows if (r["new"], r["times"]) == (new, times)) for times in (TIMES, 0)] for new in NEW]
+    pairs = [
+        [next(r for r in rows if (r["new"], r["times"]) == (new, times)) for times in (TIMES, 0)]
+        for new in NEW
+    ]
     for w, wo in pairs:
         yield f"| {w['new']} | {w['before']} | **{w['old']}** | {w['new_class']} | {wo['old']} | {wo['new_class']} |"
     loss = [np.array([r[i]["before"] - r[i]["old"] for r in pairs]) for i in (0, 1)]
@@ -147,7 +170,9 @@ def page(rows, text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draw", action="store_true", help="only draw the table from the results that are there")
+    parser.add_argument(
+        "--draw", action="store_true", help="only draw the table from the results that are there"
+    )
     if not parser.parse_args().draw:
         rows = [add(new, times) for new in NEW for times in (TIMES, 0)]
         RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")

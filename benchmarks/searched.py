@@ -13,8 +13,10 @@ import functools
 import json
 from pathlib import Path
 
-from trimtab_tools import import_checkpoint, running, search
-from trimtab_tools.experiment import Prepared
+from trimtab_tools.boards import train
+from trimtab_tools.formats import read_checkpoint
+from trimtab_tools.lab import search
+from trimtab_tools.lab.experiment import Prepared
 
 RESULT = Path(__file__).resolve().parent / "results" / "search.json"
 BUDGET = 99.84  # KB by MCUNetV3's rule: what the published scheme takes
@@ -25,7 +27,7 @@ EPOCHS = 2
 
 @contextlib.contextmanager
 def progress(what):
-    with running.bar() as bar:
+    with train.bar() as bar:
         task = bar.add_task(what, total=None, speed="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -36,7 +38,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, default=2, help="trials at a time (default 2)")
     args = parser.parse_args()
-    graph = import_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
     with progress("frozen layers") as step:
         prepared = Prepared(graph, datasets.cifar10().held_out(), step=step)
     space = search.Space.of(prepared.trunk, LAYERS, DEPTHS)

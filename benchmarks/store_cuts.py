@@ -14,16 +14,17 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 import pytest  # noqa: E402
 from lines import noise  # noqa: E402
 from models import Builder  # noqa: E402
 from test_store import Files, Flash  # noqa: E402
 from trimtab.store import Store  # noqa: E402
-from trimtab_tools import boards, simulate, toolchain  # noqa: E402
-from trimtab_tools import compile as compiler  # noqa: E402
+from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.compiler import compile as compiler  # noqa: E402
+from trimtab_tools.toolchain import builds  # noqa: E402
 
-START, SIZE = boards.LAYOUTS["stock"].files_start, boards.LAYOUTS["stock"].files_bytes
+START, SIZE = emulated.LAYOUTS["stock"].files_start, emulated.LAYOUTS["stock"].files_bytes
 ASK = "import trimtab; net = trimtab.load('net.ttp'); print(net.step, net.state_crc())"
 
 
@@ -37,10 +38,10 @@ def network():
 
 def saved(package, files, saves, patch):
     """(image before, operations, how many of them each save took, CRC of each step's state)"""
-    before = boards.littlefs_image(files, SIZE)
+    before = emulated.littlefs_image(files, SIZE)
     flash = Flash(before, prog=256, cache=1024)
     Files(flash.mount()).use(patch)
-    net = simulate.load(package, simulate.best_tier(), Store("/net.ttp"))
+    net = simulated.load(package, simulated.best_tier(), Store("/net.ttp"))
     source, finished, states = noise(net.input_bytes), [], {0: net.state_crc()}
     for step in range(saves):
         net.input_view[:] = source(step).data
@@ -86,11 +87,11 @@ def right(found, count, finished, states):
 
 def replay(saves, boots, seed=1):
     package = network()
-    files = {**(boards.library_files("armv6m") if boots else {}), "/net.ttp": package}
+    files = {**(emulated.library_files("armv6m") if boots else {}), "/net.ttp": package}
     with pytest.MonkeyPatch.context() as patch:
         before, operations, finished, states = saved(package, files, saves, patch)
         chosen = set(random.Random(seed).sample(range(len(operations)), boots))
-        net = simulate.load(package, simulate.best_tier())
+        net = simulated.load(package, simulated.best_tier())
         wrong, seen, images = 0, 0, []
         for count, torn, image in prefixes(before, operations):
             seen += 1
@@ -109,14 +110,14 @@ def replay(saves, boots, seed=1):
 
 
 def boot(image):
-    toolchain.provide("pico")
+    builds.provide("pico")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flash.bin"
-        whole = bytearray(boards.flash_image("stock"))
+        whole = bytearray(emulated.flash_image("stock"))
         whole[START : START + SIZE] = image
         path.write_bytes(whole)
-        with boards.Pico(flash=path) as pico:
-            return tuple(map(int, boards.mpremote(pico.url, "exec", ASK).split()[-2:]))
+        with emulated.Pico(flash=path) as pico:
+            return tuple(map(int, emulated.mpremote(pico.url, "exec", ASK).split()[-2:]))
 
 
 def main():

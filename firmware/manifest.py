@@ -7,5 +7,10 @@ freeze("$(PORT_DIR)/modules")
 include("$(MPY_DIR)/extmod/asyncio")
 
 library = os.environ.get("TRIMTAB_LIBRARY", "../device_lib")
-files = [name for name in sorted(os.listdir(os.path.join(library, "trimtab"))) if name.endswith(".py")]
+root = os.path.join(library, "trimtab")
+files = []
+for folder, _, names in sorted(os.walk(root)):
+    files += [
+        os.path.relpath(os.path.join(folder, name), root) for name in sorted(names) if name.endswith(".py")
+    ]
 package("trimtab", files=[name for name in files if name != "kernels_viper.py"], base_path=library)

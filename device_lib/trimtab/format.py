@@ -48,12 +48,23 @@ HEADER = (
     "flags",
 )
 LOSSES = ("none", "softmax", "mse")
-SECTIONS = ("const", "weights", "steps", "state", "segments", "labels", "golden", "choice", "plan", "signature")
+SECTIONS = (
+    "const",
+    "weights",
+    "steps",
+    "state",
+    "segments",
+    "labels",
+    "golden",
+    "choice",
+    "plan",
+    "signature",
+)
 # segments: pairs of words (state offset, bytes) in the order in which a save writes them, no padding
 # labels: UTF-8, NUL between; first the package's name
 # golden: output CRC, state CRC after one step, class (uint32 each), GOLDEN_BYTES of the int8 sample, which then repeat
 #     (all of a shorter one), the int8 target of mse
-# choice: what a board may choose to train (choice.py); empty where nothing is to be chosen
+# choice: what a board may choose to train (tinytrain.py); empty where nothing is to be chosen
 # plan: zlib JSON for the host; a board never reads it
 
 GOLDEN_BYTES = 1021
@@ -95,6 +106,7 @@ _ERROR_OUT = (
 )
 _UPDATE = " k:!b:NK r:?!r:NK acc:?!h:NK u:h:oc lr:i:2 rng:?!i:1 residual pre"
 _WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
+# fmt: off
 RECORDS = (
     # forward
     ("conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _WEIGHTS
@@ -141,7 +153,7 @@ RECORDS = (
     # the clock
     ("begin_step", "lr:!i:2 clock:i:2 cosine:h:64 rate rate_shift"),
     ("end_step", "clock:!i:2"),
-    # lite residual modules (kernels_lite.py): affine is gamma, then beta, Q16
+    # lite residual modules (plain/tinytl.py): affine is gamma, then beta, Q16
     ("tinytl_conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic w:b:oc*kh*kw*part sums:!i:oh*ow*norm stats:!i:norms" + _GEOMETRY
      + " part norm norms zx pre", "part|ic norm*norms=oc"),
     ("tinytl_affine_fwd", "y:!b:n*oc x:b:n*oc affine:i:2*oc n oc bound"),
@@ -150,26 +162,33 @@ RECORDS = (
     ("tinytl_conv_dx", "d:!i:n*ic gy:b:n*oc w:b:oc*ic n ic oc"),
     ("tinytl_norm_dx", "g:!b:n*oc exp:!i:1 sums:!i:n*oc x:b:n*oc stats:i:norms affine:!i:2*oc acc:?!i:2*oc gy_exp:i:1 lr:i:2"
      " n oc norm norms parts relu bound m_exp u_gamma u_beta pre", "norm*norms=oc parts|oc"),
-    # inverted residual blocks with step-function gradients (kernels_step.py)
+    # inverted residual blocks with step-function gradients (plain/mobiletl.py)
     ("mobiletl_fwd", "y:!b:n x:b:n table:b:256 mask:!m:n n zx"),
     ("mobiletl_mask", "mask:!m:n y:b:n n hi"),
     ("mobiletl_gain", "mult_out:!i:oc shift_out:!b:oc m_out:!h:oc mult:i:oc shift:b:oc m:h:oc gain:i:oc oc"),
     ("mobiletl_gain_dw", "gy:b:n*oc y:b:n*oc gy_exp:i:1 gain:!i:oc acc:?!i:oc u:h:oc lr:i:2 pre n oc zy"),
-    # few samples: Fisher information and prototypes (kernels_task.py)
+    # few samples: Fisher information and prototypes (plain/tinytrain.py)
     ("tinytrain_fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
     ("tinytrain_hold", "k:!b:rows*nk r:?!r:rows*nk w:b:rows*ic kept:x:nk:ic rows nk ic residual", "nk<=ic 4|residual"),
-    # prototype head (kernels_proto.py)
+    # prototype head (plain/prototypes.py)
     ("prototype_fwd", "logits:!i:n x:b:f protos:h:n*f counts:i:n unit:!h:f norm:!i:2 n f zx"),
     ("prototype_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1"
      " n f scale scale_exp"),
     ("prototype_add", "protos:!h:n*f totals:!i:n*f counts:!i:n label:i:1 unit:h:f n f window"),
 )
+# fmt: on
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
-GROUPS = {"geometry": _GEOMETRY, "weights": _WEIGHTS, "update": _UPDATE, "error_out": _ERROR_OUT}  # structs in C
+GROUPS = {
+    "geometry": _GEOMETRY,
+    "weights": _WEIGHTS,
+    "update": _UPDATE,
+    "error_out": _ERROR_OUT,
+}  # structs in C
 
 # What a number may be, by its name; loading checks it, and the kernels need it: no index overflows, no shift is too
 # long, nothing is divided by zero. Numbers that are not listed are extents: 1 to OFFSET_MASK.
 _SIZE, _STRIDE, _INT8, _EXP = (1, 32767), (1, 255), (-128, 127), (-4096, 4095)
+# fmt: off
 LIMITS = {
     "ih": _SIZE, "iw": _SIZE, "oh": _SIZE, "ow": _SIZE, "kh": _SIZE, "kw": _SIZE, "yh": _SIZE, "yw": _SIZE,
     "sh": _STRIDE, "sw": _STRIDE, "pt": (0, 32767), "pl": (0, 32767), "nk": (0, OFFSET_MASK),
@@ -184,6 +203,7 @@ LIMITS = {
     "keep": (0, 255),  # of a sum, in 1/256
     "window": (2, 65535),
 }
+# fmt: on
 
 
 def fields(text):
@@ -192,7 +212,9 @@ def fields(text):
     for word in text.split():
         parts = word.split(":")
         extent = parts[2].split("*") if len(parts) > 2 else ()
-        rows.append((parts[0], parts[1] if len(parts) > 1 else None, extent, parts[3] if len(parts) > 3 else None))
+        rows.append(
+            (parts[0], parts[1] if len(parts) > 1 else None, extent, parts[3] if len(parts) > 3 else None)
+        )
     return rows
 
 

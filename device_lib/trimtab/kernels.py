@@ -17,7 +17,9 @@ class Tier:
 
     def function(self, name):
         if name not in self.functions:
-            raise ImportError("the board lacks kernel %s of this package: run `trimtab deploy` with it" % name)
+            raise ImportError(
+                "the board lacks kernel %s of this package: run `trimtab deploy` with it" % name
+            )
         return self.functions[name]
 
 
@@ -27,20 +29,22 @@ def _named(modules):
 
 
 def plain():
-    from . import kernels_lite, kernels_proto, kernels_py, kernels_step, kernels_task
+    from .plain import core, mobiletl, prototypes, tinytl, tinytrain
 
     try:
         if (1 << 40) >> 38 != 4:
             raise OverflowError
     except OverflowError:
-        raise ImportError("plain kernels need long integers, which this interpreter lacks: install native kernels")
+        raise ImportError(
+            "plain kernels need long integers, which this interpreter lacks: install native kernels"
+        )
 
     def bind(arena, state, const, steps, weights=b""):
         if not isinstance(weights, array):  # an array is a window that fills with other weights
             weights = array("b", bytes(weights))
         return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), weights)
 
-    modules = kernels_py, kernels_lite, kernels_step, kernels_task, kernels_proto
+    modules = core, tinytl, mobiletl, tinytrain, prototypes
     return Tier("plain", _named(modules), lambda n: array("b", bytes(n)), bind)
 
 
@@ -49,7 +53,9 @@ def native():
     import _kernels
 
     if _kernels.ABI != ABI:
-        raise ImportError("the board's kernels have ABI %d, the library needs %d: deploy again" % (_kernels.ABI, ABI))
+        raise ImportError(
+            "the board's kernels have ABI %d, the library needs %d: deploy again" % (_kernels.ABI, ABI)
+        )
 
     def bind(arena, state, const, steps, weights=b""):
         return (arena, state, const, steps, weights)

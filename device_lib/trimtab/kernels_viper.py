@@ -1,4 +1,4 @@
-"""Every kernel as native code from Python: bit for bit what kernels_py.py says, without a C compiler.
+"""Every kernel as native code from Python: bit for bit what plain/core.py says, without a C compiler.
 
 Boards get this file precompiled for their architecture; only MicroPython compiles it. A kernel is called with
 what bind() gives and the byte offset of its record. Nothing here allocates: numbers that pass between

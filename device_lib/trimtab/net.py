@@ -47,13 +47,13 @@ class Net:
         phases = [phases[PHASES.index(name)] for name in LINE]
         _tidy()
         if package.bytes_of("choice"):
-            from .choice import Choice, with_room
+            from .tinytrain import Choice, with_room
 
             steps = with_room(package, steps)
         functions = {code: tier.function(RECORDS[code][0]) for codes, _ in phases for code in codes}
         weights = _weights(package)
         if weights is None:
-            from .stream import stream
+            from .weights import stream
 
             steps = bytearray(steps)
             weights, self._functions = stream(package, steps, phases, functions, tier.alloc)
@@ -67,11 +67,17 @@ class Net:
             self._offsets.extend(array("i", offsets))
             self._phases[name] = (start, len(self._offsets))
         self._forward = (self._phases["prefix"][0], self._phases["forward"][1])
-        self._ends = tuple([self._phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")])
+        self._ends = tuple(
+            [self._phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")]
+        )
         self._views = (_view(self._arena), _view(self._state))
         plain = tier.name == "plain"  # its kernels allocate, and Ctrl-C may stop them half way
         self._lock, self._unlock = (_nothing, _nothing) if plain else (heap_lock, heap_unlock)
-        self._atomic = not plain and sys.platform not in ("linux", "darwin", "win32")  # there, Ctrl-C strikes anywhere
+        self._atomic = not plain and sys.platform not in (
+            "linux",
+            "darwin",
+            "win32",
+        )  # there, Ctrl-C strikes anywhere
         self._torn = None  # why the state is no longer whole
         names = package.labels()
         self.name = names[0]
@@ -89,7 +95,9 @@ class Net:
         self.run = 0  # whose steps these are: a number that the host chose
         self._choice = None
         if package.bytes_of("choice"):
-            self._choice = Choice(self, steps, const, lambda: tier.bind(self._arena, self._state, const, steps, weights))
+            self._choice = Choice(
+                self, steps, const, lambda: tier.bind(self._arena, self._state, const, steps, weights)
+            )
         self.reset()
         if store:
             self.saved_step = store.load(self.segments, package.crc) or 0
@@ -116,22 +124,24 @@ class Net:
         reserves; a new head trains on them first. Returns {candidate: its channels}; all training is forgotten but the head's.
         """
         if not self._choice:
-            raise ValueError("this package reserves nothing for a choice: compile it with --policy tinytrain:budget=KB")
+            raise ValueError(
+                "this package reserves nothing for a choice: compile it with --policy tinytrain:budget=KB"
+            )
         return self._choice.choose(samples, epochs)
 
     def add_class(self, name):
         """One class more, which knows nothing yet, as far as `--max-classes` reserved rows; returns its index."""
-        from . import grow
+        from . import classes
 
-        return grow.add_class(self, name)
+        return classes.add_class(self, name)
 
     def name_classes(self):
         """The package's classes, and those that the state says were added."""
         self.labels = self._labels
         if self.package.classes < self.package.output_count:
-            from . import grow
+            from . import classes
 
-            self.labels += grow.names(grow.names_of(self))
+            self.labels += classes.names(classes.names_of(self))
         self.classes = self.package.classes + len(self.labels) - len(self._labels)
 
     def _count(self):
@@ -197,7 +207,10 @@ class Net:
         if kind != "f":
             x = _view(x)
         if len(x) != self.input_bytes:
-            raise ValueError("a sample has %d values, the network takes %d: check the input shape" % (len(x), self.input_bytes))
+            raise ValueError(
+                "a sample has %d values, the network takes %d: check the input shape"
+                % (len(x), self.input_bytes)
+            )
         if kind == "f":
             _quantize(x, self.input_view, self.package.float("input_scale"), self.package.input_zero)
         else:
@@ -226,7 +239,9 @@ class Net:
             raise ValueError("this package was compiled without a training plan: compile it with --policy")
         if isinstance(y, str):
             if y not in self.labels:
-                raise ValueError("label %r is not in the package: it has %s" % (y, ", ".join(self.labels) or "no labels"))
+                raise ValueError(
+                    "label %r is not in the package: it has %s" % (y, ", ".join(self.labels) or "no labels")
+                )
             y = self.labels.index(y)
         y = int(y)
         if not 0 <= y < self.classes:
@@ -251,15 +266,19 @@ class Net:
     def load_latent(self, x):
         """The same, left in latent_view until the next step."""
         if not self.package.latent_bytes:
-            raise ValueError("no layer of this network is frozen below the first trained one: train on samples")
+            raise ValueError(
+                "no layer of this network is frozen below the first trained one: train on samples"
+            )
         self.load_input(x)
         self._run(*self._phases["prefix"])
 
     def train_latent(self, latent, y):
         """One sample from its latent: the same as train(), without the frozen layers' work."""
         if len(latent) != self.package.latent_bytes:
-            raise ValueError("a latent of this network has %d bytes, not %d: make it with latent()"
-                             % (self.package.latent_bytes, len(latent)))
+            raise ValueError(
+                "a latent of this network has %d bytes, not %d: make it with latent()"
+                % (self.package.latent_bytes, len(latent))
+            )
         self.latent_view[:] = latent
         return self._train(y, "forward")
 
@@ -370,15 +389,15 @@ class Net:
 
     def enroll(self, samples):
         """Prototypes of the classes of these (x, label): forward passes only. Needs --head prototype."""
-        from . import few
+        from . import prototypes
 
-        few.enroll(self, samples)
+        prototypes.enroll(self, samples)
 
     def fit_few(self, support, epochs=10, shift=2, flip=False, brightness=0):
         """Train on moved copies of a few (x, label) against their prototypes. Returns the last epoch's mean loss."""
-        from . import few
+        from . import prototypes
 
-        return few.fit(self, support, epochs, shift, flip, brightness)
+        return prototypes.fit(self, support, epochs, shift, flip, brightness)
 
     @property
     def prototypes(self):
@@ -409,7 +428,9 @@ class Net:
         try:
             kept = bytes(self._views[1])
         except MemoryError:
-            raise MemoryError("too little RAM to keep the state during the test: save, reboot and test before training")
+            raise MemoryError(
+                "too little RAM to keep the state during the test: save, reboot and test before training"
+            )
         try:
             self.reset()
             self._repeat_input(sample)
@@ -441,9 +462,16 @@ class Net:
     def info(self):
         p = self.package
         about = {
-            "name": self.name, "kernels": self.kernels, "loss": self.loss, "classes": self.classes,
-            "labels": self.labels, "arena_bytes": p.arena_bytes, "state_bytes": p.state_bytes,
-            "step": self.step, "total": self.total, "saved_step": self.saved_step,
+            "name": self.name,
+            "kernels": self.kernels,
+            "loss": self.loss,
+            "classes": self.classes,
+            "labels": self.labels,
+            "arena_bytes": p.arena_bytes,
+            "state_bytes": p.state_bytes,
+            "step": self.step,
+            "total": self.total,
+            "saved_step": self.saved_step,
         }
         if hasattr(gc, "mem_free"):
             gc.collect()
@@ -476,8 +504,10 @@ def _allocate(tier, size, what):
         return tier.alloc(size)
     except MemoryError:
         free = gc.mem_free() if hasattr(gc, "mem_free") else 0
-        raise MemoryError("package needs %d bytes of %s, %d are free: compile it again with a smaller --ram"
-                          % (size, what, free))
+        raise MemoryError(
+            "package needs %d bytes of %s, %d are free: compile it again with a smaller --ram"
+            % (size, what, free)
+        )
 
 
 def _weights(package):
@@ -499,7 +529,7 @@ def _view(buffer):
 
 
 def _kind(x):
-    """"B" raw uint8, "b" int8, "f" real values."""
+    """ "B" raw uint8, "b" int8, "f" real values."""
     if isinstance(x, _RAW):
         return "B"
     try:

@@ -3,8 +3,26 @@
 import struct
 
 from .format import (
-    ABI, ARENA, CONST, GOLDEN_BYTES, HEADER, LABEL_BYTES, LIMITS, LOSSES, MAGIC, NULL, OFFSET_MASK, PHASES, RECORDS, SECTIONS, SPACE_SHIFT,
-    STATE, VERSION, WEIGHTS, crc32, fields,
+    ABI,
+    ARENA,
+    CONST,
+    GOLDEN_BYTES,
+    HEADER,
+    LABEL_BYTES,
+    LIMITS,
+    LOSSES,
+    MAGIC,
+    NULL,
+    OFFSET_MASK,
+    PHASES,
+    RECORDS,
+    SECTIONS,
+    SPACE_SHIFT,
+    STATE,
+    VERSION,
+    WEIGHTS,
+    crc32,
+    fields,
 )
 
 _WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
@@ -33,7 +51,8 @@ class Package:
         if (version, abi) != (VERSION, ABI):
             raise PackageError(
                 "package has format %d and ABI %d, this library has %d and %d: compile it again or deploy the library"
-                % (version, abi, VERSION, ABI))
+                % (version, abi, VERSION, ABI)
+            )
         if len(head) < _BYTES or crc32(head[: _BYTES - 4]) != struct.unpack_from("<I", head, _BYTES - 4)[0]:
             raise PackageError("the package's header is damaged or cut short: copy it again")
         words = struct.unpack_from("<%dI" % _WORDS, head, 8)
@@ -44,12 +63,17 @@ class Package:
         self._sections = {name: words[n + 3 * i : n + 3 * i + 3] for i, name in enumerate(SECTIONS)}
         n += 3 * len(SECTIONS)
         self._phases = [words[n + 2 * i : n + 2 * i + 2] for i in range(len(PHASES))]
-        if (max(self.arena_bytes, self.state_bytes) > OFFSET_MASK or self.bytes_of("state") != self.state_bytes
-                or self.loss_kind >= len(LOSSES) or not 0 < self.classes <= self.output_count
-                or (self.classes < self.output_count and self.loss_kind != 1)
-                or not (self.input_bytes and self.output_count and self.accumulate)
-                or not -128 <= self.input_zero <= 127 or not 0 < self.float("input_scale") < 1e30
-                or max([offset + size for offset, size, _ in self._sections.values()]) > OFFSET_MASK):
+        if (
+            max(self.arena_bytes, self.state_bytes) > OFFSET_MASK
+            or self.bytes_of("state") != self.state_bytes
+            or self.loss_kind >= len(LOSSES)
+            or not 0 < self.classes <= self.output_count
+            or (self.classes < self.output_count and self.loss_kind != 1)
+            or not (self.input_bytes and self.output_count and self.accumulate)
+            or not -128 <= self.input_zero <= 127
+            or not 0 < self.float("input_scale") < 1e30
+            or max([offset + size for offset, size, _ in self._sections.values()]) > OFFSET_MASK
+        ):
             raise PackageError("the package's header contradicts itself: compile it again")
 
     def float(self, name):
@@ -63,7 +87,9 @@ class Package:
         offset, size, crc = self._sections[name]
         data = self._read(offset, size, into)
         if len(data) != size or crc32(data) != crc:
-            raise PackageError("section %s of the package is damaged or cut short: copy the package again" % name)
+            raise PackageError(
+                "section %s of the package is damaged or cut short: copy the package again" % name
+            )
         return data
 
     @property
@@ -81,8 +107,10 @@ class Package:
             data = self.section(name)
             return bytearray(data) if wide and not self.is_file and _address(data) % 4 else data
         except MemoryError:
-            raise MemoryError("section %s of the package has %d bytes, more than RAM has free: put the package into ROMFS, "
-                              "where it is used in place" % (name, self.bytes_of(name)))
+            raise MemoryError(
+                "section %s of the package has %d bytes, more than RAM has free: put the package into ROMFS, "
+                "where it is used in place" % (name, self.bytes_of(name))
+            )
 
     def labels(self):
         try:
@@ -90,7 +118,9 @@ class Package:
         except UnicodeError:
             raise PackageError("the package's labels are not text: compile it again")
         if len(names) - 1 not in (0, self.classes):
-            raise PackageError("the package has %d classes and %d labels: compile it again" % (self.classes, len(names) - 1))
+            raise PackageError(
+                "the package has %d classes and %d labels: compile it again" % (self.classes, len(names) - 1)
+            )
         return names
 
     def shape(self):
@@ -113,7 +143,9 @@ class Package:
             raise PackageError("the package has no sample to test itself with: compile it again")
         output, after, label = struct.unpack("<III", data[:12])
         if self.loss_kind == 1 and label >= self.classes:
-            raise PackageError("the package tests itself with a class that it does not have: compile it again")
+            raise PackageError(
+                "the package tests itself with a class that it does not have: compile it again"
+            )
         return output, after, label, data[12:end], data[end:]
 
     def segments(self):
@@ -140,7 +172,9 @@ class Package:
                     return f.read(size)
                 return into[: f.readinto(into)]
         except OSError:
-            raise PackageError("package %s is not there: copy it to the board with `trimtab deploy`" % self.path)
+            raise PackageError(
+                "package %s is not there: copy it to the board with `trimtab deploy`" % self.path
+            )
 
     def records(self, steps, const):
         """[(opcodes, offsets)] of each phase, every record checked against the memory it names."""
@@ -149,10 +183,18 @@ class Package:
         target = (0, 4, self.output_count)[self.loss_kind]
         spare = self.output_count - self.classes
         head = 4 * self.output_count if self.loss_kind == 1 else 0
-        for name, size, space in (("input", self.input_bytes, ARENA), ("latent", self.latent_bytes, ARENA), ("clock", 8, STATE),
-                                  ("output", output, ARENA), ("target", target, ARENA), ("rng", 4, STATE),
-                                  ("study_input", self.input_bytes, ARENA), ("study_target", target, ARENA),
-                                  ("names", LABEL_BYTES * spare, STATE), ("head_bias", head, STATE)):
+        for name, size, space in (
+            ("input", self.input_bytes, ARENA),
+            ("latent", self.latent_bytes, ARENA),
+            ("clock", 8, STATE),
+            ("output", output, ARENA),
+            ("target", target, ARENA),
+            ("rng", 4, STATE),
+            ("study_input", self.input_bytes, ARENA),
+            ("study_target", target, ARENA),
+            ("names", LABEL_BYTES * spare, STATE),
+            ("head_bias", head, STATE),
+        ):
             ref = getattr(self, name)
             _check_ref(name, ref, size, sizes, True)
             if ref >> SPACE_SHIFT != space:
@@ -178,7 +220,9 @@ class Package:
         """Some bytes of a section, which was checked before as a whole."""
         start, whole, _ = self._sections[name]
         if offset + size > whole:
-            raise PackageError("section %s of the package is shorter than its records: compile it again" % name)
+            raise PackageError(
+                "section %s of the package is shorter than its records: compile it again" % name
+            )
         return self._read(start + offset, size)
 
 
@@ -234,7 +278,11 @@ def _check_apart(spans):
 
 def _check_ref(name, ref, size, sizes, written):
     space, offset = ref >> SPACE_SHIFT, ref & OFFSET_MASK
-    if not 0 <= space < len(sizes) or offset + size > sizes[space] or (written and space not in (ARENA, STATE)):
+    if (
+        not 0 <= space < len(sizes)
+        or offset + size > sizes[space]
+        or (written and space not in (ARENA, STATE))
+    ):
         raise PackageError("%s points outside the package's memory: compile it again" % name)
 
 
@@ -245,7 +293,9 @@ def check_record(name, specs, rules, values, sizes, lists):
         if kind is None:
             low, high = LIMITS.get(field, (1, OFFSET_MASK))
             if not low <= value[field] <= high:
-                raise PackageError("step %s has %s = %d: compile the package again" % (name, field, value[field]))
+                raise PackageError(
+                    "step %s has %s = %d: compile the package again" % (name, field, value[field])
+                )
     for rule in rules:
         if not _holds(rule, value):
             raise PackageError("step %s breaks the rule %s: compile the package again" % (name, rule))
@@ -259,9 +309,17 @@ def check_record(name, specs, rules, values, sizes, lists):
         if ref == NULL and "?" in kind:
             continue
         letter = kind[-1]
-        size = (n + 7) // 8 if letter == "m" else (n * value["residual"] + 7) // 8 if letter == "r" else n * _SIZE[letter]
+        size = (
+            (n + 7) // 8
+            if letter == "m"
+            else (n * value["residual"] + 7) // 8
+            if letter == "r"
+            else n * _SIZE[letter]
+        )
         _check_ref("step " + name, ref, size, sizes, "!" in kind)
-        if _SIZE.get(letter, 1) > 1 and ((ref & OFFSET_MASK) % _SIZE[letter] or ref >> SPACE_SHIFT == WEIGHTS):
+        if _SIZE.get(letter, 1) > 1 and (
+            (ref & OFFSET_MASK) % _SIZE[letter] or ref >> SPACE_SHIFT == WEIGHTS
+        ):
             raise PackageError("step %s reads unaligned data: compile the package again" % name)
         if bound:
             _check_indices(name, ref, n, value[bound], lists)

@@ -17,7 +17,9 @@ class Replay:
     def __init__(self, net, count):
         classes = net.package.output_count
         if net.loss != "softmax" or classes >= FREE:
-            raise ValueError("replay keeps samples of up to 254 classes: compile the network with --labels or --classes")
+            raise ValueError(
+                "replay keeps samples of up to 254 classes: compile the network with --labels or --classes"
+            )
         if not 0 < count <= MOST:
             raise ValueError("a replay of %d samples does not work: keep 1 to %d" % (count, MOST))
         self.net, self.count = net, count
@@ -29,7 +31,9 @@ class Replay:
         try:
             self.data = bytearray(size)
         except MemoryError:
-            raise MemoryError("a replay of %d samples takes %d bytes, more than are free: keep fewer" % (count, size))
+            raise MemoryError(
+                "a replay of %d samples takes %d bytes, more than are free: keep fewer" % (count, size)
+            )
         self._view = memoryview(self.data)
         self._held = [0] * classes  # rows of each class
         self.clear()

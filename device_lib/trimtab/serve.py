@@ -50,8 +50,9 @@ class ReplPort:
     """MicroPython's REPL stream, with Ctrl-C as a byte like any other; on the unix port, stdin and stdout."""
 
     def __init__(self):
-        import micropython
         import select
+
+        import micropython
 
         self.interrupt = getattr(micropython, "kbd_intr", lambda char: None)
         self.stdin = sys.stdin.buffer

@@ -95,8 +95,10 @@ class Store:
         free = os.statvfs(folder)[4]
         held = (_length(old) + block - 1) // block
         if free + held < needed:
-            raise OSError("saving takes %d bytes, %d are free: remove some files; nothing was changed"
-                          % (needed * block, (free + held) * block))
+            raise OSError(
+                "saving takes %d bytes, %d are free: remove some files; nothing was changed"
+                % (needed * block, (free + held) * block)
+            )
         if free < needed:
             _remove(old)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import trimtab
 from stripes import LABELS, pictures
-from trimtab_tools import import_tflite
-from trimtab_tools.compile import compile_graph
+from trimtab_tools.compiler.compile import compile_graph
+from trimtab_tools.formats import read_tflite
 
 
 def main(folder="."):
     package = Path(folder) / "stripes.ttp"
-    model = import_tflite.read(Path(__file__).with_name("stripes.tflite"))
+    model = read_tflite.read(Path(__file__).with_name("stripes.tflite"))
     package.write_bytes(compile_graph(model, "bias", labels=LABELS, rate=0.02).data)
 
     # from here on the same lines run on a board

@@ -6,8 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 from stripes import SIZE, pictures
-
-from trimtab_tools.import_keras import quantize
+from trimtab_tools.formats.read_keras import quantize
 
 KNOWN = ("flat", "steep")
 
@@ -17,14 +16,16 @@ def main(path):
     rows = pictures(600, 0, KNOWN)
     x = np.stack([image for image, _ in rows]) / 255
     y = np.array([KNOWN.index(label) for _, label in rows])
-    model = keras.Sequential([
-        keras.Input((SIZE, SIZE, 1)),
-        layers.Conv2D(8, 3, 2, padding="same", activation="relu6", name="edges"),
-        layers.DepthwiseConv2D(3, padding="same", activation="relu6", name="groups"),
-        layers.Conv2D(16, 1, activation="relu6", name="mix"),
-        layers.GlobalAveragePooling2D(name="pool"),
-        layers.Dense(2, activation="softmax", name="stripes"),
-    ])
+    model = keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 1)),
+            layers.Conv2D(8, 3, 2, padding="same", activation="relu6", name="edges"),
+            layers.DepthwiseConv2D(3, padding="same", activation="relu6", name="groups"),
+            layers.Conv2D(16, 1, activation="relu6", name="mix"),
+            layers.GlobalAveragePooling2D(name="pool"),
+            layers.Dense(2, activation="softmax", name="stripes"),
+        ]
+    )
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, batch_size=32, epochs=15, verbose=2)
     quantize(model, x, path)

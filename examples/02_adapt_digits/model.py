@@ -73,7 +73,7 @@ def train(x, y, seed=1):
 
 
 def main(folder=".", seed=1):
-    from trimtab_tools.import_keras import quantize
+    from trimtab_tools.formats.read_keras import quantize
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-// Fixed point: everything that rounds, saturates or wraps, named as in kernels_py.py. What is long: fixed.c.
+// Fixed point: everything that rounds, saturates or wraps, named as in plain/core.py. What is long: fixed.c.
 #ifndef TRIMTAB_FIXED_H
 #define TRIMTAB_FIXED_H
 

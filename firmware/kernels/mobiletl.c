@@ -1,4 +1,4 @@
-// Inverted residual blocks with step-function gradients and a trained gain (MobileTL); see kernels_step.py.
+// Inverted residual blocks with step-function gradients and a trained gain (MobileTL); see plain/mobiletl.py.
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "kernels.h"
 

@@ -1,4 +1,4 @@
-// The step records: device_lib/trimtab/format.py as C, written by `python -m trimtab_tools.records_header`.
+// The step records: device_lib/trimtab/format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
 #ifndef TRIMTAB_RECORDS_H
 #define TRIMTAB_RECORDS_H
 

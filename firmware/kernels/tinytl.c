@@ -1,5 +1,5 @@
 // Lite residual modules: a grouped convolution, GroupNorm, affine, ReLU, 1x1 convolution, GroupNorm, affine,
-// joined to the trunk. Formats and bounds: kernels_lite.py.
+// joined to the trunk. Formats and bounds: plain/tinytl.py.
 #pragma GCC optimize ("Os") // code lives in RAM on a board
 #include "kernels.h"
 

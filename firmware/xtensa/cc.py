@@ -15,8 +15,17 @@ from pathlib import Path
 
 HEADERS = "/usr/lib/xtensa-lx106-elf/include"  # picolibc's, for a processor of the same family
 IGNORED = {"-c", "-fpic", "-mlongcalls", "-mtext-section-literals", "-Os", "-O2"}
-CLANG = ["--target=xtensa", "-nostdinc", "-isystem", HEADERS, "-D__XTENSA__", "-Os", "-ffreestanding",
-         "-fno-builtin", "-fno-jump-tables"]
+CLANG = [
+    "--target=xtensa",
+    "-nostdinc",
+    "-isystem",
+    HEADERS,
+    "-D__XTENSA__",
+    "-Os",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fno-jump-tables",
+]
 QUIET = ["-Wno-unused-command-line-argument", "-Wno-unknown-attributes", "-Wno-unknown-pragmas"]
 CPU = ["-mtriple=xtensa", "-mcpu=esp32"]
 
@@ -51,7 +60,7 @@ def _movable(match):
 
 def sections(data):
     """(type, offset, size, link, info) of each section of an ELF file of 32 bits."""
-    start, = struct.unpack_from("<I", data, 32)
+    (start,) = struct.unpack_from("<I", data, 32)
     size, count = struct.unpack_from("<HH", data, 46)
     rows = [struct.unpack_from("<10I", data, start + i * size) for i in range(count)]
     return [(row[1], row[4], row[5], row[6], row[7]) for row in rows]
@@ -92,7 +101,7 @@ def main(root, *words):
     at = words.index("-o")
     target = Path(words[at + 1])
     del words[at : at + 2]
-    source, = [word for word in words if word.endswith((".c", ".s"))]
+    (source,) = [word for word in words if word.endswith((".c", ".s"))]
     ignored = IGNORED | {source}
     options = [word for word in words if word not in ignored and not word.startswith("-std=")]
     if source.endswith(".s"):

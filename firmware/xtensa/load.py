@@ -1,6 +1,6 @@
 """Lays out a linked native module as MicroPython's loader would, for a program that has no MicroPython.
 
-    python load.py _kernels.mpy OUT       # OUT/module.s, OUT/text.bin, OUT/rodata.bin, OUT/module.ld
+python load.py _kernels.mpy OUT       # OUT/module.s, OUT/text.bin, OUT/rodata.bin, OUT/module.ld
 """
 
 import struct
@@ -90,7 +90,7 @@ def layout(data, out):
     text, rodata, fixes = read(data)
     for in_rodata, at, base in fixes:
         place = rodata if in_rodata else text
-        value, = struct.unpack_from("<I", place, at)
+        (value,) = struct.unpack_from("<I", place, at)
         struct.pack_into("<I", place, at, (value + base) & 0xFFFFFFFF)
     (out / "text.bin").write_bytes(text)
     (out / "rodata.bin").write_bytes(rodata)

@@ -1,0 +1,261 @@
+"""Copy the device library, the board's kernels and a package to a board, with mpremote's transport.
+
+Only what differs is copied, and what was copied is read back by hash.
+"""
+
+import ast
+import base64
+import contextlib
+import hashlib
+import io
+import struct
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import trimtab
+from mpremote.transport import TransportError, TransportExecError
+from mpremote.transport_serial import SerialTransport
+from trimtab.format import SECTIONS
+from trimtab.package import Package
+
+from ..errors import BoardError
+from .emulated import kernels_for, library_files
+
+SECONDS = 10  # of silence before a board counts as gone
+CHUNK = 2048  # bytes for each command to the board
+PART = ".part"  # beside a file's name while it is being written
+KEEP = 8  # chunks after which what was written outlives a power cut
+SPARE_BLOCKS = 6  # for directories and littlefs's own records
+
+# sys.implementation._mpy holds the architecture in bits 10..13.
+ARCHITECTURES = (
+    "",
+    "x86",
+    "x64",
+    "armv6",
+    "armv6m",
+    "armv7m",
+    "armv7em",
+    "armv7emsp",
+    "armv7emdp",
+    "xtensa",
+    "xtensawin",
+    "rv32imc",
+)
+# An ARM core runs the module of a smaller one: ours pass no float by register.
+INSTEAD = {"armv7em": "armv7m", "armv7emdp": "armv7m"}
+
+About = namedtuple(
+    "About", "implementation mpy block free_blocks frozen"
+)  # frozen: the library's version, or None
+
+ASK = """
+import os, sys
+def about():
+    kept = sys.path[:]
+    sys.path[:] = ['.frozen']
+    try:
+        import trimtab
+        frozen = getattr(trimtab, '__version__', '?')
+    except ImportError:
+        frozen = None
+    sys.path[:] = kept
+    fs = os.statvfs('/')
+    print(repr((sys.implementation.name, getattr(sys.implementation, '_mpy', 0), fs[1], fs[3], frozen)))
+about()
+"""
+
+HELP = """
+import os, hashlib
+from binascii import a2b_base64, hexlify
+def there(path):
+    try:
+        size = os.stat(path)[6]
+    except OSError:
+        return None
+    digest, buffer = hashlib.sha256(), bytearray(512)
+    with open(path, 'rb') as file:
+        count = file.readinto(buffer)
+        while count:
+            digest.update(memoryview(buffer)[:count])
+            count = file.readinto(buffer)
+    return size, hexlify(digest.digest()).decode()
+def make(folder):
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pass
+def clear(path):
+    try:
+        os.remove(path)
+    except OSError:
+        pass
+def sources(folder):
+    return [folder + '/' + name for name in os.listdir(folder) if name.endswith('.py')]
+"""
+
+
+class Board:
+    """A board's raw REPL: exec and eval, with errors as sentences."""
+
+    def __init__(self, port, transport):
+        self.port = port
+        self.transport = transport
+
+    def exec(self, code):
+        return self.transport.exec(code)
+
+    def eval(self, expression):
+        return self.transport.eval(expression)
+
+
+@contextlib.contextmanager
+def connected(port):
+    """A Board at a port (COM3, /dev/ttyACM0, socket://host:port) whose running program was stopped."""
+    try:
+        transport = SerialTransport(port)
+    except (TransportError, OSError) as error:
+        raise BoardError(
+            f"port {port} cannot be opened: plug the board in, close what else uses the port, "
+            f"or name another with --port ({error})"
+        ) from None
+    try:
+        transport.serial.timeout = SECONDS
+        transport.serial.write(b"\0\x03\x03")  # ends a frame that was cut, then what serves
+        with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it did not expect
+            transport.enter_raw_repl()
+        yield Board(port, transport)
+        transport.exit_raw_repl()
+    except TransportExecError as error:
+        last = error.error_output.strip().splitlines()[-1]
+        raise BoardError(f"the board at {port} stopped with {last}: reset it and try again") from None
+    except (TransportError, OSError, struct.error):
+        raise BoardError(f"the board at {port} does not answer: reset it, or flash MicroPython") from None
+    finally:
+        transport.close()
+
+
+def architecture(mpy):
+    """The name of a board's native architecture; None where there is none."""
+    index = (mpy >> 10) & 15
+    name = ARCHITECTURES[index] if index < len(ARCHITECTURES) else ""
+    name = INSTEAD.get(name, name)
+    return name or None
+
+
+def ask(board):
+    """What a board is and has: an About."""
+    about = About(*ast.literal_eval(board.exec(ASK).decode()))
+    if about.implementation != "micropython":
+        raise BoardError(
+            f"the board runs {about.implementation}: deploy speaks to MicroPython; copy the library "
+            "and the package to the board's drive"
+        )
+    if about.frozen not in (None, trimtab.__version__):
+        raise BoardError(
+            f"the board's firmware holds trimtab {about.frozen} and this is {trimtab.__version__}: "
+            "run trimtab flash"
+        )
+    return about
+
+
+def changed(board, files):
+    """The files that are not on the board as they should be; what is there in their place, {path: bytes}."""
+    old = {path: board.eval(f"there({path!r})") for path in files}
+    new = [path for path, data in files.items() if old[path] != summary(data)]
+    old.update({path + PART: board.eval(f"there({path + PART!r})") for path in new})
+    return new, {path: old[path][0] for name in new for path in (name, name + PART) if old[path]}
+
+
+def summary(data):
+    """What there() says of a file that holds this."""
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
+def check_space(about, files, new, freed):
+    """Refuse, before anything is written, what the board's flash cannot hold."""
+    blocks = lambda size: -(-size // about.block)
+    needed = sum(blocks(len(files[path])) for path in new) + SPARE_BLOCKS
+    free = about.free_blocks + sum(map(blocks, freed.values()))
+    if new and needed > free:
+        raise BoardError(
+            f"the board needs {needed * about.block // 1024} KB of free flash and has "
+            f"{free * about.block // 1024} KB: remove files from it with mpremote rm"
+        )
+
+
+def send(board, path, data, moved):
+    """Write one file; moved(bytes) is called as it goes. What an earlier attempt left is not sent again."""
+    folders = path.split("/")[1:-1]
+    for depth in range(len(folders)):
+        board.exec(f"make({'/' + '/'.join(folders[: depth + 1])!r})")
+    part = path + PART
+    held = board.eval(f"there({part!r})")
+    done = held[0] if held and held == summary(data[: held[0]]) else 0
+    moved(done)
+    board.exec(f"clear({path!r})")
+    board.exec(f"file = open({part!r}, {'ab' if done else 'wb'!r})")
+    for start in range(done, len(data), CHUNK):
+        chunk = data[start : start + CHUNK]
+        board.exec(b"file.write(a2b_base64(b'" + base64.b64encode(chunk) + b"'))")
+        if start // CHUNK % KEEP == KEEP - 1:
+            board.exec("file.flush()")
+        moved(len(chunk))
+    board.exec("file.close()")
+    if board.eval(f"there({part!r})") != summary(data):
+        board.exec(f"clear({part!r})")
+        raise BoardError(f"{path} on the board at {board.port} is not what was sent: deploy again")
+    board.exec(f"os.rename({part!r}, {path!r})")
+
+
+def check_package(path):
+    """Refuse a damaged package before the board is touched."""
+    package = Package(str(path))
+    for name in SECTIONS:
+        package.section(name)
+
+
+def push(board, about, files, progress):
+    """Copy what differs of {path: bytes}; returns the paths."""
+    board.exec(HELP)
+    new, freed = changed(board, files)
+    check_space(about, files, new, freed)
+    total = sum(len(files[path]) for path in new)
+    done = 0
+
+    def moved(count):
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    for path in new:
+        send(board, path, files[path], moved)
+    if any(
+        path.startswith("/lib/trimtab/") for path in files
+    ):  # a .py would be imported in place of its .mpy
+        board.exec("for path in sources('/lib/trimtab') + sources('/lib/trimtab/plain'): os.remove(path)")
+    return new
+
+
+def deploy(port, package, progress=None):
+    """Make a board ready for a package; returns what was done. progress(done, total) counts bytes."""
+    package = Path(package)
+    check_package(package)
+    start = time.monotonic()
+    with connected(port) as board:
+        about = ask(board)
+        arch = architecture(about.mpy)
+        data = package.read_bytes()
+        files = {} if about.frozen else library_files(arch, package=data)
+        files["/" + package.name] = data
+        copied = push(board, about, files, progress or (lambda done, total: None))
+    return {
+        "port": port,
+        "architecture": arch,
+        "library": "firmware" if about.frozen else "copied",
+        "kernels": "c" if about.frozen else kernels_for(arch),
+        "copied": copied,
+        "bytes": sum(len(files[path]) for path in copied),
+        "seconds": round(time.monotonic() - start, 1),
+    }

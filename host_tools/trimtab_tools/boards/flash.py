@@ -1,0 +1,99 @@
+"""Put trimtab's firmware on a board: mpremote's bootloader command, the boot volume, a copied .uf2."""
+
+import glob
+import os
+import shutil
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import serial
+
+from ..errors import BoardError
+from ..toolchain import builds
+from . import deploy, emulated
+
+SECONDS = 60  # for the volume to appear, and for the board to come back
+INFO = "INFO_UF2.TXT"  # what the boot ROM shows on its volume
+
+# board -> (how to get the .uf2, the volume's name)
+Target = namedtuple("Target", "firmware volume")
+TARGETS = {"rpi_pico": Target(lambda: builds.pico_firmware("trimtab") / "firmware.uf2", "RPI-RP2")}
+MOUNTS = ("/media/*/{}", "/media/{}", "/run/media/*/{}", "/mnt/{}", "/Volumes/{}")
+DRIVES = [f"{letter}:/" for letter in "DEFGHIJKLMNOPQRSTUVWXYZ"] if os.name == "nt" else []
+
+
+def find_volume(name, volume=None):
+    """The mounted boot volume, or None."""
+    places = (
+        [volume]
+        if volume
+        else [place for mount in MOUNTS for place in glob.glob(mount.format(name))] + DRIVES
+    )
+    return next((Path(place) for place in places if (Path(place) / INFO).is_file()), None)
+
+
+def wait_for(what, seconds):
+    """Call `what` until it gives something, for so long; then None."""
+    end = time.monotonic() + seconds
+    found = what()
+    while not found and time.monotonic() < end:
+        time.sleep(0.2)
+        found = what()
+    return found
+
+
+def enter_bootloader(port):
+    """Reset a running board into its boot ROM."""
+    try:
+        emulated.mpremote(port, "bootloader", timeout=30)
+    except BoardError as error:
+        raise BoardError(
+            f"the board at {port} did not enter its bootloader: hold BOOTSEL while you plug it in and "
+            f"leave --port away ({error})"
+        ) from None
+
+
+def copy(uf2, volume):
+    """Copy the firmware; the volume may go away while the last block is written."""
+    try:
+        shutil.copyfile(uf2, volume / "firmware.uf2")
+        os.sync() if hasattr(os, "sync") else None
+    except OSError:
+        if (volume / INFO).is_file():
+            raise BoardError(f"the firmware could not be copied to {volume}: is it writable?") from None
+
+
+def answer(port):
+    """What the board says about itself, or None while it does not answer."""
+    try:
+        with deploy.connected(port) as board:
+            return deploy.ask(board)
+    except (BoardError, serial.SerialException):
+        return None
+
+
+def flash(port=None, board="rpi_pico", uf2=None, volume=None):
+    """Flash a board, return the firmware's path; without a port it must already be in its bootloader."""
+    if board not in TARGETS:
+        raise BoardError(f"no firmware for {board}: choose one of {', '.join(TARGETS)}")
+    target = TARGETS[board]
+    if uf2 and not Path(uf2).is_file():
+        raise BoardError(f"there is no {uf2}: name a .uf2 file with --uf2, or leave it away")
+    if not uf2:
+        builds.provide("firmware")
+    uf2 = Path(uf2 or target.firmware())
+    if port:
+        enter_bootloader(port)
+    found = wait_for(lambda: find_volume(target.volume, volume), SECONDS)
+    if not found:
+        raise BoardError(
+            f"no volume {target.volume} appeared: hold BOOTSEL while you plug the board in, mount its "
+            "volume and name it with --volume"
+        )
+    copy(uf2, found)
+    if not wait_for(lambda: not (found / INFO).is_file(), SECONDS):
+        raise BoardError(f"the board did not take {uf2.name}: is it a firmware for {board}?")
+    if port and not wait_for(lambda: answer(port), SECONDS):
+        raise BoardError(f"the board at {port} did not come back: unplug it and plug it in again")
+    return uf2

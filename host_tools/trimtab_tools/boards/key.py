@@ -1,0 +1,72 @@
+"""The key that a board obeys: make it, put it on a board, sign packages with it."""
+
+import os
+import struct
+from pathlib import Path
+
+from trimtab import KEY_BYTES, KEY_FILE, trust
+from trimtab.format import crc32
+from trimtab.package import Package
+
+from ..errors import BoardError, UsageError
+
+PUT = """
+import os
+def put(path, key):
+    try:
+        os.stat(path)
+        return False
+    except OSError:
+        pass
+    with open(path + '.new', 'wb') as file:
+        file.write(key)
+    os.rename(path + '.new', path)
+    return True
+"""
+
+
+def make(path):
+    """A new key in a file that only its owner can read; never in place of another."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} is there already: name another file, or remove it if no board needs that key"
+        ) from None
+    with os.fdopen(file, "wb") as out:
+        out.write(os.urandom(KEY_BYTES))
+
+
+def read(path):
+    key = Path(path).read_bytes()
+    if len(key) != KEY_BYTES:
+        raise UsageError(f"{path} is not a key of {KEY_BYTES} bytes: make one with trimtab key make")
+    return key
+
+
+def put(port, key):
+    """Give a board its key, once; whoever may change it could as well remove it, at the board's REPL."""
+    from .deploy import connected
+
+    with connected(port) as board:
+        board.exec(PUT)
+        if not board.eval(f"put({KEY_FILE!r}, {key!r})"):
+            raise BoardError(f"the board at {port} has a key: remove {KEY_FILE} from it at its REPL first")
+
+
+def sign(data, key):
+    """A package's bytes with its signature, in place of another where it has one."""
+    package = Package(data)
+    offset, size, _ = package._sections["signature"]
+    body = data[trust.HEADER_BYTES : offset if size else len(data)]
+    body += bytes(-len(body) % 4)
+    head = bytearray(data[: trust.HEADER_BYTES])
+    mac = trust.hmac(trust.pads(key), (trust.signed(bytes(head)), body))
+    struct.pack_into("<III", head, trust.ENTRY, len(head) + len(body), len(mac), crc32(mac))
+    struct.pack_into("<I", head, len(head) - trust.CRC_BYTES, crc32(head[: -trust.CRC_BYTES]))
+    return bytes(head) + body + mac
+
+
+def sign_file(path, key):
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(sign(data, key))

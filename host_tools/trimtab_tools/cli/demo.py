@@ -1,0 +1,270 @@
+"""make demo: a network trained for clear pictures learns, on a board, to read those of a hazy camera.
+
+It does what examples/02_adapt_digits/README.md does by hand, and checks what it shows: the board's trained
+weights equal the simulation's, and what was saved is there after a reboot.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .. import samples as data
+from ..boards import emulated, simulated
+from ..boards import train as running
+from ..boards.connect import attach
+from ..boards.deploy import deploy
+from ..compiler import compile
+from ..compiler.package_reading import Contents
+from ..errors import BoardError, LinkError, ModelError, ToolchainError
+from ..formats import read_tflite
+from ..link import client
+from ..link.transport import Process
+from ..toolchain import builds
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "02_adapt_digits"
+RATE = 0.01
+ERRORS = (BoardError, BoardError, LinkError, ModelError, ToolchainError)
+HEAP = "256k"  # of board unix, about what a Pico has: its words take twice the room
+SEED = 0  # of the order of samples
+
+MEASURE = """
+import gc, trimtab, trimtab.serve
+net = trimtab.load("digits.ttp")
+print(net.info()["heap_used"])
+"""
+
+
+# -- boards: connect() gives a client, reboot() ends all that is not on flash, ram() is what the network takes
+
+
+class Sim:
+    about = "the device library in this process"
+
+    def __init__(self, stack, package):
+        self.package = package
+
+    def deploy(self):
+        return "the package lies beside it"
+
+    def connect(self):
+        return attach("sim", self.package)
+
+    def reboot(self):
+        """Every connection starts a new life."""
+
+    def ram(self):
+        package = Contents(self.package).package
+        return package.arena_bytes + package.state_bytes
+
+
+class Unix(Sim):
+    about = "MicroPython's unix port"
+
+    def deploy(self):
+        return "library and kernels are on its path"
+
+    def connect(self):
+        command, env = self._command("import trimtab.serve; trimtab.serve.main(%r)" % self.package.name)
+        return client.Client(lambda: Process(command, cwd=self.package.parent, env=env))
+
+    def ram(self):
+        command, env = self._command(MEASURE)
+        return int(builds._run(*command, cwd=self.package.parent, env=env))
+
+    def _command(self, code):
+        return emulated.unix_command("-c", code, heap=HEAP)
+
+
+class Pico(Sim):
+    about = "a Raspberry Pi Pico, emulated: stock MicroPython, one core, no flash cache misses"
+
+    def __init__(self, stack, package):
+        self.package = package
+        self.board = stack.enter_context(emulated.Pico())
+
+    def deploy(self):
+        done = deploy(self.board.url, self.package)
+        return (
+            f"{done['bytes']} bytes of library, kernels ({done['architecture']}) and package "
+            f"copied in {done['seconds']} s"
+        )
+
+    def connect(self):
+        return attach(self.board.url, self.package)
+
+    def reboot(self):
+        self.board.reset()
+
+    def ram(self):
+        return int(emulated.mpremote(self.board.url, "exec", MEASURE))
+
+
+BOARDS = {"sim": Sim, "unix": Unix, "pico": Pico}
+
+
+# -- the story
+
+
+def pretrained():
+    """The folder with the network and the pictures; trained where the cache has none."""
+    if not EXAMPLE.is_dir():
+        raise ModelError("the demo lives in the project's repository: clone it and run make demo there")
+    sources = [EXAMPLE / "model.py", Path(__file__).parents[1] / "formats" / "read_keras.py"]
+    return builds._built("digits", sources, _train)
+
+
+def _train(folder):
+    absent = [name for name in ("tensorflow", "sklearn") if not importlib.util.find_spec(name)]
+    if absent:
+        raise ModelError(
+            f"the demo trains its network with {' and '.join(absent)}: run pip install -e '.[keras,test]'"
+        )
+    builds._run(sys.executable, EXAMPLE / "model.py", folder, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
+
+
+def build(folder, work):
+    """Compile the network with the plan by hand; returns the package's path."""
+    model = read_tflite.read(folder / "digits.tflite")
+    made = compile.compile_graph(model, f"plan:{EXAMPLE / 'plan.json'}", name="digits", rate=RATE)
+    package = work / "digits.ttp"
+    package.write_bytes(made.data)
+    partly = sum(bool(u.channels) for u in made.plan.updates)
+    say(
+        "package",
+        f"{len(made.data)} bytes; {len(made.plan.updates)} layers train their biases, "
+        f"{partly} of them also half of their weight channels",
+    )
+    return package
+
+
+def known(package, file):
+    """Share of right classes in simulation, without training."""
+    net = simulated.load(str(package))
+    with np.load(file) as pictures:
+        return net.evaluate([(x.tobytes(), y) for x, y in zip(pictures["x"], pictures["y"])])
+
+
+def adapt(link, samples, lines):
+    """One pass over the samples; returns the mean board time of a step in ms."""
+    order = data.order(len(samples), SEED, 0)
+    began, micros, losses = time.monotonic(), [], []
+    results = link.train(lambda i: samples[order[i]], len(samples))
+    for r in lines.progress("train", results, len(samples)):
+        losses.append(r.value / 1024)
+        micros.append(r.us)
+        if r.seq % 100 == 0:
+            say("", f"step {r.seq}: loss {np.mean(losses[-100:]):.2f}")
+    ms, seconds = float(np.mean(micros)) / 1000, time.monotonic() - began
+    say("train", f"{len(samples)} samples in {seconds:.0f} s, {ms:.1f} ms of board time each")
+    return ms
+
+
+def expected_crc(package, samples):
+    """Of the state that this training gives on the PC."""
+    net = simulated.load(str(package))
+    net.begin(len(samples))
+    for i in data.order(len(samples), SEED, 0):
+        net.train(samples[i].data, samples[i].label)
+    return net.state_crc()
+
+
+def tell(name, stack, folder, work):
+    """The whole story; returns the fields of the last line."""
+    package = build(folder, work)
+    contents, lines = Contents(package), running.Lines()
+    train, test = (running.load(contents, folder / f"{part}.npz") for part in ("train", "test"))
+    clear = known(package, folder / "clear.npz")
+    say("model", f"reads {clear:.2f} of the clear pictures that it was made for")
+    board = start(name, stack, package)
+    ram = board.ram()
+
+    def score(when):
+        share = running.evaluate(link, contents, test, lines, when)
+        say(when, f"{share:.2f} of {len(test)} hazy pictures")
+        return share
+
+    with board.connect() as link:
+        require(link.self_test(), "the board's kernels do not give what the compiler saw")
+        say("link", f"kernels {link.info['kernels']}, self-test passed, {ram} bytes of RAM in use")
+        before, ms, after = score("before"), adapt(link, train, lines), score("after")
+        link.save()
+        crc = link.state_crc()
+    require(crc == expected_crc(package, train), "the board's trained weights are not the simulation's")
+    say("saved", f"weights {crc:08x}, bit for bit those of the simulation")
+
+    board.reboot()
+    with board.connect() as link:
+        require(link.state_crc() == crc, "the board came back with other weights")
+        rebooted = score("rebooted")
+    return {
+        "board": name,
+        "before": f"{before:.2f}",
+        "after": f"{after:.2f}",
+        "rebooted": f"{rebooted:.2f}",
+        "ram": ram,
+        "ms_per_step": round(ms, 1) if ms < 10 else round(ms),
+    }
+
+
+def start(name, stack, package):
+    """The board with the package on it."""
+    began = time.monotonic()
+    board = BOARDS[name](stack, package)
+    say("board", f"{board.about}; ready in {time.monotonic() - began:.1f} s")
+    say("deploy", board.deploy())
+    return board
+
+
+def require(good, fault):
+    if not good:
+        raise BoardError(f"{fault}: empty the cache ({builds.cache()}), so that all is built again")
+
+
+def say(what, text):
+    print(f"{what:8} {text}", flush=True)
+
+
+def available(name):
+    """The board, or sim where system packages are missing and may not be installed."""
+    try:
+        builds.provide(name)
+    except ToolchainError as error:
+        if name == "sim":
+            raise
+        print(f"demo: {error}\ndemo: going on with BOARD=sim", file=sys.stderr)
+        return available("sim")
+    return name
+
+
+def run(name):
+    name = available(name)
+    folder = pretrained()
+    work = Path(tempfile.mkdtemp(prefix="trimtab-demo."))
+    try:
+        with contextlib.ExitStack() as stack:
+            fields = tell(name, stack, folder, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print("demo: " + " ".join(f"{key}={value}" for key, value in fields.items()))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--board", choices=BOARDS, default="pico")
+    try:
+        run(parser.parse_args(argv).board)
+    except ERRORS as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,340 @@
+"""What a plan costs: our own count, from a program's records, and four papers' counts, from a layer table.
+
+Our count is exact: bytes that the board allocates, multiplications that its kernels do. The papers' counts
+are models; each leaves something out (docs/costs.md says what), and they are here so that plans can be set
+beside published ones.
+"""
+
+from dataclasses import dataclass, replace
+
+from trimtab.format import ARENA, PHASES
+
+from ..operators import tinytl as lite
+from ..policies.plan import TRAINABLE
+from .lifetimes import end
+
+# -- our count: records
+# ------------------------------------------------------------------------------------------------
+
+_OUTPUTS = "oh ow oc kh kw".split()
+MACS = {  # multiplications of a record, from its own numbers
+    "conv_fwd": lambda v: _product(v, _OUTPUTS) * _columns(v),
+    "depthwise_fwd": lambda v: _product(v, _OUTPUTS),
+    "head_fwd": lambda v: v["n"] * v["f"],
+    "conv_dx": lambda v: _product(v, _OUTPUTS) * _columns(v),
+    "depthwise_dx": lambda v: _product(v, _OUTPUTS),
+    "conv_dw": lambda v: _product(v, _OUTPUTS) * v["nk"],
+    "depthwise_dw": lambda v: _product(v, ("oh", "ow", "kh", "kw", "nk")),
+    "head_dx": lambda v: v["n"] * v["f"],
+    "head_dw": lambda v: v["n"] * v["f"],
+    "tinytl_conv_fwd": lambda v: _product(v, _OUTPUTS) * v["part"],
+    "tinytl_conv_dx": lambda v: _product(v, ("n", "ic", "oc")),
+    "prototype_fwd": lambda v: (v["n"] + 2) * v["f"],
+    "prototype_dx": lambda v: (v["n"] + 3) * v["f"],
+    "prototype_add": lambda v: 2 * v["f"],
+}
+FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "tinytl_conv_fwd", "prototype_fwd")
+
+# Cycles for each multiplication, requantization included, as MCUNet's records take them on the emulated Pico in sum
+# (benchmarks/records.py), without flash waits. What it does not have (lite_, proto_, weights of depthwise kernels) is in
+# plain C. A step's records without products come on top: about 3 parts in 100.
+CYCLES = {
+    "pico": {
+        "conv_fwd": 4.2,
+        "depthwise_fwd": 8.4,
+        "conv_dx": 4.1,
+        "depthwise_dx": 12.1,
+        "conv_dw": 3.9,
+        "depthwise_dw": 21.8,
+        "head_fwd": 18.9,
+        "head_dx": 44.8,
+        "head_dw": 88.7,
+        "tinytl_conv_fwd": 14,
+        "tinytl_conv_dx": 14,
+        "prototype_fwd": 11.1,
+        "prototype_dx": 11.1,
+        "prototype_add": 17.2,
+    }
+}
+CLOCK_HZ = {"pico": 125_000_000}
+
+
+def _product(values, names):
+    n = 1
+    for name in names:
+        n *= values[name]
+    return n
+
+
+def _columns(values):
+    """Input channels that a conv walks: all of the frozen tensor, and those of the trained plane."""
+    return (values["ic"] if values.get("w") is not None else 0) + (
+        values["nk"] if values.get("k") is not None else 0
+    )
+
+
+def step_macs(step):
+    return MACS[step.kernel](step.values) if step.kernel in MACS else 0
+
+
+def step_cycles(step, board="pico"):
+    return step_macs(step) * CYCLES[board].get(step.kernel, 0)
+
+
+def _trained(program):
+    """The steps that one sample of training takes."""
+    others = ("study_map", "study", "fisher", "enroll")
+    return [step for phase, step in program.timeline() if phase not in others]
+
+
+def macs(program):
+    total = {"forward": 0, "backward": 0}
+    for step in _trained(program):
+        total["forward" if step.kernel in FORWARD else "backward"] += step_macs(step)
+    return total
+
+
+def cycles(program):
+    """Estimated cycles of one training step, by board."""
+    return {board: round(sum(step_cycles(step, board) for step in _trained(program))) for board in CYCLES}
+
+
+def kept(program):
+    """Arena buffers that the forward pass writes and the backward pass reads: masks and activations."""
+    cut = PHASES.index("loss")
+    written, read = {}, set()
+    for phase, step in program.timeline():
+        if PHASES.index(phase) < cut:
+            written.update((id(b), b) for b in step.buffers(True))
+        elif phase != "loss":
+            read.update(id(b) for b in step.buffers(False) + step.buffers(True))
+    return [b for key, b in written.items() if key in read and b.space == ARENA]
+
+
+def of(trunk, plan, program, placement):
+    """Every cost of a plan and its program, as `trimtab plan --json` prints it."""
+    rows = table(trunk, plan)
+    return {
+        "analytic_kb": {name: round(rule(rows) / 1024, 2) for name, rule in PAPERS.items()},
+        "arena_bytes": placement.size,
+        "state_bytes": end(program.state),
+        "sums_bytes": sum(about["bytes"] for about in program.trained if about["role"] == "sum"),
+        "lower_bound_bytes": placement.lower_bound,
+        "kept_bytes": sum(b.size for b in kept(program)),
+        "macs": macs(program),
+        "estimated_cycles": cycles(program),
+    }
+
+
+# -- the papers' counts: a table of layers
+# -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer as the papers count it. Numbers of elements, not bytes; what is trained stands at the end."""
+
+    # conv (also depthwise and dense), norm, relu, smooth (hard-swish, logistic), gate (squeeze-and-excite)
+    kind: str
+    x: int  # input
+    y: int = 0  # output
+    channels: int = 0  # of the output
+    weights: int = 0
+    biases: int = 0
+    groups: int = 1
+    macs: int = 0
+    skip: int = 0  # tensors that wait beside this layer
+    head: bool = False
+    share: float = 0  # of the weights (and of the input's channels) trained
+    bias: bool = False  # trained
+    learns: bool = False  # a gradient passes through its output
+
+    @property
+    def trained(self):
+        return self.weights * self.share + self.biases * self.bias
+
+
+def table(graph, plan):
+    """Rows of a trunk under a plan; a fused activation is a row of its own."""
+    shares = {
+        u.layer: len(u.channels) / graph[_layer(graph, u.layer).inputs[1]].shape[-1] for u in plan.updates
+    }
+    rows, learned = [], set()
+    for i, op in enumerate(graph.ops):
+        update = plan.of(op.name)
+        inputs = [n for n in op.inputs if n and not graph[n].constant]
+        if update or learned.intersection(inputs):
+            learned.update(op.outputs)
+        row = Row(
+            _KINDS.get(op.kind, "other"),
+            graph[inputs[0]].size,
+            graph[op.outputs[0]].size,
+            graph[op.outputs[0]].shape[-1],
+            skip=_waiting(graph, i, inputs),
+            learns=op.outputs[0] in learned,
+        )
+        if op.kind in TRAINABLE:
+            w = graph[op.inputs[1]]
+            row = replace(
+                row,
+                weights=w.size,
+                biases=row.channels,
+                macs=row.y * w.size // row.channels,
+                groups=row.channels if op.kind == "depthwise" else 1,
+                share=shares.get(op.name, 0),
+                bias=bool(update and update.bias),
+            )
+        rows += _module_rows(graph, op, row.skip) if op.kind == "lite" else [row]
+        if op.attrs.get("gain"):  # a norm whose shift is the layer's bias
+            rows.append(Row("norm", row.y, row.y, row.channels, row.channels, share=1, learns=True))
+        if op.attrs.get("act", "none") != "none":
+            rows.append(Row("relu", row.y, row.y, row.channels, skip=_waiting(graph, i), learns=row.learns))
+    if plan.head:
+        f, n = plan.head.weights.shape[1], plan.head.classes
+        dense = plan.head.kind == "dense"  # prototypes learn by no gradient
+        rows.append(
+            Row("conv", f, n, n, f * n, n, macs=f * n, head=True, share=dense, bias=dense, learns=True)
+        )
+    return rows
+
+
+def _module_rows(graph, op, skip):
+    """A lite residual module: two convolutions, each with a norm, all trained; a ReLU between them."""
+    rows, sizes = [], lite.sizes(graph, op)
+    for g, w in zip(sizes.convs, (graph[op.inputs[2]], graph[op.inputs[4]])):
+        n, c = g["oh"] * g["ow"] * g["oc"], g["oc"]
+        groups = g["ic"] // w.shape[-1]
+        rows.append(
+            Row(
+                "conv",
+                g["ih"] * g["iw"] * g["ic"],
+                n,
+                c,
+                w.size,
+                groups=groups,
+                macs=n * w.size // c,
+                skip=skip,
+                share=1,
+                learns=True,
+            )
+        )
+        rows.append(Row("norm", n, n, c, c, c, skip=skip, share=1, bias=True, learns=True))
+        if not rows[2:]:
+            rows.append(Row("relu", n, n, c, skip=skip, learns=True))
+    return rows
+
+
+_KINDS = {
+    "conv": "conv",
+    "depthwise": "conv",
+    "dense": "conv",
+    "relu": "relu",
+    "relu6": "relu",
+    "hard_swish": "smooth",
+    "logistic": "smooth",
+}
+
+
+def _layer(graph, name):
+    return next(op for op in graph.ops if op.name == name)
+
+
+def _waiting(graph, i, reads=()):
+    """Elements that were there before operator i and are wanted after it, without those that it reads."""
+    before = {*graph.inputs, *(n for op in graph.ops[:i] for n in op.outputs)}
+    after = {*graph.outputs, *(n for op in graph.ops[i + 1 :] for n in op.inputs)}
+    return sum(graph[n].size for n in before & after - set(reads))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Bytes that a layer keeps for its backward pass: what the papers agree and disagree on."""
+
+    relu_bits: float = 1
+    smooth_bits: float = 32  # hard-swish and sigmoids keep their input
+    statistics: int = 0  # bytes for each channel of a trained norm
+    everywhere: bool = False  # masks also where nothing below is trained
+
+    def kept(self, row):
+        """Activations are float32: 4 bytes."""
+        if row.kind in ("relu", "smooth"):
+            bits = self.relu_bits if row.kind == "relu" else self.smooth_bits
+            return row.x * bits / 8 * (self.everywhere or row.learns)
+        if row.kind == "gate":
+            return 4 * row.x
+        statistics = self.statistics * row.channels if row.kind == "norm" and row.share else 0
+        return 4 * row.x * row.share + statistics
+
+    def total_kept(self, rows):
+        return sum(self.kept(r) for r in rows)
+
+    def peak(self, rows):
+        """Most bytes at any layer: what it works on, what waits beside it, what was kept before it."""
+        sofar, peak = 0, 0
+        for row in rows:
+            peak = max(peak, _working(row) + 4 * row.skip + sofar)
+            sofar += self.kept(row)
+        return peak
+
+
+def _working(row):
+    """Float32 input and output; norms and activations are in place, a depthwise output goes by channel."""
+    if row.kind == "conv":
+        return 4 * (row.x + row.y / row.groups)
+    return 4 * row.x if row.kind in ("norm", "relu", "smooth") else 0
+
+
+TINYTL = Rule()
+MOBILETL = Rule(smooth_bits=1, statistics=8)
+MOBILETL_BASELINE = Rule(relu_bits=2, statistics=8)
+TINYTRAIN = Rule()
+
+
+def mcunetv3(rows):
+    """Bytes: a bit for each output of layers whose bias trains, int32 biases, int8 weights, their inputs."""
+    body = [r for r in rows if not r.head]
+    return (
+        sum(r.y / 8 + 4 * r.channels for r in body if r.bias)
+        + sum((r.weights + r.x) * r.share for r in body)
+        + sum(r.x for r in rows if r.head)
+    )
+
+
+def tinytl(rows, batch=1):
+    """Bytes: peak activations of a batch, trained parameters in 32 bits, frozen ones in 8.
+
+    As soon as anything but the head trains, every ReLU keeps its mask, also below the first trained layer.
+    """
+    rule = replace(TINYTL, everywhere=any(r.trained for r in rows if not r.head))
+    return batch * rule.peak(rows) + _parameters(rows)
+
+
+def mobiletl(rows, batch=1):
+    """Bytes: as TinyTL, but smooth activations keep masks too, and masks are only where a gradient passes."""
+    return batch * MOBILETL.peak(rows) + _parameters(rows)
+
+
+def tinytrain(rows, moments=2):
+    """Bytes at batch 1: updated weights, gradients and two moments of Adam (SGD: 0) in float32, and the peak.
+
+    Its classifier is prototypes, so the head counts nothing; biases are ignored.
+    """
+    updated = sum(r.weights * r.share for r in rows if not r.head)
+    return 4 * (2 + moments) * updated + TINYTRAIN.peak([r for r in rows if not r.head])
+
+
+def _parameters(rows):
+    return sum(4 * r.trained + (r.weights + r.biases - r.trained) for r in rows)
+
+
+def backward_macs(rows):
+    """Multiplications of TinyTrain's backward pass: dW of what trains, dX of all behind the first.
+
+    Training everything counts the first layer's dX too.
+    """
+    everything = all(r.share == 1 for r in rows if r.macs)
+    first = next((i for i, r in enumerate(rows) if r.share), len(rows))
+    return sum(r.share * r.macs for r in rows) + sum(r.macs for r in rows[0 if everything else first + 1 :])
+
+
+PAPERS = {"mcunetv3": mcunetv3, "tinytl": tinytl, "mobiletl": mobiletl, "tinytrain": tinytrain}

@@ -1,0 +1,213 @@
+"""What a plan trains, keeps and costs: facts for the package, rows for people and for machines."""
+
+import json
+from dataclasses import asdict
+
+from trimtab.format import ARENA, PHASES
+
+from ..errors import UsageError
+from . import cost
+
+WHY = {
+    "none": "Nothing is trained: this package predicts.",
+    "last": "Only the 16-bit head is trained; everything before it stays as the model brought it.",
+    "bias": "All biases and the head are trained: a bias needs one bit for each of its layer's outputs.",
+    "full": "Every weight and bias is trained, and every layer's input is kept for it.",
+    "plan": "A plan by hand names the layers; of a ratio, the channels of largest magnitude are trained.",
+    "tinytrain": "Nothing yet but the 16-bit head: the samples of a task choose layers and channels by their Fisher "
+    "information.",
+    "sparse": "A published sparse update: biases of the last layers, and of some the weights of the "
+    "input channels of largest magnitude. The layers were chosen by how much each alone gains for its bytes.",
+}
+
+# What a buffer is, by the field and the phase that first write it.
+KINDS = {"y": "activation", "g": "error", "mask": "mask", "logits": "scores"}
+
+
+def facts(trunk, plan, program, placement):
+    """All that the report shows and that the package's records no longer tell; goes into its plan section."""
+    return {
+        "layers": layers(trunk, plan, program),
+        "steps": [[PHASES.index(phase), step.kernel, step.layer] for phase, step in program.timeline()],
+        "buffers": buffers(program, placement),
+        **cost.of(trunk, plan, program, placement),
+    }
+
+
+def summary(made):
+    """The plan as `trimtab plan --json` prints it."""
+    gained = {op.name for op in made.trunk.ops if op.attrs.get("gain")}
+    return {
+        "updates": [
+            {"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}
+            | ({"gain": True} if u.layer in gained else {})
+            for u in made.plan.updates
+        ],
+        **cost.of(made.trunk, made.plan, made.program, made.placement),
+        "flash_bytes": len(made.data),
+        "strips": [asdict(cut) for cut in made.cuts],
+    }
+
+
+# -- layers
+
+
+def layers(trunk, plan, program):
+    """A row for each layer, the head last: what moves, what is kept and held for it, multiplications."""
+    rows = {
+        op.name: _row(op.name, op.kind, trunk[op.outputs[0]].shape[1:])
+        for op in trunk.ops
+        if op.kind != "reshape"
+    }
+    if plan.head:
+        kind = {"dense": "16-bit head", "prototype": "prototypes"}[plan.head.kind]
+        rows["head"] = _row("head", kind, (plan.head.classes,))
+        rows["head"].update(
+            bias=plan.head.kind == "dense", channels=plan.head.weights.shape[1], of=plan.head.weights.shape[1]
+        )
+    for update in plan.updates:
+        op = next(o for o in trunk.ops if o.name == update.layer)
+        rows[update.layer].update(
+            bias=update.bias,
+            channels=len(update.channels),
+            of=trunk[op.inputs[1]].shape[-1],
+            gain="gain" in op.attrs,
+        )
+    for _, step in program.timeline():
+        row = rows.get(step.layer)
+        if row:
+            row["forward" if step.kernel in cost.FORWARD else "backward"] += cost.step_macs(step)
+            row["cycles"] += round(cost.step_cycles(step))
+    for about in program.trained:
+        layer = about.get("layer", "head" if about["role"].startswith("head") else None)
+        if layer in rows:
+            rows[layer]["state"] += about["bytes"]
+    for layer, buffer in _kept_for(program):
+        if layer in rows:
+            rows[layer]["kept"] += buffer.size
+    return list(rows.values())
+
+
+def _row(layer, kind, shape):
+    return {
+        "layer": layer,
+        "kind": kind,
+        "shape": list(shape),
+        "bias": False,
+        "channels": 0,
+        "of": 0,
+        "kept": 0,
+        "state": 0,
+        "forward": 0,
+        "backward": 0,
+        "cycles": 0,
+    }
+
+
+def _kept_for(program):
+    """(layer, buffer): a mask belongs to the layer that writes it, an activation to the one it updates."""
+    kept = {id(b): b for b in cost.kept(program)}
+    for phase, step in program.timeline():
+        for field, buffer, *_ in step.spans:
+            backward = PHASES.index(phase) > PHASES.index("loss")
+            if id(buffer) in kept and (field == "mask" or (backward and field in ("x", "err"))):
+                yield step.layer, kept.pop(id(buffer))
+
+
+def trained(row):
+    """What moves in a layer, in words."""
+    words = []
+    if row["channels"]:
+        words.append(
+            "weights" if row["channels"] == row["of"] else f"{row['channels']} of {row['of']} channels"
+        )
+    if row["bias"]:
+        words.append("bias")
+    if row.get("gain"):
+        words.append("gain")
+    return ", ".join(words)
+
+
+# -- memory
+
+
+def buffers(program, placement):
+    """[name, kind, offset, size, pieces] of each buffer in the arena; a piece is [start, stop, low, high]."""
+    kinds = _kinds(program)
+    return [
+        [
+            v.buffer.name,
+            kinds.get(id(v.buffer), "numbers"),
+            v.offset,
+            v.size,
+            [[p.start, p.stop, p.low, p.high] for p in v.pieces],
+        ]
+        for v in placement.lives
+    ]
+
+
+def _kinds(program):
+    found = {}
+    for _, step in program.timeline():
+        for field, buffer, low, high, written in step.spans:
+            if buffer.space == ARENA and written:
+                small = "scratch" if high - low > 8 else "numbers"
+                found.setdefault(id(buffer), KINDS.get(field, small))
+    for buffer in cost.kept(program):
+        if found.get(id(buffer)) == "activation":
+            found[id(buffer)] = "kept"
+    for buffer in (program.input, program.target):
+        if buffer is not None:
+            found[id(buffer)] = "sample"
+    return found
+
+
+# -- for people
+
+
+def table(made):
+    """A table for the terminal."""
+    rows = [r for r in layers(made.trunk, made.plan, made.program) if r["forward"] or trained(r)]
+    width = max(len(r["layer"]) for r in rows)
+    lines = [
+        f"{'layer':{width}} {'trained':24} {'kept B':>7} {'state B':>8} {'forward':>10} {'backward':>10}"
+    ]
+    for r in rows:
+        lines.append(
+            f"{r['layer']:{width}} {trained(r) or '-':24} {r['kept']:7} {r['state']:8} "
+            f"{r['forward']:10} {r['backward']:10}"
+        )
+    s = summary(made)
+    sums = f" ({s['sums_bytes']} of it sums of updates)" if s["sums_bytes"] else ""
+    lines += [_strips(cut) for cut in made.cuts]
+    lines += [
+        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}{sums}, "
+        f"package {s['flash_bytes']}, kept for backward {s['kept_bytes']}",
+        f"multiplications forward {s['macs']['forward']}, backward {s['macs']['backward']}; estimated "
+        + ", ".join(f"{ms:.0f} ms a step on {board}" for board, ms in milliseconds(s).items()),
+        "as the papers count: " + ", ".join(f"{name} {kb:.2f} KB" for name, kb in s["analytic_kb"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _strips(cut):
+    return (
+        f"{cut.layers[0]} to {cut.layers[-1]} run in strips of {cut.rows} rows: "
+        f"{cut.extra_macs} multiplications done again, {cut.copied_bytes} bytes of halo copied"
+    )
+
+
+def milliseconds(costs):
+    return {board: 1000 * n / cost.CLOCK_HZ[board] for board, n in costs["estimated_cycles"].items()}
+
+
+def read_log(path):
+    """Rows of `trimtab train --json`: one for each epoch, then the result."""
+    try:
+        with open(path) as f:
+            rows = [json.loads(line) for line in f if line.strip()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a line is not an object")
+    except ValueError as e:
+        raise UsageError(f"{path} is not a training log ({e}): write one with trimtab train --json > {path}")
+    return rows

@@ -1,0 +1,214 @@
+"""Ports: bytes out, bytes in, closed at the end. Nothing here knows what the bytes mean.
+
+read(n, timeout_ms) returns up to n bytes, b"" after that time; LinkError says that the other end is gone.
+"""
+
+import os
+import select
+import subprocess
+import threading
+import time
+
+import serial
+from serial.tools.list_ports import comports
+
+from ..errors import LinkError
+
+
+class Serial:
+    """A serial port by name, or any URL of pyserial's (socket://127.0.0.1:4000)."""
+
+    def __init__(self, url, baudrate=115200):
+        self.url = url
+        try:
+            self.port = serial.serial_for_url(
+                url, baudrate=baudrate, timeout=0, write_timeout=10, exclusive=True
+            )
+        except (OSError, ValueError) as error:
+            if "lock port" in str(error):  # pyserial has no other sign of it
+                raise LinkError(f"port {url} is in use: close the program that has it open") from error
+            raise LinkError(
+                f"port {url} is not there: plug the board in or name its port with --port ({error})"
+            ) from error
+
+    def read(self, n, timeout_ms):
+        try:
+            self.port.timeout = timeout_ms / 1000
+            data = self.port.read(1)
+            waiting = min(n - 1, self.port.in_waiting)
+            return data + self._more(waiting) if data and waiting > 0 else data
+        except (OSError, TypeError) as error:
+            raise LinkError(f"port {self.url} went away: check the cable ({error})") from error
+
+    def _more(self, waiting):
+        # sockets only tell that something is there, not how much
+        self.port.timeout = 0
+        return self.port.read(4096 if self.url.startswith("socket:") else waiting)
+
+    def write(self, data):
+        try:
+            self.port.write(data)
+        except OSError as error:
+            raise LinkError(f"port {self.url} takes no data: reset the board ({error})") from error
+
+    def close(self):
+        self.port.close()
+
+
+class Cable:
+    """Opens a port by name; a board that was plugged in again is found by its USB serial number."""
+
+    def __init__(self, url, ports=None):
+        self.url = url
+        self.ports = ports or usb_ports
+        self.board = None
+
+    def __call__(self):
+        ports = self.ports()
+        if self.board and ports.get(self.url) != self.board:
+            self.url = next((name for name, board in ports.items() if board == self.board), self.url)
+        line = Serial(self.url)
+        self.board = ports.get(self.url) or self.board
+        return line
+
+
+def usb_ports():
+    """{name of a port: what tells its board from all others}"""
+    return {p.device: (p.vid, p.pid, p.serial_number) for p in comports() if p.serial_number}
+
+
+class Process:
+    """A board that is a program: its stdin and stdout are the line."""
+
+    def __init__(self, command, **options):
+        self.command = command
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, **options
+            )
+        except OSError as error:
+            raise LinkError(f"{command[0]} cannot be started: build or install it ({error})") from error
+
+    @classmethod
+    def around(cls, process):
+        """A line to a process that someone else started (with pipes) and will end."""
+        line = cls.__new__(cls)
+        line.command, line.process, line.close = process.args, process, lambda: None
+        return line
+
+    def read(self, n, timeout_ms):
+        out = self.process.stdout
+        if not select.select([out], [], [], timeout_ms / 1000)[0]:
+            return b""
+        data = os.read(out.fileno(), n)
+        if not data:
+            code = self.process.wait()
+            raise LinkError(f"{self.command[0]} ended with exit code {code}: see its messages above")
+        return data
+
+    def write(self, data):
+        try:
+            while data:
+                data = data[os.write(self.process.stdin.fileno(), data) :]
+        except OSError as error:
+            raise LinkError(f"{self.command[0]} takes no data any more: see its messages above") from error
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+class Pair:
+    """One end of a line in memory; `Pair.make()` gives both. Ends may live in different threads."""
+
+    def __init__(self):
+        self.arrived = threading.Condition()
+        self.buffer = bytearray()
+        self.closed = False
+        self.other = None
+
+    @classmethod
+    def make(cls):
+        a, b = cls(), cls()
+        a.other, b.other = b, a
+        return a, b
+
+    def read(self, n, timeout_ms):
+        with self.arrived:
+            self.arrived.wait_for(lambda: self.buffer or self.closed, timeout_ms / 1000)
+            if self.closed and not self.buffer:
+                raise LinkError("the other end of the line is closed: open the board again")
+            data = bytes(self.buffer[:n])
+            del self.buffer[:n]
+            return data
+
+    def write(self, data):
+        with self.other.arrived:
+            if self.other.closed:
+                raise LinkError("the other end of the line is closed: open the board again")
+            self.other.buffer += data
+            self.other.arrived.notify()
+
+    def close(self):
+        for end in (self, self.other):
+            with end.arrived:
+                end.closed = True
+                end.arrived.notify()
+
+
+class Far:
+    """The board's end of a Pair, as trimtab.serve wants a port: at the end of the line it reads None."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.write, self.close = pair.write, pair.close
+
+    def read(self, n, timeout_ms, sure=1):
+        try:
+            return self.pair.read(n, timeout_ms)
+        except LinkError:
+            return None
+
+
+class Thread:
+    """A board inside this program: `run(port)` serves the far end of a line in a thread of its own."""
+
+    def __init__(self, run):
+        self.line, far = Pair.make()
+        self.failure = None
+        self.thread = threading.Thread(target=self._serve, args=(run, Far(far)), daemon=True)
+        self.thread.start()
+
+    def _serve(self, run, far):
+        try:
+            run(far)
+        except LinkError:
+            pass  # the host hung up
+        except Exception as error:  # told to the host's end, where someone listens
+            self.failure = error
+        finally:
+            far.close()
+
+    def read(self, n, timeout_ms):
+        try:
+            return self.line.read(n, timeout_ms)
+        except LinkError:
+            if self.failure:
+                raise self.failure
+            raise
+
+    def write(self, data):
+        self.line.write(data)
+
+    def close(self):
+        self.line.close()
+        self.thread.join(5)
+
+
+def now_ms():
+    return int(time.monotonic() * 1000)

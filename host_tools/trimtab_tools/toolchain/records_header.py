@@ -1,0 +1,102 @@
+"""Writes firmware/kernels/records.h, the records of format.py as C structs.
+
+python -m trimtab_tools.toolchain.records_header
+"""
+
+from pathlib import Path
+
+from trimtab import format
+
+PATH = Path(__file__).resolve().parents[3] / "firmware" / "kernels" / "records.h"  # of a checkout
+_ELEMENTS = {"b": "int8", "h": "int16", "i": "int32", "m": "bits", "r": "residuals", "x": "uint16"}
+_GROUPS = {name: format.fields(text) for name, text in format.GROUPS.items()}
+
+
+def text():
+    opcodes = ",\n".join("    TRIMTAB_OP_%s" % row[0] for row in format.RECORDS)
+    groups = [_struct(name, members) for name, members in _GROUPS.items()]
+    records = [_struct(row[0], _grouped(format.fields(row[1])), opcode=True) for row in format.RECORDS]
+    prototypes = ["int32_t trimtab_%s(uint8_t *const *mem, uint32_t off);" % row[0] for row in format.RECORDS]
+    structs = "\n".join(groups + records)
+    kernels = " \\\n".join("    X(%s)" % row[0] for row in format.RECORDS)
+    return _FRAME % (format.ABI, format.SPACE_SHIFT, opcodes, structs, "\n".join(prototypes), kernels)
+
+
+_FRAME = """\
+// The step records: device_lib/trimtab/format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
+#ifndef TRIMTAB_RECORDS_H
+#define TRIMTAB_RECORDS_H
+
+#include <stdint.h>
+
+#define TRIMTAB_ABI %d
+#define TRIMTAB_SPACE_SHIFT %d
+
+enum trimtab_space { TRIMTAB_ARENA, TRIMTAB_STATE, TRIMTAB_CONST, TRIMTAB_STEPS, TRIMTAB_WEIGHTS };
+
+enum trimtab_opcode {
+%s
+};
+
+%s
+%s
+
+// What a module has: all of them, or what one package calls.
+#define TRIMTAB_KERNELS(X) \\
+%s
+
+#endif
+"""
+
+
+def _grouped(members):
+    """The members with each run of a group's fields replaced by one member (group, None)."""
+    grouped = []
+    while members:
+        run = next((g for g in _GROUPS if _names(members[: len(_GROUPS[g])]) == _names(_GROUPS[g])), None)
+        grouped.append((run, None) if run else members[0])
+        members = members[len(_GROUPS[run]) if run else 1 :]
+    return grouped
+
+
+def paths(members):
+    """How C names each word of a record: geometry.ih, nk, ..."""
+    return [
+        group + name
+        for member in _grouped(members)
+        for group, name in (
+            [(member[0] + ".", name) for name in _names(_GROUPS[member[0]])]
+            if member[1:] == (None,)
+            else [("", member[0])]
+        )
+    ]
+
+
+def _names(members):
+    return [member[0] for member in members]
+
+
+def _struct(name, members, opcode=False):
+    """A group has no opcode; its shapes differ from record to record, so only the elements are noted."""
+    lines = ["    int32_t opcode;"] if opcode else []
+    for member in members:
+        if member[1:] == (None,):
+            lines.append("    struct trimtab_%s %s;" % (member[0], member[0]))
+        else:
+            lines.append("    int32_t %s;%s" % (member[0], _comment(member, opcode)))
+    return "struct trimtab_%s {\n%s\n};\n" % (name, "\n".join(lines))
+
+
+def _comment(member, shaped):
+    _, kind, extent, bound = member
+    if kind is None:
+        return ""
+    notes = [_ELEMENTS[kind[-1]] + (" (%s)" % ", ".join(extent) if shaped else "")]
+    notes += ["below %s" % bound] if bound and shaped else []
+    notes += ["written"] if "!" in kind else []
+    notes += ["or NULL"] if "?" in kind else []
+    return " // " + ", ".join(notes)
+
+
+if __name__ == "__main__":
+    PATH.write_text(text())

@@ -1,0 +1,51 @@
+"""The kernels' native module for the ESP32, as it is linked, run by QEMU: never on silicon."""
+
+import struct
+import subprocess
+import sys
+
+import kernel_cases
+import pytest
+from helpers import provide
+from test_kernels import NAMES
+from test_kernels_on_boards import check
+from trimtab.format import RECORDS
+from trimtab_tools.toolchain import builds
+
+CASES = 40
+QEMU = ["qemu-xtensa", "-cpu", "de233_fpu"]
+sys.path.append(str(builds.FIRMWARE / "xtensa"))
+
+
+@pytest.fixture(scope="module")
+def program():
+    provide("xtensa")
+    return builds.xtensa_kernels()
+
+
+def encoded(case, opcode=None):
+    steps = case.steps if opcode is None else struct.pack("<i", opcode) + case.steps[4:]
+    spaces = [*map(bytes, case.spaces), steps, b""]
+    return struct.pack("<5I", *map(len, spaces)) + b"".join(spaces)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_kernel_equals_this_machines(name, program):
+    cases = [kernel_cases.Case(name, 3000 + seed) for seed in range(CASES)]
+    done = subprocess.run([*QEMU, program], input=b"".join(map(encoded, cases)), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    check(cases, done.stdout)
+
+
+def test_a_record_of_no_kernel_is_refused(program):
+    case = kernel_cases.Case("lut_fwd", 1)
+    done = subprocess.run([*QEMU, program], input=encoded(case, len(RECORDS)), capture_output=True)
+    assert done.returncode == 3 and b"these kernels are for another package" in done.stderr
+
+
+def test_the_loader_takes_only_this_architecture():
+    import load
+
+    provide("m3")
+    with pytest.raises(ValueError, match="not a module for xtensawin"):
+        load.read(builds.natmod("armv7m").read_bytes())

@@ -1,0 +1,38 @@
+"""A network and a task on which training decisions show within a second: random layers that read digits."""
+
+import functools
+
+import numpy as np
+from helpers import calibrated
+from models import Builder
+from trimtab_tools.lab.experiment import Data
+
+
+@functools.cache
+def digits(train=400, test=300):
+    """Handwritten digits in two views: as they are, and moved to the right."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = np.random.default_rng(0).permutation(len(found.target))
+    x = np.rint(found.images * (255 / 16)).astype(np.uint8)[order, ..., None]
+    y = found.target[order].astype(np.int64)
+    end = train + test
+    views = np.stack([x[:train], np.roll(x[:train], 1, 2)])
+    return Data("digits", views, y[:train], x[train:end], y[train:end], 10)
+
+
+@functools.cache
+def reader():
+    """Seven layers with a skip connection, as inverted residual blocks have it."""
+    relu = {"act": "relu6", "scale": 6 / 255, "zero": -128}
+    b = Builder((8, 8, 1), seed=3, scale=1 / 255, zero=-128)
+    b.conv(8, **relu)
+    b.conv(16, (1, 1), **relu)
+    b.depthwise(stride=(2, 2), **relu)
+    skip = b.conv(12, (1, 1), zero=0)
+    b.conv(24, (1, 1), **relu)
+    b.depthwise(**relu)
+    b.add(skip, b.conv(12, (1, 1), zero=0))
+    b.conv(24, (2, 2), (2, 2), **relu)
+    return calibrated(b.graph(), (digits().train[0, :40] ^ 128).view(np.int8))
