@@ -4,6 +4,7 @@
 #pragma GCC optimize ("Os") // there, packed operands are the fast way
 #endif
 #include "lanes.h"
+#include "wide/wide.h"
 
 struct column trimtab_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
     int32_t o) {
@@ -92,7 +93,7 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
     const int8_t *x = at(mem, r->x);
     int8_t *plane = at(mem, r->plane);
-    if (trimtab_depthwise_lanes(mem, r, &out)) {
+    if (trimtab_depthwise_wide(mem, r, &out) || trimtab_depthwise_lanes(mem, r, &out)) {
         return 0;
     }
     if (!PLAIN_LOOPS(depthwise_fwd)) {
@@ -175,7 +176,7 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     int32_t many = r->geometry.oc / r->geometry.ic, positions = r->geometry.oh * r->geometry.ow;
     const int8_t *gy = at(mem, r->gy);
     int8_t *plane = at(mem, r->plane);
-    if (trimtab_depthwise_dx_lanes(mem, r, exp)) {
+    if (trimtab_depthwise_dx_wide(mem, r, exp) || trimtab_depthwise_dx_lanes(mem, r, exp)) {
         return 0;
     }
     if (!PLAIN_LOOPS(depthwise_dx)) {
@@ -218,6 +219,9 @@ int32_t trimtab_depthwise_dw(uint8_t *const *mem, uint32_t off) {
     int32_t many = geo->oc / geo->ic, j = 0;
     struct update up;
     trimtab_update_open(&up, mem, &r->update, *(const int32_t *)at(mem, r->gy_exp));
+    if (trimtab_depthwise_dw_wide(mem, r, &up)) {
+        return 0;
+    }
     for (int32_t ky = 0; ky < geo->kh; ky++) {
         struct span rows = span(ky, geo->sh, geo->pt, geo->ih, geo->oh);
         for (int32_t kx = 0; kx < geo->kw; kx++) {

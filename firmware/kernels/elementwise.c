@@ -1,6 +1,7 @@
 // Operators that treat each element alone: add, windows (pad, concat), tables, requantize; and softmax.
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
 #include "lanes.h"
+#include "wide/wide.h"
 
 #if TRIMTAB_LANES
 
@@ -73,7 +74,7 @@ int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(add_fwd);
     const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
-    if (add_lanes(r, x, x2, &out)) {
+    if (trimtab_add_wide(r, x, x2, &out) || add_lanes(r, x, x2, &out)) {
         return 0;
     }
     for (int32_t i = 0; i < r->n; i++) {

@@ -2,6 +2,7 @@
 // head error, in 1/256 octave), so one pass suffices; the tracker then rises to this sample's maximum or
 // decays by 4/256.
 #include "lanes.h"
+#include "wide/wide.h"
 
 void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r,
     int32_t exp) {
@@ -106,6 +107,9 @@ HOT static void round_slowly(struct error *e, int32_t i, const int32_t *sums, co
 }
 
 void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const struct grid *grid) {
+    if (trimtab_error_grid_wide(e, start, sums, grid)) {
+        return;
+    }
     if (e->add) {
         add_waiting(e, start, sums, grid);
     }

@@ -1,6 +1,6 @@
 // Updates of biases and of trained planes: w -= delta, rounded and saturated, never wrapped.
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#include "wide/wide.h"
 
 // xorshift32 (13, 17, 5); its state is part of the trained state.
 static uint32_t draw(uint32_t *rng) {
@@ -121,13 +121,13 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     int32_t *bias = at(mem, r->bias);
     int32_t *acc = at(mem, r->acc);
     int32_t base = sub32(sub32(lr[1], *(const int32_t *)at(mem, r->gy_exp)), 128 + 8);
-    for (int32_t o = 0; o < r->oc; o++) {
-        int32_t db = 0; // at most 127 n: below 2^22 for 33,000 positions
-        const int8_t *g = gy + o;
-        for (int32_t p = r->n; p; p--, g += r->oc) {
-            db += *g;
+    int32_t db[COLUMNS_MOST]; // each at most 127 n: below 2^22 for 33,000 positions
+    for (int32_t o = 0, columns; o < r->oc; o += columns) {
+        columns = trimtab_column_sums(db, gy, r->n, r->oc, o);
+        for (int32_t i = 0; i < columns; i++) {
+            int32_t channel = o + i;
+            trimtab_move_by(acc, bias, channel, scaled(db[i], 0, u[channel], lr[0]), add32(base, u[channel] >> 8));
         }
-        trimtab_move_by(acc, bias, o, scaled(db, 0, u[o], lr[0]), add32(base, u[o] >> 8));
     }
     return 0;
 }

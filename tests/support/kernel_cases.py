@@ -11,10 +11,14 @@ BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
 
 
 class Case:
-    """One record with the memory that it names. `hostile`: any data, any numbers that loading lets pass."""
+    """One record with the memory that it names. `hostile`: any data, any numbers that loading lets pass.
 
-    def __init__(self, name, seed, hostile=False):
+    Layers have at most `channels` channels: the loops of a PC take sixteen at once and want more than others.
+    """
+
+    def __init__(self, name, seed, hostile=False, channels=6):
         self.name = name
+        self.channels = channels
         self.rng = np.random.default_rng([seed, OPCODES[name], hostile])
         self.hostile = hostile
         self.numbers = self._numbers()
@@ -80,10 +84,10 @@ class Case:
             v[out] = (v[size] + v[pad] + after - v[k]) // v[stride] + 1
             if self.rng.random() < 0.2:
                 v[out] = self._between(1, v[out])  # inputs that no output sees
-        v["ic"] = self._between(1, 6)
+        v["ic"] = self._between(1, self.channels)
         pooled = self.name in ("avg_pool_fwd", "max_pool_fwd", "avg_dx", "max_dx")
         depthwise = self.name.startswith("depthwise")
-        v["oc"] = v["ic"] if pooled else v["ic"] * self._between(1, 3) if depthwise else self._between(1, 6)
+        v["oc"] = v["ic"] if pooled else v["ic"] * self._between(1, 3) if depthwise else self._between(1, self.channels)
         if depthwise and self.rng.random() < 0.3:  # of one size, so that it may work in place
             v.update(sh=1, sw=1, oh=v["ih"], ow=v["iw"], kh=3, kw=3, pt=1, pl=1, oc=v["ic"])
         return v
