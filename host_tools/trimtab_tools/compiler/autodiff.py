@@ -12,7 +12,7 @@ import numpy as np
 from trimtab.format import LABEL_BYTES, LOSSES
 
 from ..errors import ModelError
-from ..graph.program import Buffer, Program, Step
+from ..graph.program import Buffer, Program, Record
 from ..operators import tinytl
 from ..operators.registry import geometry, image, mantissa, row
 from ..policies import reserve
@@ -104,7 +104,7 @@ class Lowering:
     # -- what rules ask for
 
     def emit(self, kernel, values, layer, phase="forward"):
-        self.program.phases[phase].append(Step(kernel, values, layer))
+        self.program.phases[phase].append(Record(kernel, values, layer))
 
     def const(self, array, dtype):
         return self.program.const(np.asarray(array), dtype)
@@ -272,7 +272,7 @@ class Lowering:
                     f"{op.name}.weights.sum", np.zeros(n), np.int16, role="sum", layer=op.name
                 )
                 self._folds.append(
-                    Step(
+                    Record(
                         "fold_weights",
                         dict(
                             k=weights.fields["k"],
@@ -293,7 +293,7 @@ class Lowering:
                 )
                 self._bias_accs[op.name] = acc
                 self._folds.append(
-                    Step("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4, keep=keep), op.name)
+                    Record("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4, keep=keep), op.name)
                 )
             if op.name in self.gains:
                 gain = self.gains[op.name]
@@ -302,7 +302,7 @@ class Lowering:
                 )
                 self.gain_accs[op.name] = acc
                 self._folds.append(
-                    Step("fold_bias", dict(bias=gain, acc=acc, n=gain.size // 4, keep=keep), op.name)
+                    Record("fold_bias", dict(bias=gain, acc=acc, n=gain.size // 4, keep=keep), op.name)
                 )
         for op in modules:
             self._folds += tinytl.accumulators(self, op)
@@ -316,7 +316,7 @@ class Lowering:
                 "head.bias.sum", np.zeros(head.classes), np.int32, role="sum", layer="head"
             )
             self._folds.append(
-                Step(
+                Record(
                     "fold_head",
                     dict(
                         w=self.head_w,

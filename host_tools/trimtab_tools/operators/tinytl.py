@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..graph.ir import same_pad
-from ..graph.program import Buffer, Step
+from ..graph.program import Buffer, Record
 from .registry import Contribution, Row, factors, image, qas
 
 WEIGHT_GAIN, AFFINE_GAIN = 100, 3  # rates beside the head's: the norm makes gradients of weights small
@@ -131,12 +131,12 @@ def accumulators(lower, op):
         module.sums[affine] = lower.program.keep(
             f"{op.name}.affine{i}.sum", np.zeros(n), np.int32, role="sum", layer=op.name
         )
-        yield Step(
+        yield Record(
             "fold_weights",
             dict(k=k, r=r, acc=module.sums[k], n=k.size, residual=lower.plan.residual, keep=lower.plan.keep),
             op.name,
         )
-        yield Step(
+        yield Record(
             "fold_bias", dict(bias=affine, acc=module.sums[affine], n=n, keep=lower.plan.keep), op.name
         )
 
