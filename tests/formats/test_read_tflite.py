@@ -10,7 +10,7 @@ from models import Builder, asset, run, samples
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats.read_tflite import read, signature
 from trimtab_tools.formats.tflite_file import SIGNATURE, Row, serialize
-from trimtab_tools.formats.write_tflite import lower, write
+from trimtab_tools.formats.write_tflite import to_rows, write
 from trimtab_tools.graph.ir import Tensor
 from trimtab_tools.operators import oracle
 
@@ -39,7 +39,7 @@ def network(seed=0):
 
 def changed(graph, change):
     """The file of `graph` after change(tensors, rows), for what no builder makes."""
-    tensors, rows = lower(graph)
+    tensors, rows = to_rows(graph)
     change(tensors, rows)
     return serialize(tensors, rows, graph.inputs[0], graph.outputs[0], "main", SIGNATURE)
 

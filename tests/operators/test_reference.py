@@ -8,7 +8,7 @@ from models import Builder, asset, f32, run, samples
 from trimtab_tools.formats.read_tflite import read
 from trimtab_tools.formats.write_tflite import write
 from trimtab_tools.graph import rounding
-from trimtab_tools.operators import oracle
+from trimtab_tools.operators import oracle, weighted
 
 SEEDS = 25
 ACTS = ("none", "relu", "relu6", "relu_n1_to_1")
@@ -204,7 +204,7 @@ def test_exact_ties_of_dense_go_away_from_zero():
 )
 def test_the_wrong_rounding_would_be_seen(kind, wrong, monkeypatch):
     right = "multiply_twice_rounded" if kind == "conv" else "multiply_once_rounded"
-    monkeypatch.setattr(oracle, right, getattr(rounding, wrong))
+    monkeypatch.setattr(weighted, right, getattr(rounding, wrong))
     assert any(differences(write(at_ties(kind, seed)), 1, seed) for seed in range(12))
 
 

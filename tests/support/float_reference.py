@@ -12,11 +12,10 @@ from trimtab_tools.graph.rounding import (
     act_range,
     multiply_once_rounded,
     multiply_twice_rounded,
-    params,
     round_away,
 )
-from trimtab_tools.operators import oracle
-from trimtab_tools.policies.plan import COSINES
+from trimtab_tools.graph.head import COSINES
+from trimtab_tools.operators.registry import OPERATORS, params
 
 
 def half_up(v):
@@ -429,7 +428,7 @@ def integers_before_clamp(graph, op, xs):
     """What TensorFlow Lite's kernel has before it clamps, for the operators in CLAMPED; else its output."""
     p = params(graph, op)
     if op.kind not in CLAMPED:
-        return oracle.KERNELS[op.kind](graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
+        return OPERATORS[op.kind].oracle(graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
     xs = [x.astype(np.int64) for x in xs]
     if op.kind == "add":
         m, s, zeros = p["multiplier"], p["shift"], (p["a_zero"], p["b_zero"])

@@ -13,9 +13,9 @@ from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import emit, lifetimes
 from trimtab_tools.errors import ToolchainError
-from trimtab_tools.graph import ir
 from trimtab_tools.graph.rounding import act_range
 from trimtab_tools.operators import oracle
+from trimtab_tools.operators.check import check
 from trimtab_tools.policies.plan import TRAINABLE
 from trimtab_tools.toolchain import builds
 
@@ -117,7 +117,7 @@ def calibrated(graph, samples):
         tensors[w.name] = dataclasses.replace(w, scale=np.float32(scale).astype(float))
         bias = np.rint(middle / spread * std - acc.mean(0)).astype(np.int32)
         tensors[b.name] = dataclasses.replace(b, data=bias, scale=graph[op.inputs[0]].scale * scale)
-    return ir.check(graph)
+    return check(graph)
 
 
 def set_sample(net, x, target):

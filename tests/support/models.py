@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from trimtab_tools.graph.ir import Graph, Op, Tensor, check, same_pad
+from trimtab_tools.graph.geometry import same_pad
+from trimtab_tools.graph.ir import Graph, Op, Tensor
+from trimtab_tools.operators.check import check
 
 
 class Builder:

@@ -12,11 +12,13 @@ import numpy as np
 from trimtab.format import LABEL_BYTES, LOSSES
 
 from ..errors import ModelError
-from ..graph.program import Buffer, Program, Step
-from ..operators import tinytl
-from ..operators.registry import geometry, image, mantissa, row
+from ..graph.geometry import geometry, image
+from ..graph.head import COSINES
+from ..graph.program import Buffer, Program, Record
+from ..graph.rounding import mantissa
+from ..operators.registry import row
 from ..policies import reserve
-from ..policies.plan import COSINES, TRAINABLE, weight_limit
+from ..policies.plan import TRAINABLE, weight_limit
 
 COSINE = np.rint(32767 * 0.5 * (1 + np.cos(np.pi * (np.arange(64) + 0.5) / 64)))
 EXP_TABLE = np.rint(32767 * np.exp(-np.arange(256) / 16))
@@ -63,10 +65,7 @@ class Lowering:
         self._weights = {}
         self._biases = {}
         self._bias_accs = {}
-        self.gains = {}
-        self.gained = {}  # factors of errors, times their gains
-        self.gain_accs = {}
-        self._modules = {}
+        self.own = {op.name: {} for op in self.graph.ops}  # what an operator remembers between its rules
         self._errors = {}
         self._folds = []
         self._studied = {}  # tensor: layers that read it and may be chosen
@@ -104,7 +103,7 @@ class Lowering:
     # -- what rules ask for
 
     def emit(self, kernel, values, layer, phase="forward"):
-        self.program.phases[phase].append(Step(kernel, values, layer))
+        self.program.phases[phase].append(Record(kernel, values, layer))
 
     def const(self, array, dtype):
         return self.program.const(np.asarray(array), dtype)
@@ -128,9 +127,6 @@ class Lowering:
 
     def weights(self, op):
         return self._updating[0] if self._updating else self._weights[op.name]
-
-    def module(self, op):
-        return self._modules[op.name]
 
     def bias(self, op):
         return self._updating[1] if self._updating else self._biases[op.name]
@@ -227,19 +223,9 @@ class Lowering:
                 )
             else:
                 self._biases[op.name] = p.where[op.inputs[2]] = self.const(b, np.int32)
-        for op in layers:
-            if op.attrs.get("gain"):
-                self.gains[op.name] = p.keep(
-                    f"{op.name}.gain",
-                    np.zeros(len(self.graph[op.inputs[2]].data)),
-                    np.int32,
-                    layer=op.name,
-                    role="gain",
-                    scales=op.inputs[1],
-                )
-        modules = [op for op in self.graph.ops if op.kind == "lite"]
-        for op in modules:
-            self._modules[op.name] = tinytl.module(self, op)
+        for op in self.graph.ops:
+            if row(op).state:
+                row(op).state(self, op)
         head = self.plan.head
         if head and head.kind == "prototype":
             n, f = head.weights.shape
@@ -260,9 +246,9 @@ class Lowering:
             p.clock = p.keep("clock", [0, 0], np.uint32, role="clock")
             p.rng = p.keep("generator", [0x9E3779B9], np.uint32, role="generator")
         if self.plan.sums:
-            self._accumulators(layers, modules)
+            self._accumulators(layers)
 
-    def _accumulators(self, layers, modules):
+    def _accumulators(self, layers):
         p, keep = self.program, self.plan.keep
         for op in layers:
             weights = self._weights[op.name]
@@ -272,7 +258,7 @@ class Lowering:
                     f"{op.name}.weights.sum", np.zeros(n), np.int16, role="sum", layer=op.name
                 )
                 self._folds.append(
-                    Step(
+                    Record(
                         "fold_weights",
                         dict(
                             k=weights.fields["k"],
@@ -293,19 +279,13 @@ class Lowering:
                 )
                 self._bias_accs[op.name] = acc
                 self._folds.append(
-                    Step("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4, keep=keep), op.name)
+                    Record("fold_bias", dict(bias=bias, acc=acc, n=bias.size // 4, keep=keep), op.name)
                 )
-            if op.name in self.gains:
-                gain = self.gains[op.name]
-                acc = p.keep(
-                    f"{op.name}.gain.sum", np.zeros(gain.size // 4), np.int32, role="sum", layer=op.name
-                )
-                self.gain_accs[op.name] = acc
-                self._folds.append(
-                    Step("fold_bias", dict(bias=gain, acc=acc, n=gain.size // 4, keep=keep), op.name)
-                )
-        for op in modules:
-            self._folds += tinytl.accumulators(self, op)
+            if row(op).sums:
+                self._folds += row(op).sums(self, op)
+        for op in self.graph.ops:
+            if op not in layers and row(op).sums:
+                self._folds += row(op).sums(self, op)
         head = self.plan.head
         self.head_acc = self.head_acc_bias = None
         if head and head.kind == "dense":
@@ -316,7 +296,7 @@ class Lowering:
                 "head.bias.sum", np.zeros(head.classes), np.int32, role="sum", layer="head"
             )
             self._folds.append(
-                Step(
+                Record(
                     "fold_head",
                     dict(
                         w=self.head_w,

@@ -8,7 +8,7 @@ from trimtab import fisher
 from trimtab.format import GOLDEN_BYTES
 
 from ..boards import simulated
-from ..graph import ir
+from ..operators.check import check
 from ..policies import plan
 from ..samples import synthetic
 from . import emit, facts, lifetimes, passes
@@ -52,11 +52,11 @@ def compile_graph(
 
     optimize=False leaves every buffer whole, in a place of its own: more memory, the same bits.
     """
-    ir.check(graph)
+    check(graph)
     trunk, chosen = plan.make(
         graph, policy, labels, classes, loss, rate, accumulate, residual, max_classes, optimizer, head
     )
-    ir.check(trunk)
+    check(trunk)
     program, placement, cuts = _arrange(lower(trunk, chosen, pixels), optimize)
     kernels = kernels or simulated.best_tier()
     notes = {
@@ -79,7 +79,7 @@ def compile_graph(
 
 def compile_inference(graph, keep_all=False, name="model", kernels=None):
     """A package that only predicts. keep_all gives every activation its own place, so that all can be looked at."""
-    ir.check(graph)
+    check(graph)
     program, placement, cuts = _arrange(lower(graph, plan.TrainPlan()), not keep_all)
     empty = emit.package(program, placement, graph, name)
     golden = _golden(empty, kernels or simulated.best_tier())

@@ -9,26 +9,18 @@ from dataclasses import dataclass, replace
 
 from trimtab.format import ARENA, PHASES
 
-from ..operators import tinytl as lite
+from ..operators import registry
 from ..policies.plan import TRAINABLE
 from .lifetimes import end
 
 # -- our count: records
 # ------------------------------------------------------------------------------------------------
 
-_OUTPUTS = "oh ow oc kh kw".split()
 MACS = {  # multiplications of a record, from its own numbers
-    "conv_fwd": lambda v: _product(v, _OUTPUTS) * _columns(v),
-    "depthwise_fwd": lambda v: _product(v, _OUTPUTS),
+    **registry.MACS,
     "head_fwd": lambda v: v["n"] * v["f"],
-    "conv_dx": lambda v: _product(v, _OUTPUTS) * _columns(v),
-    "depthwise_dx": lambda v: _product(v, _OUTPUTS),
-    "conv_dw": lambda v: _product(v, _OUTPUTS) * v["nk"],
-    "depthwise_dw": lambda v: _product(v, ("oh", "ow", "kh", "kw", "nk")),
     "head_dx": lambda v: v["n"] * v["f"],
     "head_dw": lambda v: v["n"] * v["f"],
-    "tinytl_conv_fwd": lambda v: _product(v, _OUTPUTS) * v["part"],
-    "tinytl_conv_dx": lambda v: _product(v, ("n", "ic", "oc")),
     "prototype_fwd": lambda v: (v["n"] + 2) * v["f"],
     "prototype_dx": lambda v: (v["n"] + 3) * v["f"],
     "prototype_add": lambda v: 2 * v["f"],
@@ -57,20 +49,6 @@ CYCLES = {
     }
 }
 CLOCK_HZ = {"pico": 125_000_000}
-
-
-def _product(values, names):
-    n = 1
-    for name in names:
-        n *= values[name]
-    return n
-
-
-def _columns(values):
-    """Input channels that a conv walks: all of the frozen tensor, and those of the trained plane."""
-    return (values["ic"] if values.get("w") is not None else 0) + (
-        values["nk"] if values.get("k") is not None else 0
-    )
 
 
 def step_macs(step):
@@ -166,7 +144,7 @@ def table(graph, plan):
         if update or learned.intersection(inputs):
             learned.update(op.outputs)
         row = Row(
-            _KINDS.get(op.kind, "other"),
+            registry.row(op).paper,
             graph[inputs[0]].size,
             graph[op.outputs[0]].size,
             graph[op.outputs[0]].shape[-1],
@@ -184,9 +162,9 @@ def table(graph, plan):
                 share=shares.get(op.name, 0),
                 bias=bool(update and update.bias),
             )
-        rows += _module_rows(graph, op, row.skip) if op.kind == "lite" else [row]
-        if op.attrs.get("gain"):  # a norm whose shift is the layer's bias
-            rows.append(Row("norm", row.y, row.y, row.channels, row.channels, share=1, learns=True))
+        rows += [row] if row.kind != "none" else []
+        if registry.row(op).paper_rows:
+            rows += [Row(**more) for more in registry.row(op).paper_rows(graph, op, row.skip)]
         if op.attrs.get("act", "none") != "none":
             rows.append(Row("relu", row.y, row.y, row.channels, skip=_waiting(graph, i), learns=row.learns))
     if plan.head:
@@ -196,43 +174,6 @@ def table(graph, plan):
             Row("conv", f, n, n, f * n, n, macs=f * n, head=True, share=dense, bias=dense, learns=True)
         )
     return rows
-
-
-def _module_rows(graph, op, skip):
-    """A lite residual module: two convolutions, each with a norm, all trained; a ReLU between them."""
-    rows, sizes = [], lite.sizes(graph, op)
-    for g, w in zip(sizes.convs, (graph[op.inputs[2]], graph[op.inputs[4]])):
-        n, c = g["oh"] * g["ow"] * g["oc"], g["oc"]
-        groups = g["ic"] // w.shape[-1]
-        rows.append(
-            Row(
-                "conv",
-                g["ih"] * g["iw"] * g["ic"],
-                n,
-                c,
-                w.size,
-                groups=groups,
-                macs=n * w.size // c,
-                skip=skip,
-                share=1,
-                learns=True,
-            )
-        )
-        rows.append(Row("norm", n, n, c, c, c, skip=skip, share=1, bias=True, learns=True))
-        if not rows[2:]:
-            rows.append(Row("relu", n, n, c, skip=skip, learns=True))
-    return rows
-
-
-_KINDS = {
-    "conv": "conv",
-    "depthwise": "conv",
-    "dense": "conv",
-    "relu": "relu",
-    "relu6": "relu",
-    "hard_swish": "smooth",
-    "logistic": "smooth",
-}
 
 
 def _layer(graph, name):

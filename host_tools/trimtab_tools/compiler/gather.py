@@ -5,7 +5,7 @@ A `gather` packs them when the input is last read in the forward pass, so that t
 
 import numpy as np
 
-from ..graph.program import Buffer, Step
+from ..graph.program import Buffer, Record
 
 UPDATES = ("conv_dw", "depthwise_dw")
 
@@ -64,7 +64,7 @@ def _channels(const):
 
 def _gather(y, x, kept, ic, layer):
     h, w, nk = y.shape
-    return Step("gather", dict(y=y, x=x, kept=kept, n=h * w, ic=ic, nk=nk), layer)
+    return Record("gather", dict(y=y, x=x, kept=kept, n=h * w, ic=ic, nk=nk), layer)
 
 
 def _update(program, step, x):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trimtab.format import ARENA
 
-from ..graph.program import Buffer, Slot, Step
+from ..graph.program import Buffer, Slot, Record
 
 
 def _window(v, a, b):
@@ -174,7 +174,7 @@ def _save(x, place, rows, after, aside, made):
 
 def _copy(y, x, tensor, rows):
     _, w, c = tensor.shape
-    return Step(
+    return Record(
         "copy_fwd",
         dict(y=y, x=x, ih=rows, iw=w, ic=c, yh=rows, yw=w, yc=c, top=0, left=0, first=0, fill=256),
         tensor.name,

@@ -15,7 +15,8 @@ import zlib
 import numpy as np
 
 from ..errors import ModelError
-from ..graph.ir import Graph, Op, Tensor, check
+from ..graph.ir import Graph, Op, Tensor
+from ..operators.check import check
 
 LARGEST = 1 << 26  # bytes of arrays that a checkpoint may unpack to
 BIAS_LIMIT = 1 << 29  # what leaves an int32 accumulator room for its sum of products

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
-from ..policies.plan import TRAINABLE
+from ..operators.registry import WEIGHTED
 from .read_keras import _load, _tensorflow
 
 NAMES = {"conv": "Conv2D", "depthwise": "DepthwiseConv2D", "dense": "Dense"}
@@ -27,7 +27,7 @@ def export(contents, original, output):
             raise ModelError(
                 "modules of policy tinytl have no place in a Keras model: pull the network as .tflite"
             )
-        if op.kind not in TRAINABLE:
+        if op.kind not in WEIGHTED:
             continue
         before, after = ([real(g, name) for name in op.inputs[1:]] for g in (untrained, graph))
         if not all(map(np.array_equal, before, after)):

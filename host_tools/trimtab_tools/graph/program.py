@@ -53,7 +53,7 @@ class Slot:
 
 
 @dataclass(eq=False)
-class Step:
+class Record:
     """One record: a kernel and its fields, each a number, a Buffer, a Slot or None."""
 
     kernel: str
@@ -91,7 +91,7 @@ class Step:
 
     def but(self, **values):
         """The same step with other values."""
-        return Step(self.kernel, {**self.values, **values}, self.layer)
+        return Record(self.kernel, {**self.values, **values}, self.layer)
 
 
 @dataclass(eq=False)

@@ -11,10 +11,10 @@ import numpy as np
 
 from ..compiler.autodiff import COSINE
 from ..errors import ModelError, UsageError
-from ..graph.rounding import multiply_once_rounded, multiply_twice_rounded, params
+from ..graph.rounding import multiply_once_rounded, multiply_twice_rounded
 from ..operators import tinytl
-from ..operators.oracle import KERNELS
-from ..operators.registry import scales
+from ..operators.registry import OPERATORS, params
+from ..operators.weighted import scales
 
 
 def train(prepared, trial, step):
@@ -246,7 +246,7 @@ class Fixed(Layer):
     def forward(self, xs):
         self.shape = xs[0].shape
         free = {**self.p, "act_min": -(1 << 20), "act_max": 1 << 20}
-        y = KERNELS[self.op.kind](self.graph, self.op, free, xs) - free.get("y_zero", 0)
+        y = OPERATORS[self.op.kind].oracle(self.graph, self.op, free, xs) - free.get("y_zero", 0)
         shape = self.graph[self.output].shape[1:]
         return self.finish(y.reshape(len(y), *shape))
 

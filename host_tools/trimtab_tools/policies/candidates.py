@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trimtab.fisher import ROW, cost
 
 from ..errors import ModelError
-from ..operators.registry import geometry
+from ..graph.geometry import geometry
 from .plan import layers
 
 

@@ -16,7 +16,6 @@ DEFAULT_RATE = 1e-3
 # TinyTrain: shares of the layers, of the products of a full backward pass, of a chosen layer's channels
 INSPECTED, SHARE, RATIO = 0.44, 0.15, 1 / 4
 DEFAULT_MOMENTUM = 0.9
-COSINES = 10  # times cosine is a logit of a prototype head
 PROTOTYPE_FEATURES = 16384  # at most: the sum of their squares has 30 bits
 
 

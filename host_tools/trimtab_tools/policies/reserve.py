@@ -11,7 +11,7 @@ from trimtab.tinytrain import bits_of
 
 from ..errors import ModelError
 from ..graph.program import Buffer
-from ..operators.registry import geometry
+from ..graph.geometry import geometry
 from .candidates import Pools, most_macs, reserved
 from .plan import AXIS, Update
 

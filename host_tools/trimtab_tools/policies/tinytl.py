@@ -1,5 +1,6 @@
 """Policy `tinytl`: lite residual modules beside the blocks of a frozen trunk, and biases behind the first."""
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -7,9 +8,8 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph import blocks
+from ..graph.geometry import image
 from ..graph.ir import Op, Tensor
-from ..operators import tinytl
-from ..operators.registry import image
 
 USAGE = "give a number of blocks, width=1/4, bias or nobias, dx, seed=N, from=FILE.npz, commas between"
 KERNELS = 5, 3, 1  # the largest that the pooled map has room for
@@ -94,7 +94,7 @@ def _module(trunk, tensors, block, number, chosen):
     k = next(k for k in KERNELS if k <= max(1, (min(ih, iw) + 1) // 2))
     name = f"lite_{number}"
     rng = np.random.RandomState([chosen.seed, number])
-    made = tinytl.start(mid, k, ic // groups, oc, y.scale[0], rng)
+    made = start(mid, k, ic // groups, oc, y.scale[0], rng)
     names = [f"{name}.{part}" for part in ("weights1", "affine1", "weights2", "affine2")]
     for tensor, (data, scale) in zip(names, made):
         tensors[tensor] = Tensor(tensor, data.shape, data.dtype.name, np.array([scale]), 0, data)
@@ -132,3 +132,21 @@ def _load(tensors, modules, path):
         raise ModelError(
             f"{path} has no modules for this model ({e}): export a package of the same model and options"
         )
+
+
+# -- what a module starts as
+
+
+def start(mid, k, part, oc, step, rng):
+    """(data, scale) of w1, affine1, w2, affine2: Kaiming's weights; a second gamma of 0 changes nothing."""
+    w1, w2 = _kaiming((mid, k, k, part), rng), _kaiming((oc, 1, 1, mid), rng)
+    affine = np.stack([np.full(mid, 1 << 16), np.zeros(mid)]).astype(np.int32)
+    return w1, (affine, 2.0**-16), w2, (np.zeros((2, oc), np.int32), step * 2.0**-16)
+
+
+def _kaiming(shape, rng):
+    """(normal weights, 10 to 20 steps wide, which leaves room to grow sixfold; their scale)."""
+    sigma = math.sqrt(2 / math.prod(shape[1:]))
+    bits = math.floor(math.log2(20 / sigma))
+    w = np.rint(rng.standard_normal(shape) * sigma * 2.0**bits)
+    return np.clip(w, -127, 127).astype(np.int8), 2.0**-bits
