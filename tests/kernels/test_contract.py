@@ -70,7 +70,7 @@ def test_the_device_imports_nothing_of_the_host(path):
 
 def test_kernels_have_no_writable_data(tmp_path):
     """Nothing is kept between calls: a native module could not even hold it."""
-    for source in sorted((FIRMWARE / "kernels").glob("*.c")):
+    for source in sorted((FIRMWARE / "kernels").rglob("*.c")):
         if source.name != "module.c":
             object_file = str(tmp_path / "kernel.o")
             subprocess.run(["gcc", "-O2", "-std=c99", "-c", str(source), "-o", object_file], check=True)
