@@ -1,6 +1,6 @@
 // The clock of training: the rate of a step, and the count of steps.
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#include "kernel.h"
 
 // 64 entries of a cosine from the first rate to 0 over `total` steps; without a total, the first.
 int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off) {

@@ -3,7 +3,11 @@
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
 #pragma GCC optimize ("Os") // there, packed operands are the fast way
 #endif
-#include "lanes.h"
+#include "error.h"
+#include "output.h"
+#include "packed/packed.h"
+#include "taps.h"
+#include "update.h"
 
 struct plane {
     const int8_t *w; // (oc, kh, kw, n), or null
@@ -166,7 +170,7 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
         { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) },
         output(mem, r->y, r->mask, r->lo, r->hi, r->zy),
     };
-    if (trimtab_conv_lanes(mem, r, &c.out)) {
+    if (trimtab_conv_packed(mem, r, &c.out)) {
         return 0;
     }
     if (!PLAIN_LOOPS(conv_fwd)) {
@@ -249,7 +253,7 @@ static void spread_conv(const void *record, uint8_t *const *mem, int32_t *row, i
 int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_dx);
     int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift);
-    if (trimtab_conv_dx_lanes(mem, r, exp)) {
+    if (trimtab_conv_dx_packed(mem, r, exp)) {
         return 0;
     }
     if (!PLAIN_LOOPS(conv_dx)) {
@@ -298,7 +302,7 @@ int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
     const uint16_t *kept = at(mem, r->kept);
     struct update up;
     trimtab_update_open(&up, mem, &r->update, *(const int32_t *)at(mem, r->gy_exp));
-    if (trimtab_conv_dw_lanes(mem, r, &up)) {
+    if (trimtab_conv_dw_packed(mem, r, &up)) {
         return 0;
     }
     if (!PLAIN_LOOPS(conv_dw)) {

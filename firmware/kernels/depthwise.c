@@ -3,7 +3,12 @@
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
 #pragma GCC optimize ("Os") // there, packed operands are the fast way
 #endif
-#include "lanes.h"
+#include "depthwise.h"
+#include "error.h"
+#include "output.h"
+#include "packed/packed.h"
+#include "taps.h"
+#include "update.h"
 
 struct column trimtab_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
     int32_t o) {
@@ -92,7 +97,7 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
     const int8_t *x = at(mem, r->x);
     int8_t *plane = at(mem, r->plane);
-    if (trimtab_depthwise_lanes(mem, r, &out)) {
+    if (trimtab_depthwise_packed(mem, r, &out)) {
         return 0;
     }
     if (!PLAIN_LOOPS(depthwise_fwd)) {
@@ -175,7 +180,7 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     int32_t many = r->geometry.oc / r->geometry.ic, positions = r->geometry.oh * r->geometry.ow;
     const int8_t *gy = at(mem, r->gy);
     int8_t *plane = at(mem, r->plane);
-    if (trimtab_depthwise_dx_lanes(mem, r, exp)) {
+    if (trimtab_depthwise_dx_packed(mem, r, exp)) {
         return 0;
     }
     if (!PLAIN_LOOPS(depthwise_dx)) {

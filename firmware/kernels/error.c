@@ -1,7 +1,9 @@
 // Writes one error tensor. The shift comes from the tracker (largest exponent seen, relative to this sample's
 // head error, in 1/256 octave), so one pass suffices; the tracker then rises to this sample's maximum or
 // decays by 4/256.
-#include "lanes.h"
+#include "error.h"
+#include "packed/packed.h"
+#include "taps.h"
 
 void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r,
     int32_t exp) {
@@ -112,7 +114,7 @@ void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const str
     if (e->mask) {
         hide(e, start, sums, grid);
     }
-#if TRIMTAB_LANES
+#if TRIMTAB_PACKED
     if (e->shift >= 0 && e->shift < 32) {
         const struct round p = { e->shift ? 1 << (e->shift - 1) : 0, e->shift, e->max,
                                  e->shift < 24 ? 127u << e->shift : 1u << 30, grid->step, 4 * grid->width,

@@ -107,3 +107,13 @@ int32_t trimtab_multiply_saturated(int32_t a, int32_t b, int32_t s) {
     return above != v >> 31 ? (p.high < 0 ? -INT32_MAX : INT32_MAX) : max32(v, -INT32_MAX);
 }
 
+
+uint32_t trimtab_largest(const int32_t *sums, int32_t n) {
+    uint32_t most = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (magnitude(sums[i]) > most) {
+            most = magnitude(sums[i]);
+        }
+    }
+    return most;
+}

@@ -68,6 +68,9 @@ static inline int32_t rsh_away(int32_t v, int32_t s) {
 // Bits of v without leading zeros.
 int32_t trimtab_bit_length(uint32_t v);
 
+// The largest magnitude of n numbers.
+uint32_t trimtab_largest(const int32_t *v, int32_t n);
+
 // v / 2^s to the nearest, saturated at +-limit; s < 0 shifts left.
 int32_t trimtab_shifted(int32_t v, int32_t s, int32_t limit);
 

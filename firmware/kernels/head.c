@@ -1,6 +1,7 @@
 // The head (a dense layer of int16 weights) and the losses.
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#include "error.h"
+#include "update.h"
 
 // logits = sum w * (x - zx) + bias in units of s_x / 4096; the host limits w so that the sum stays in 32
 // bits. Returns the class.
@@ -62,16 +63,6 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
         }
     }
     return loss;
-}
-
-uint32_t trimtab_largest(const int32_t *sums, int32_t n) {
-    uint32_t most = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (magnitude(sums[i]) > most) {
-            most = magnitude(sums[i]);
-        }
-    }
-    return most;
 }
 
 // sums = sum over classes of (w / 2) * err; |.| <= 2^30 since sum |err| <= 2^16. The sample's exponents hang

@@ -1,6 +1,6 @@
 // Inverted residual blocks with step-function gradients and a trained gain (MobileTL); see plain/mobiletl.py.
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#include "update.h"
 
 static void set_bit(uint8_t *mask, int32_t i, int32_t bit) {
     int32_t byte = mask[i >> 3] & ~(1 << (i & 7));

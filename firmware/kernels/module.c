@@ -1,7 +1,7 @@
 // The Python module _kernels, as a native module or inside a firmware. The only file that knows MicroPython.
 // run(mem, off) calls the kernel of a record: mem a tuple of arena, state, const, steps and weights, off a place in steps.
 // One function for all: each of its own would cost a board 60 bytes of RAM.
-#include "kernels.h"
+#include "kernel.h"
 
 #if defined(MICROPY_ENABLE_DYNRUNTIME)
 #include "py/dynruntime.h"

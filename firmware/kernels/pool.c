@@ -1,6 +1,8 @@
 // Pooling: average, maximum, and the mean over all positions.
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#include "error.h"
+#include "output.h"
+#include "taps.h"
 
 // Where one output's window lies in the input.
 struct window {

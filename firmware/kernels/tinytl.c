@@ -1,7 +1,10 @@
 // Lite residual modules: a grouped convolution, GroupNorm, affine, ReLU, 1x1 convolution, GroupNorm, affine,
 // joined to the trunk. Formats and bounds: plain/tinytl.py.
 #pragma GCC optimize ("Os") // code lives in RAM on a board
-#include "kernels.h"
+#include "error.h"
+#include "output.h"
+#include "taps.h"
+#include "update.h"
 
 // a / n to the nearest, ties away from zero; |a| <= 2^30.
 static int32_t divide(int32_t a, int32_t n) {
@@ -51,16 +54,6 @@ HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *
     }
 }
 
-static uint32_t largest(const int32_t *v, int32_t n) {
-    uint32_t top = 0;
-    for (; n; n--, v++) {
-        if (magnitude(*v) > top) {
-            top = magnitude(*v);
-        }
-    }
-    return top;
-}
-
 // n sums of one group become int8 with 4 fraction bits, positions being oc apart. Returns y << 8 | E.
 static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pre, int8_t *y,
     int32_t oc) {
@@ -73,7 +66,7 @@ static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pr
         sums[i] = sub32(sums[i], mean);
     }
     int32_t bits = min32(11, (29 - trimtab_bit_length((uint32_t)n - 1)) >> 1);
-    int32_t down = max32(0, trimtab_bit_length(largest(sums, n)) - bits);
+    int32_t down = max32(0, trimtab_bit_length(trimtab_largest(sums, n)) - bits);
     for (int32_t i = 0; i < n; i++) {
         sums[i] = rsh(sums[i], down);
         squares = mac(squares, sums[i], sums[i]);
@@ -174,7 +167,7 @@ static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int
             }
         }
     }
-    int32_t down = max32(0, trimtab_bit_length(largest(d, size)) - 12);
+    int32_t down = max32(0, trimtab_bit_length(trimtab_largest(d, size)) - 12);
     for (int32_t i = 0; i < size; i++) {
         d[i] = rsh(d[i], down);
     }
@@ -218,7 +211,7 @@ int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
         move_affine(mem, r, o, dgamma, r->u_gamma, exponent);
         move_affine(mem, r, r->oc + o, dbeta, r->u_beta, exponent);
     }
-    int32_t shift = trimtab_bit_length(largest(d, size))
+    int32_t shift = trimtab_bit_length(trimtab_largest(d, size))
         - min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
     for (int32_t i = 0; i < size; i++) {
         d[i] = trimtab_shifted(d[i], shift, 4096);
@@ -234,7 +227,7 @@ int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
     for (int32_t q = 0; q < r->norms; q++) {
         norm_group(r, d + q * r->norm, x + q * r->norm, stats[q], least);
     }
-    int32_t last = int8_shift(largest(d, size)), width = r->oc / r->parts;
+    int32_t last = int8_shift(trimtab_largest(d, size)), width = r->oc / r->parts;
     int8_t *g = at(mem, r->g); // (parts, n, width)
     for (int32_t first = 0; first < r->oc; first += width) {
         for (int32_t p = first; p < size; p += r->oc) {

@@ -1,6 +1,6 @@
 // What suits a network to a task with few samples: Fisher information (TinyTrain).
 #pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#include "update.h"
 
 #define FULL (1 << 30)
 
@@ -45,5 +45,27 @@ int32_t trimtab_tinytrain_fisher(uint8_t *const *mem, uint32_t off) {
         f[i] = rsh(f[i], 1);
     }
     *f_exp = add32(exp, most > FULL);
+    return 0;
+}
+
+// Keeps the sums of a trained plane and the frozen weights beside it within +-127: what goes beyond is dropped.
+// That brings k towards 0 or leaves it where w alone is beyond, so it stays int8.
+int32_t trimtab_tinytrain_hold(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytrain_hold);
+    int8_t *k = at(mem, r->k), *rest = r->residual ? at(mem, r->r) : 0;
+    const int8_t *w = at(mem, r->w);
+    const uint16_t *kept = at(mem, r->kept);
+    int32_t j = 0, limit = 127 * (1 << r->residual);
+    for (int32_t row = r->rows; row; row--, w += r->ic) {
+        for (int32_t i = 0; i < r->nk; i++, j++) {
+            int32_t v = (w[kept[i]] + k[j]) * (1 << r->residual) + (rest ? residual(rest, j, r->residual) : 0);
+            if (v > limit || v < -limit) {
+                k[j] = (int8_t)((v > limit ? 127 : -127) - w[kept[i]]);
+                if (rest) {
+                    put_residual(rest, j, r->residual, 0);
+                }
+            }
+        }
+    }
     return 0;
 }

@@ -38,7 +38,7 @@ class Sized(kernel_cases.Case):
 @pytest.fixture(scope="module")
 def functions():
     provide("sim")
-    return native.functions(ctypes.CDLL(str(builds.host_library(("-DTRIMTAB_LANES=1",)))))
+    return native.functions(ctypes.CDLL(str(builds.host_library(("-DTRIMTAB_PACKED=1",)))))
 
 
 @pytest.mark.parametrize("name", scratch.WORDS)

@@ -38,9 +38,9 @@ def test_c_equals_plain(name):
         assert run_c(case) == run_plain(case), "seed %d: %s" % (seed, case.numbers)
 
 
-BUILDS = {"wide": (1, 0, 0), "halves": (0, 0, 0), "lanes": (0, 1, 0), "dsp": (1, 1, 1)}
+BUILDS = {"wide": (1, 0, 0), "halves": (0, 0, 0), "packed": (0, 1, 0), "dsp": (1, 1, 1)}
 # 64-bit products; packed operands; as halves of words
-FLAGS = ("-DTRIMTAB_WIDE_MULTIPLY=%d", "-DTRIMTAB_LANES=%d", "-DTRIMTAB_DSP=%d")
+FLAGS = ("-DTRIMTAB_WIDE_MULTIPLY=%d", "-DTRIMTAB_PACKED=%d", "-DTRIMTAB_DSP=%d")
 
 
 @pytest.fixture(scope="module", params=BUILDS)

@@ -30,12 +30,13 @@ def bind(*spaces):
 
 
 def functions(library):
-    """Every kernel of a loaded library, by name."""
+    """The kernels of a loaded library, by name. A library without a method's file lacks that method's kernels."""
     table = {}
     for name in (row[0] for row in RECORDS):
-        table[name] = getattr(library, "trimtab_" + name)
-        table[name].argtypes = Memory, ctypes.c_uint32
-        table[name].restype = ctypes.c_int32
+        if hasattr(library, "trimtab_" + name):
+            table[name] = getattr(library, "trimtab_" + name)
+            table[name].argtypes = Memory, ctypes.c_uint32
+            table[name].restype = ctypes.c_int32
     return table
 
 
@@ -44,7 +45,7 @@ def tier():
     return Tier("c", functions(ctypes.CDLL(str(builds.host_library()))), bytearray, bind)
 
 
-DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernels.h
+DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernel.h
 
 
 def always_packed(data, arch):

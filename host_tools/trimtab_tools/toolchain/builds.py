@@ -108,7 +108,7 @@ NATMODS = {
     ),
 }
 PACKED = {
-    "armv6m": ("-DTRIMTAB_LANES=1",)
+    "armv6m": ("-DTRIMTAB_PACKED=1",)
 }  # with packed operands -> how this machine's compiler makes the same loops
 UNPROVEN = {
     "xtensawin"
@@ -359,7 +359,7 @@ def mpy_cross():
 
 def kernel_sources():
     """The C files of the kernels without the one that knows MicroPython."""
-    return sorted(p for p in (FIRMWARE / "kernels").glob("*.c") if p.name != "module.c")
+    return sorted(p for p in (FIRMWARE / "kernels").rglob("*.c") if p.name != "module.c")
 
 
 def host_library(flags=()):

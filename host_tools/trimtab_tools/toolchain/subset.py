@@ -28,5 +28,5 @@ def pruned(text, names):
 
 
 def listed(text, names):
-    """records.h with those kernels only in its list."""
-    return re.sub(r"    X\((\w+)\)( \\)?\n", lambda row: row[0] if row[1] in names else "", text)
+    """records.h with only those kernels in its lists."""
+    return re.sub(r"    X\((\w+)\) \\\n", lambda row: row[0] if row[1] in names else "", text)

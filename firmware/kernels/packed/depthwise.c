@@ -1,34 +1,11 @@
 // Depthwise convolution, a channel at a time, over a plane of words in scratch memory. What is written may lie where
 // the channel lay: its plane is complete before.
 #pragma GCC optimize ("O2")
-#include "lanes.h"
+#include "plane.h"
 
-#if TRIMTAB_LANES
+#if TRIMTAB_PACKED
 
-#define PLANE_MOST 1024 // rows or columns, so that no size overflows
 #define SUM_MOST(taps) ((uint32_t)(taps) * (255 * 127))
-
-// The weights of a channel; a lone zero where there are none.
-static struct column some_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
-    int32_t o) {
-    static const int8_t none = 0;
-    struct column f = trimtab_column(mem, r, nk, oc, o);
-    if (!f.w) {
-        f.w = &none;
-        f.step = 0;
-    }
-    return f;
-}
-
-static void fill_words(uint32_t *to, uint32_t value, int32_t n) {
-    for (; n >= 4; n -= 4, to += 4) {
-        to[0] = to[1] = to[2] = to[3] = value;
-    }
-    for (; n > 0; n--) {
-        *to++ = value;
-        NO_LIBRARY_CALL;
-    }
-}
 
 static struct channel channel(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, int32_t o) {
     return (struct channel) { ((const int32_t *)at(mem, r->bias))[o], ((const int32_t *)at(mem, r->mult))[o],
@@ -37,48 +14,10 @@ static struct channel channel(uint8_t *const *mem, const struct trimtab_depthwis
 
 // -- 3x3 with stride 1: the plane holds x - zx between two columns of zeros, and the sums then
 
-struct slide_plan {
-    struct load load;
-    struct slide slide;
-    int32_t *first; // sum of output (0, 0)
-    int32_t skip; // words between rows of sums
-};
-
-// From an image of h x w to oh x ow results, with pt and pl pads before it.
-static int32_t slides(const struct trimtab_geometry *geo, int32_t h, int32_t w, int32_t pt, int32_t pl,
-    int32_t oh, int32_t ow, int32_t words) {
-    return geo->kh == 3 && geo->kw == 3 && geo->sh == 1 && geo->sw == 1 && (pt | pl) >> 1 == 0
-        && oh <= h + pt - 1 && ow <= w + pl - 1 && h <= PLANE_MOST && w <= PLANE_MOST
-        && (h + 1) * (w + 2) <= words;
-}
-
-static struct slide_plan slide_plan(int32_t *plane, int32_t h, int32_t w, int32_t pt, int32_t pl, int32_t ow) {
-    struct slide_plan p;
-    int32_t pitch = w + 2;
-    p.load = (struct load) { 4 * w, 8, h, 1, 0, 0 };
-    p.slide = (struct slide) { w, h, 4 * pitch, (h - 1) % 3 };
-    p.first = plane + (2 - pt) * pitch + 1 - pl;
-    p.skip = pitch - ow;
-    for (int32_t i = 0; i <= h; i++) {
-        plane[i * pitch + pitch - 1] = 0;
-    }
-    return p;
-}
-
-static void slide(int32_t *plane, const int8_t *from, int32_t step, const int32_t *w,
-    const struct slide_plan *p) {
-    int32_t *left = plane;
-    for (int32_t i = p->slide.rows; i >= 0; i--, left += p->slide.columns + 2) {
-        *left = 0; // sums of the last channel lie there
-    }
-    (TRIMTAB_DSP ? trimtab_slide_load : trimtab_plane_load)(plane + 1, from, step, &p->load);
-    trimtab_slide3(plane, w, &p->slide);
-}
-
 static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     int32_t *plane = at(mem, r->scratch), many = geo->oc / geo->ic;
-    struct slide_plan p = slide_plan(plane, geo->ih, geo->iw, geo->pt, geo->pl, geo->ow);
+    struct slide_plan p = trimtab_slide_plan(plane, geo->ih, geo->iw, geo->pt, geo->pl, geo->ow);
     struct finish f;
     p.load.add = -r->zx;
     trimtab_finish_open(&f, out, geo->oc, geo->ow, p.skip, geo->oh);
@@ -91,7 +30,7 @@ static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fw
         for (int32_t i = 0; i < 9; i++, tap += w.step) {
             taps[i] = *tap;
         }
-        slide(plane, (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), geo->ic, taps, &p);
+        trimtab_slide(plane, (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), geo->ic, taps, &p);
         trimtab_finish(&f, p.first, o, c.bias, &c);
     }
 }
@@ -193,7 +132,7 @@ HOT static void pair_weights(uint32_t *to, int32_t *before, const struct column 
     for (; kh > 0; kh -= 2, p += below) {
         for (int32_t n = kw; n && kh > 1; n--, p += step) {
             int32_t upper = p[0], lower = p[below];
-            *to++ = lanes(lower, upper);
+            *to++ = pack(lower, upper);
             sum += upper + lower;
         }
         for (int32_t n = kw; n && kh == 1; n--, p += step) {
@@ -220,7 +159,7 @@ HOT static void begin_sums(const struct tile_plan *p, int32_t bias, int32_t zx, 
 HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geometry *geo, int32_t up, uint32_t other) {
     int32_t step = geo->ic;
     for (int32_t n = geo->iw; n; n--, x += step) {
-        *to++ = (lanes(*x, 0) << up) + other;
+        *to++ = (pack(*x, 0) << up) + other;
     }
 }
 
@@ -235,7 +174,7 @@ static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct 
     int32_t row = load.row_step, rows = geo->ih;
     to += (geo->pt >> 1) * p->pitch;
     if (geo->pt & 1) { // the first row is the lower one of its pair
-        load_row(to, x, geo, 16, lanes(pad, 0));
+        load_row(to, x, geo, 16, pack(pad, 0));
         to += p->pitch;
         x += row;
         rows--;
@@ -247,7 +186,7 @@ static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct 
         x += (rows & ~1) * row;
     }
     if (rows & 1) {
-        load_row(to, x, geo, 0, lanes(0, pad));
+        load_row(to, x, geo, 0, pack(0, pad));
     }
 }
 
@@ -255,7 +194,7 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
     const struct tile_plan *p) {
     const struct trimtab_geometry *geo = &r->geometry;
     int32_t many = geo->oc / geo->ic;
-    uint32_t *scratch = at(mem, r->scratch), pad = lanes(r->zx, r->zx);
+    uint32_t *scratch = at(mem, r->scratch), pad = pack(r->zx, r->zx);
     struct tiles tiles = { 4 * p->width, 4 * (p->down - p->width * geo->sw), 0 };
     struct finish f;
     trimtab_finish_open(&f, out, geo->oc, geo->ow, p->width - geo->ow, geo->oh);
@@ -281,14 +220,14 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
     }
 }
 
-int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
+int32_t trimtab_depthwise_packed(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
     const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     uint32_t *scratch = at(mem, r->scratch);
     if (!scratch) {
         return 0;
     }
-    if (slides(geo, geo->ih, geo->iw, geo->pt, geo->pl, geo->oh, geo->ow, r->words)) {
+    if (trimtab_slides(geo, geo->ih, geo->iw, geo->pt, geo->pl, geo->oh, geo->ow, r->words)) {
         trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
         forward_slide(mem, r, out);
         return 1;
@@ -299,144 +238,6 @@ int32_t trimtab_depthwise_lanes(uint8_t *const *mem, const struct trimtab_depthw
     }
     trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
     forward_tiles(mem, r, out, &p);
-    return 1;
-}
-
-// -- error of the input: d = rsh(gy * m, m_shift) as words, with the weights the other way round. The slide takes 3x3
-// with stride 1; for other kernels each phase adds one kernel row after the other, between columns of zeros.
-
-static void errors_slide(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, struct error *e) {
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int16_t *m = at(mem, r->m);
-    int32_t *plane = at(mem, r->scratch);
-    struct slide_plan p = slide_plan(plane, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->iw);
-    const struct grid grid = { geo->iw, p.skip, geo->ih, geo->ic, 0 };
-    p.load.shift = r->m_shift;
-    p.load.add = r->m_shift ? 1 << (r->m_shift - 1) : 0;
-    for (int32_t i = 0; i < geo->ic; i++) {
-        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, i);
-        int32_t taps[9];
-        const int8_t *tap = w.w;
-        for (int32_t t = 8; t >= 0; t--, tap += w.step) {
-            taps[t] = *tap;
-        }
-        p.load.mul = m[i];
-        slide(plane, (const int8_t *)at(mem, r->gy) + i, geo->oc, taps, &p);
-        trimtab_error_grid(e, i, p.first, &grid);
-    }
-}
-
-#define ROW_MOST 7 // taps of a phase, along either axis
-#define PHASES_MOST 4
-
-struct row_plan {
-    int32_t k; // width of the loop: 5 or 7
-    int32_t left, pitch; // words of zeros before a row of d; words from row to row
-    int32_t sums; // words
-    int32_t phases;
-    struct phase phase[PHASES_MOST]; // that have inputs
-};
-
-// k is 0 where no loop fits.
-static void row_plan(struct row_plan *p, const struct trimtab_geometry *geo) {
-    p->k = p->left = p->sums = p->phases = 0;
-    p->pitch = geo->ow;
-    if (geo->sh > geo->kh || geo->sw > geo->kw || geo->sh * geo->sw > PHASES_MOST || geo->pl >= geo->kw
-        || geo->sh * ROW_MOST < geo->kh || geo->sw * ROW_MOST < geo->kw
-        || max32(geo->ih, geo->oh) > PLANE_MOST || max32(geo->iw, geo->ow) > PLANE_MOST) {
-        return;
-    }
-    p->k = every(0, geo->kw, geo->sw) > 5 ? ROW_MOST : 5;
-    for (int32_t i = 0; i < geo->sh * geo->sw; i++) {
-        const struct phase f = trimtab_phase(geo, i / geo->sw, i % geo->sw);
-        int32_t width = (f.wide + 3) & ~3;
-        p->left = max32(p->left, f.cols - 1 - f.ox);
-        p->pitch = max32(p->pitch, width + p->k + f.ox - f.cols);
-        p->sums = max32(p->sums, width * f.high);
-        if (f.wide && f.high) {
-            p->phase[p->phases++] = f;
-        }
-    }
-    p->pitch += p->left;
-}
-
-// The weights of a phase, last row and column first, rows filled up with zeros.
-static void flipped(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo, const struct phase *f,
-    int32_t k) {
-    int32_t step = geo->sw * w->step, down = geo->sh * geo->kw * w->step;
-    const int8_t *row = w->w + (f->ky * geo->kw + f->kx) * w->step;
-    to += (f->rows - 1) * k;
-    for (int32_t y = f->rows; y; y--, to -= k, row += down) {
-        const int8_t *p = row;
-        for (int32_t x = k - 1; x >= f->cols; x--) {
-            to[x] = 0;
-            NO_LIBRARY_CALL;
-        }
-        for (int32_t x = f->cols - 1; x >= 0; x--, p += step) {
-            to[x] = (uint32_t)(int32_t)*p;
-        }
-    }
-}
-
-static void phase_errors(const struct trimtab_geometry *geo, const struct row_plan *p, const struct phase *f,
-    const uint32_t *taps, const uint32_t *d, int32_t *sums) {
-    int32_t width = (f->wide + 3) & ~3, end = geo->oh - (f->oy - f->rows + 1), first = geo->oh - end;
-    struct tiles tiles = { 4 * width, 4 * (p->pitch - width), 0 };
-    d += f->ox - f->cols + 1 + first * p->pitch;
-    for (int32_t b = f->rows; b; b--, taps += p->k, first++, end--, d += p->pitch) { // d of output row 0
-        int32_t skip = max32(-first, 0);
-        tiles.rows = min32(f->high, end) - skip;
-        if (tiles.rows > 0) {
-            (p->k == 5 ? trimtab_row5 : trimtab_row7)(
-                d + skip * p->pitch, sums + skip * width, taps, &tiles);
-        }
-    }
-}
-
-static void errors_rows(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, const struct row_plan *p,
-    struct error *e) {
-    const struct trimtab_geometry *geo = &r->geometry;
-    const int16_t *m = at(mem, r->m);
-    uint32_t *plane = at(mem, r->scratch), *d = plane + p->left;
-    int32_t *sums = (int32_t *)(plane + geo->oh * p->pitch), step = geo->sw * geo->ic;
-    struct load load = { 4 * geo->ow, 4 * (p->pitch - geo->ow), geo->oh, 0, r->m_shift,
-                         r->m_shift ? 1 << (r->m_shift - 1) : 0 };
-    fill_words(plane, 0, geo->oh * p->pitch);
-    for (int32_t i = 0; i < geo->ic; i++) {
-        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, i);
-        load.mul = m[i];
-        trimtab_plane_load((int32_t *)d, (const int8_t *)at(mem, r->gy) + i, geo->oc, &load);
-        for (const struct phase *f = p->phase; f < p->phase + p->phases; f++) {
-            uint32_t taps[ROW_MOST * ROW_MOST];
-            const struct grid grid = { f->wide, -f->wide & 3, f->high, step,
-                                       geo->sh * geo->iw * geo->ic - f->wide * step };
-            flipped(taps, &w, geo, f, p->k);
-            fill_words((uint32_t *)sums, 0, (grid.width + grid.skip) * f->high);
-            phase_errors(geo, p, f, taps, d, sums);
-            trimtab_error_grid(e, (f->iy * geo->iw + f->ix) * geo->ic + i, sums, &grid);
-        }
-    }
-}
-
-int32_t trimtab_depthwise_dx_lanes(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, int32_t exp) {
-    const struct trimtab_geometry *geo = &r->geometry;
-    if (r->scratch < 0 || geo->oc != geo->ic || r->m_shift < SHIFT_LEAST) {
-        return 0;
-    }
-    int32_t sliding = slides(geo, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->ih, geo->iw, r->words);
-    struct row_plan p;
-    row_plan(&p, geo);
-    if (!sliding && (!p.k || geo->oh * p.pitch + p.sums > r->words)) {
-        return 0;
-    }
-    struct error e;
-    trimtab_error_open(&e, mem, &r->error_out, exp);
-    if (sliding) {
-        errors_slide(mem, r, &e);
-    } else {
-        errors_rows(mem, r, &p, &e);
-    }
-    trimtab_error_close(&e);
     return 1;
 }
 

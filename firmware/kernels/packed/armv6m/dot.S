@@ -1,4 +1,4 @@
-// Packing into lanes and the product of packed rows (lanes.h).
+// Packing into lanes and the product of packed rows (packed.h).
 #if defined(__ARM_ARCH_6M__)
     .syntax unified
     .thumb

@@ -1,4 +1,4 @@
-// Depthwise convolution of one channel (lanes.h).
+// Depthwise convolution of one channel (packed.h).
 #if defined(__ARM_ARCH_6M__)
     .syntax unified
     .thumb

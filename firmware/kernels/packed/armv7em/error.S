@@ -1,4 +1,4 @@
-// Errors of inputs: sums of int16 times int8, and their way to int8 (lanes.h).
+// Errors of inputs: sums of int16 times int8, and their way to int8 (packed.h).
 #if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M'
     .syntax unified
     .thumb

@@ -1,4 +1,4 @@
-// Errors of inputs: sums of int32 times int8, and their way to int8 (lanes.h).
+// Errors of inputs: sums of int32 times int8, and their way to int8 (packed.h).
 #if defined(__ARM_ARCH_6M__)
     .syntax unified
     .thumb

@@ -1,4 +1,4 @@
-// Updates of weights (lanes.h).
+// Updates of weights (packed.h).
 #if defined(__ARM_ARCH_6M__)
     .syntax unified
     .thumb

@@ -1,4 +1,4 @@
-// One channel of a depthwise convolution (lanes.h).
+// One channel of a depthwise convolution (packed.h).
 #if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M'
     .syntax unified
     .thumb

@@ -1,8 +1,9 @@
 // Convolution and dense layers over lanes: positions become rows of bytes (pads hold the zero point), rows are
 // packed, then every output is a product of rows: acc = bias - zx * sum w + sum x * w.
-#include "lanes.h"
+#include "../taps.h"
+#include "packed.h"
 
-#if TRIMTAB_LANES
+#if TRIMTAB_PACKED
 
 #define MOST_CHANNELS 4096 // limits that keep every size below 2^31
 #define MOST_TAPS 15
@@ -156,7 +157,7 @@ static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
     }
 }
 
-int32_t trimtab_conv_lanes(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
+int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     uint32_t *scratch = at(mem, r->scratch);
     if (!scratch || (r->weights.w < 0 && r->weights.k < 0) || geo->ic > MOST_CHANNELS

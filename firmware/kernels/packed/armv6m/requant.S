@@ -1,4 +1,4 @@
-// From accumulators to int8 outputs (lanes.h), TensorFlow Lite's double rounding.
+// From accumulators to int8 outputs (packed.h), TensorFlow Lite's double rounding.
 #if defined(__ARM_ARCH_6M__)
     .syntax unified
     .thumb
