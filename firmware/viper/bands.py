@@ -1,12 +1,20 @@
-"""TODO."""
+"""Depthwise channels in bands: outputs in rows and columns whose inputs fit X, all taps for all of them.
 
-from .idioms import N, ROW, X, helper, origin, plus128, ptr32, ptr8, reads, ref, s, scratch, signed, word
+The input gradient of a depthwise convolution with stride 1 is one too, of the errors and with the kernel
+turned round, so both use this file. depthwise.py sets the words of the band, from s.pitch to s.pl.
+"""
+
+from .error import error_row
+from .idioms import *
+from .rows import clear
 
 
 @helper
 def plan_bands(words):
-    """How many rows and columns of outputs a band has; no columns: not even one output's inputs fit. Taps are taken
-    by three, so each row of inputs has room for a multiple of that."""
+    """Set the rows and columns of a band's outputs. No columns: not even one output's inputs fit.
+
+    add_taps takes three taps at a time, so a row of inputs has room for a multiple of three.
+    """
     groups = (s.kw + 2) // 3 * 3
     n = N // s.kh - groups
     s.band_columns = 0
@@ -27,9 +35,11 @@ def plan_bands(words):
 
 @helper
 def widen(x: ptr32, p: ptr8, words, oy: int, ox: int, rows: int, n: int):
-    """X = ((input - zero) * scale + half) >> shift of all that a band of rows x n outputs from (oy, ox) on sees; pads
-    stay 0."""
-    inputs = int(s) - s.words + s.input
+    """X = ((input - zero) * scale + half) >> cut, for all inputs that a band of outputs sees.
+
+    The band is rows x n outputs from (oy, ox) on. Pads stay 0, so X must be clear.
+    """
+    inputs = origin + s.input
     step = s.input_step
     zero = word(s.zx) + 128
     scale = word(s.scale)
@@ -66,12 +76,14 @@ def widen(x: ptr32, p: ptr8, words, oy: int, ox: int, rows: int, n: int):
 
 @helper
 def add_taps(x: ptr32, a: int, words, rows: int, n: int):
-    """Rows of n sums += the products of a band's inputs, three taps at a time. What is multiplied stands to the left:
-    so it need not wait in memory."""
+    """row[i] += products of a band's inputs and taps, for rows x n outputs, three taps at a time.
+
+    The factor that MicroPython computes first stands on the left of each sum: it stays in a register.
+    """
     step = 4 * s.sw
     down = 4 * s.sh * s.pitch
-    apart = s.weight_step << s.wide >> s.wide
-    weights = int(s) - s.words + s.weights
+    apart = word(s.weight_step)
+    weights = origin + s.weights
     inputs = int(s) + 4 * X
     ky = s.kh
     while ky:
@@ -118,7 +130,11 @@ def add_taps(x: ptr32, a: int, words, rows: int, n: int):
 
 @reads("depthwise_fwd")
 def put_channel(row: ptr32, a: int, words, o: int, at: int, n: int):
-    """What _put_row does, of one usual channel: n outputs from `at` on from sums without the bias."""
+    """What put_row does, for one usual channel: n outputs from `at` on, from sums without the bias.
+
+    A usual channel is rounded twice and shifted to the right, so this loop has no branches but the
+    clamp's.
+    """
     row = scratch(ROW)
     oc = s.oc
     biases = ptr32(origin + ref.bias + 4 * o)
@@ -161,7 +177,7 @@ def put_channel(row: ptr32, a: int, words, o: int, at: int, n: int):
 
 @helper
 def bands(words, channel: int, back: int):
-    """All outputs of one channel, or errors of its inputs."""
+    """All outputs of one channel, or with `back` the errors of its inputs."""
     row = s.words + 4 * ROW
     ox = 0
     while ox < s.ow:
@@ -188,10 +204,10 @@ def bands(words, channel: int, back: int):
 
 @reads("depthwise_fwd")
 def is_usual(words, o: int) -> int:
-    """Whether channel o has weights, a bias below 2^29 and a shift to the right."""
+    """Whether channel o has weights, a bias below 2^29 in magnitude and a shift to the right."""
     bias = ptr32(origin + ref.bias + 4 * o)
     shift = ptr8(origin + s.shift + o)
-    b = bias[0] << s.wide >> s.wide >> 29
+    b = word(bias[0]) >> 29
     if s.weights and (b == 0 or b == -1) and plus128(shift[0]) < 128:
         return 1
     return 0

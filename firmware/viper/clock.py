@@ -1,10 +1,12 @@
-"""TODO."""
+"""The learning rate of a step, and the count of steps."""
 
-from .idioms import kernel, origin, ptr16, ptr32, r, ref, word
+from .fixed import bit_length
+from .idioms import *
 
 
 @kernel
 def begin_step(mem, off: int) -> int:
+    """lr = the rate at this step of a cosine, as mantissa and shift; without a total it is constant."""
     lr = ptr32(origin + ref.lr)
     clock = ptr32(origin + ref.clock)
     cosine = ptr16(origin + ref.cosine)
@@ -46,6 +48,7 @@ def begin_step(mem, off: int) -> int:
 
 @kernel
 def end_step(mem, off: int) -> int:
+    """One step more."""
     clock = ptr32(origin + ref.clock)
     clock[0] = clock[0] + 1
     return 0

@@ -1,14 +1,25 @@
-"""TODO."""
+"""Convolutions and dense layers: outputs, input errors, weight gradients.
 
-from .idioms import AT, FIELD, N, ROW, X, helper, kernel, origin, plus128, ptr16, ptr32, ptr8, r, reads, ref, s, scratch
-from .rows import expand, put_row
+The products are loops over a row in a function of their own, because a function's first three names live in
+registers. `dots` unrolls eight products and `spread` and `correlate` four: a loop's own instructions would
+cost as much as a product. They are long for the same reason: a call for each row would cost more than a short
+row does.
+"""
+
+from .error import error_open, windows
+from .idioms import *
+from .rows import clear, expand, put_row
+from .update import update_open, update_row
 
 
 @helper
 def dots(x: ptr32, w: ptr8, a: int, words, n: int, outputs: int, apart: int):
-    """row[o] += sum of X * w for rows of w that lie `apart`. The sum is over w + 128, less 128 times the sum
-    of X."""
-    first = int(s) - s.words + s.weights
+    """row[o] += sum of X[0 .. n) * w, for `outputs` rows of weights that lie `apart`, from s.weights on.
+
+    The loop multiplies by w + 128, which spares an instruction for the sign, and takes 128 * sum of X off
+    at the end.
+    """
+    first = origin + s.weights
     row = scratch(ROW)
     less = s.sum << 7
     while outputs:
@@ -42,7 +53,11 @@ def dots(x: ptr32, w: ptr8, a: int, words, n: int, outputs: int, apart: int):
 
 @reads("conv_fwd")
 def conv_row(words, o: int, n: int, oy: int):
-    """Outputs o to o + n of one row of positions."""
+    """Outputs o .. o + n of all positions in output row oy.
+
+    Plane 0 is the frozen tensor, plane 1 the trained one. Inputs are gathered in X until it is full, over
+    several kernel rows where these lie one behind the other in the weights too.
+    """
     row = scratch(ROW)
     bias = ptr32(origin + ref.bias + 4 * o)
     kh = r.kh
@@ -101,6 +116,7 @@ def conv_row(words, o: int, n: int, oy: int):
 
 @kernel
 def conv_fwd(mem, off: int) -> int:
+    """y (oh, ow, oc) from x (ih, iw, ic), up to N outputs of a position at a time."""
     s.y = ref.y
     s.input = ref.x
     s.mult = ref.mult
@@ -126,11 +142,13 @@ def conv_fwd(mem, off: int) -> int:
 
 
 @reads("conv_dx")
-def spread(p: ptr32, q: ptr8, d: int, words, position: int, tap: int):
-    """row += d * w over the channels, for every output at one position through one kernel position.
+def spread(p: ptr32, q: ptr8, d: int, words, oy: int, ox: int, ky: int, kx: int, at: int):
+    """The row of input channels += d * w for every output channel at (oy, ox), through tap (ky, kx).
 
-    As in _dots, w + 128 is used and 128 times the sum of d taken away."""
-    gy = ptr8(origin + ref.gy + position * r.oc)
+    d is the error times its channel's multiplier. As in dots, w + 128 is used and 128 times the sum of d
+    taken off.
+    """
+    gy = ptr8(origin + ref.gy + (oy * r.ow + ox) * r.oc)
     m = ptr16(origin + ref.m)
     row = ptr32(origin + ref.row)
     oc = r.oc
@@ -148,7 +166,7 @@ def spread(p: ptr32, q: ptr8, d: int, words, position: int, tap: int):
             kept = ptr16(m)
             if packed:
                 kept = ptr16(origin + ref.kept)
-            w = origin + s[AT + FIELD.w + plane] + tap * n
+            w = origin + s[AT + FIELD.w + plane] + (ky * r.kw + kx) * n
             apart = r.kh * r.kw * n
             total = 0
             o = 0
@@ -196,14 +214,17 @@ def spread(p: ptr32, q: ptr8, d: int, words, position: int, tap: int):
 
 @kernel
 def conv_dx(mem, off: int) -> int:
-    error_open(words, FIELD.g, FIELD.gy_exp, (r.m_exp << s.wide >> s.wide) + r.m_shift)
-    windows(words, FIELD.ih, FIELD.row, 0)
+    """The error of x (ih, iw, ic) from gy (oh, ow, oc)."""
+    error_open(words, FIELD.g, FIELD.gy_exp, word(r.m_exp) + r.m_shift)
+    windows(words, FIELD.ih, FIELD.row, spread)
     return 0
 
 
 @reads("conv_dw")
 def correlate(p: ptr32, q: ptr8, g: int, words, o: int, ky: int, kx: int, first: int, n: int):
-    """Row = sum over positions of gy * (x - zx), for kept channels first .. first + n; see _dots for the 128.
+    """Row = sum over positions of gy * (x - zx), for kept channels first .. first + n.
+
+    It is the gradient at output channel o and kernel position (ky, kx). As in dots, x + 128 is used and the rest taken off at the end.
     """
     row = scratch(ROW)
     gy = ptr8(origin + ref.gy + o)
@@ -251,7 +272,7 @@ def correlate(p: ptr32, q: ptr8, g: int, words, o: int, ky: int, kx: int, first:
                         i -= 1
             ox += 1
         oy += 1
-    total *= (r.zx << s.wide >> s.wide) + 128
+    total *= word(r.zx) + 128
     i = 0
     while i < n:
         row[i] = row[i] - total
@@ -260,6 +281,7 @@ def correlate(p: ptr32, q: ptr8, g: int, words, o: int, ky: int, kx: int, first:
 
 @kernel
 def conv_dw(mem, off: int) -> int:
+    """The gradient of the trained plane (oc, kh, kw, nk), at once turned into its update."""
     update_open(words)
     nk = r.nk
     j = 0

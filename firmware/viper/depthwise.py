@@ -1,18 +1,23 @@
-"""TODO."""
+"""Depthwise convolutions: outputs, input errors, weight gradients.
 
-from .idioms import AT, FIELD, Field, N, ROW, Scratch, WEIGHTS, helper, kernel, origin, plus128, ptr16, ptr32, ptr8, r, reads, ref, s, scratch, signed, signed16
+A usual channel goes through bands.py. What does not fit there (large kernels, strides of an error, a channel
+multiplier, a large bias) takes the plain loops here, row by row.
+"""
+
 from .bands import bands, is_usual, plan_bands
-from .rows import put_row
+from .error import error_close, error_open, error_row, last_output
+from .idioms import *
+from .rows import clear, put_row
+from .update import update_open, update_row
 
 
 @helper
 def channel_weights(words, first: Field, nk: int, o: int, oc: int) -> int:
-    """Finds channel o in the trained plane, else in the frozen tensor; returns how far apart its weights lie
-    there.
+    """Set s.weights to channel o in the trained plane, else in the frozen tensor.
 
-    The record's fields w, k and kept begin at `field`. Where a channel is trained, the frozen tensor holds
-    zeros."""
-    kept = ptr16(int(s) - s.words + s[AT + WEIGHTS.kept + first])
+    Returns how far apart its weights lie. The fields w, k and kept start at `first`. s.weights is 0 where the channel has no weights in either.
+    """
+    kept = ptr16(origin + s[AT + WEIGHTS.kept + first])
     s.weights = 0
     j = 0
     while j < nk and s[AT + WEIGHTS.k + first]:
@@ -30,8 +35,11 @@ def channel_weights(words, first: Field, nk: int, o: int, oc: int) -> int:
 
 @helper
 def channel_input(words, x: Field, plane: Field, channel: int, step: int, n: int) -> int:
-    """Finds a channel of n numbers in field x, or copies it to field `plane`; returns how far apart they lie
-    there."""
+    """Set s.input to a channel in field x; return how far apart its numbers lie.
+
+    There are n, `step` apart. Where the record has memory for it (field `plane`), the channel is copied there, and its numbers lie
+    together.
+    """
     s.input = s[AT + x] + channel
     if plane == 0 or s[AT + plane] == 0:
         return step
@@ -48,11 +56,14 @@ def channel_input(words, x: Field, plane: Field, channel: int, step: int, n: int
 
 @reads("depthwise_fwd")
 def depthwise_row(p: ptr8, q: ptr8, a: int, words, step: int, apart: int, oy: int, ox: int, n: int):
-    """Row of n sums of one channel, whose inputs lie `step` apart and its weights `apart`."""
+    """row[0 .. n) += sums of one channel's outputs from (oy, ox) on.
+
+    Its inputs lie `step` apart, its weights `apart`.
+    """
     row = scratch(ROW)
     inputs = origin + s.input
     weights = origin + s.weights
-    zero = (r.zx << s.wide >> s.wide) + 128
+    zero = word(r.zx) + 128
     kw = r.kw
     iy = oy * r.sh - r.pt
     top = 0
@@ -89,6 +100,7 @@ def depthwise_row(p: ptr8, q: ptr8, a: int, words, step: int, apart: int, oy: in
 
 @kernel
 def depthwise_fwd(mem, off: int) -> int:
+    """y (oh, ow, oc) from x (ih, iw, ic), where oc is a multiple of ic."""
     row = scratch(ROW)
     s.y = ref.y
     s.mult = ref.mult
@@ -140,8 +152,10 @@ def depthwise_fwd(mem, off: int) -> int:
 
 @reads("depthwise_dx")
 def depthwise_back(p: ptr8, q: ptr8, a: int, words, step: int, apart: int, o: int, iy: int, ix: int, n: int):
-    """Row of n sums += what output channel o sends back to its inputs; its errors lie `step` apart, its
-    weights `apart`."""
+    """row[0 .. n) += what output channel o sends back to the inputs from (iy, ix) on.
+
+    Its errors lie `step` apart, its weights `apart`.
+    """
     row = scratch(ROW)
     errors = origin + s.input
     weights = origin + s.weights
@@ -180,9 +194,10 @@ def depthwise_back(p: ptr8, q: ptr8, a: int, words, step: int, apart: int, o: in
 
 @kernel
 def depthwise_dx(mem, off: int) -> int:
+    """The error of x (ih, iw, ic) from gy (oh, ow, oc)."""
     oc = r.oc
     many = oc // r.ic
-    error_open(words, FIELD.g, FIELD.gy_exp, (r.m_exp << s.wide >> s.wide) + r.m_shift)
+    error_open(words, FIELD.g, FIELD.gy_exp, word(r.m_exp) + r.m_shift)
     row = s.words + 4 * ROW
     plane = FIELD.plane
     if many > 1:
@@ -241,7 +256,7 @@ def depthwise_dx(mem, off: int) -> int:
 
 @reads("depthwise_dw")
 def correlate_depthwise(p: ptr8, q: ptr8, a: int, words, ky: int, kx: int, first: int, n: int):
-    """Row = sum over positions of gy * (x - zx), each kept channel first .. first + n on its own."""
+    """Row = sum over positions of gy * (x - zx) at tap (ky, kx), for kept channels first .. first + n."""
     row = scratch(ROW)
     gy = origin + ref.gy
     x = origin + ref.x
@@ -249,7 +264,7 @@ def correlate_depthwise(p: ptr8, q: ptr8, a: int, words, ky: int, kx: int, first
     packed = ref.kept
     if packed:
         kept = ptr16(origin + ref.kept)
-    zero = (r.zx << s.wide >> s.wide) + 128
+    zero = word(r.zx) + 128
     many = r.oc // r.ic
     right = r.sw * r.ic
     i = 0
@@ -282,6 +297,7 @@ def correlate_depthwise(p: ptr8, q: ptr8, a: int, words, ky: int, kx: int, first
 
 @kernel
 def depthwise_dw(mem, off: int) -> int:
+    """The gradient of the trained plane (kh, kw, nk), at once turned into its update."""
     update_open(words)
     s.kept = ref.kept
     nk = r.nk

@@ -1,13 +1,14 @@
-"""TODO."""
+"""Operators that treat each number alone: add, requantize, tables, copies, softmax, and their errors."""
 
-from .idioms import FIELD, N, ROW, X, helper, kernel, origin, plus128, ptr16, ptr32, ptr8, r, ref, rsh, s, scratch, signed, signed16, word
 from .error import error_close, error_open, error_row
 from .fixed import bit_length, high31
+from .idioms import *
 from .rows import load_row, put_by, set_output
 
 
 @kernel
 def add_fwd(mem, off: int) -> int:
+    """y = x + x2, both brought to a common scale with 20 more bits; X holds the first meanwhile."""
     row = scratch(ROW)
     first = scratch(X)
     set_output(words, FIELD.mask, FIELD.zy, FIELD.lo)
@@ -35,6 +36,7 @@ def add_fwd(mem, off: int) -> int:
 
 @kernel
 def requantize_fwd(mem, off: int) -> int:
+    """y = x in another scale and zero point."""
     set_output(words, FIELD.mask, FIELD.zy, 0)
     at = 0
     while at < r.n:
@@ -49,6 +51,7 @@ def requantize_fwd(mem, off: int) -> int:
 
 @kernel
 def lut_fwd(mem, off: int) -> int:
+    """y = table[x]."""
     y = ptr8(origin + ref.y)
     x = ptr8(origin + ref.x)
     table = ptr8(origin + ref.table)
@@ -62,6 +65,7 @@ def lut_fwd(mem, off: int) -> int:
 
 @kernel
 def copy_fwd(mem, off: int) -> int:
+    """x (ih, iw, ic) into a window of y (yh, yw, yc). The rest becomes `fill`, or stays where fill is 256."""
     y = ptr8(origin + ref.y)
     x = ptr8(origin + ref.x)
     if r.fill != 256:
@@ -89,6 +93,7 @@ def copy_fwd(mem, off: int) -> int:
 
 @kernel
 def gather(mem, off: int) -> int:
+    """The kept channels of n pixels: y (n, nk) from x (n, ic)."""
     y = ptr8(origin + ref.y)
     x = ptr8(origin + ref.x)
     kept = ptr16(origin + ref.kept)
@@ -106,8 +111,10 @@ def gather(mem, off: int) -> int:
 
 @helper
 def invert(words):
-    """X[0] = 1 / (2 * X[0]) in Q31, for X[0] in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in
-    Q29."""
+    """X[0] = 1 / (2 * X[0]) in Q31, for X[0] in [1/2, 1) in Q31.
+
+    Newton's method in Q29, from 48/17 - 32/17 * X[0].
+    """
     half = word(s[X])
     z = 0x5A5A
     most = 0x3FFFFFFF
@@ -140,6 +147,7 @@ def invert(words):
 
 @kernel
 def softmax_fwd(mem, off: int) -> int:
+    """y (rows, n), int8 probabilities of scale 1/256, as TensorFlow Lite computes them."""
     y = ptr8(origin + ref.y)
     x = ptr8(origin + ref.x)
     exps = ptr32(origin + ref.table)
@@ -191,6 +199,7 @@ def softmax_fwd(mem, off: int) -> int:
 
 @kernel
 def scale_dx(mem, off: int) -> int:
+    """The error of x (ih, iw, ic) from a window of gy (yh, yw, yc)."""
     gy = ptr8(origin + ref.gy)
     row = ptr32(origin + ref.row)
     m = word(r.m)
@@ -215,11 +224,12 @@ def scale_dx(mem, off: int) -> int:
 
 @kernel
 def lut_dx(mem, off: int) -> int:
+    """The error of x: gy times the slope of the table at x."""
     gy = ptr8(origin + ref.gy)
     x = ptr8(origin + ref.x)
     slopes = ptr16(origin + ref.slope)
     row = ptr32(origin + ref.row)
-    error_open(words, FIELD.g, FIELD.gy_exp, (r.m_exp << s.wide >> s.wide) + 7)
+    error_open(words, FIELD.g, FIELD.gy_exp, word(r.m_exp) + 7)
     n = r.ih * r.iw * r.ic
     at = 0
     while at < n:

@@ -1,36 +1,44 @@
-"""TODO."""
+"""Error tensors: from 32-bit sums to int8 with one exponent, which a tracker foretells.
 
-from .idioms import AT, ERROR_OUT, Field, helper, origin, ptr32, r, s, word
+A kernel calls error_open once, error_row for each run of sums, error_close once.
+"""
+
+from .fixed import int8_shift
+from .idioms import *
+from .rows import clear
 
 
 @helper
 def error_open(words, out: Field, gy_exp: Field, plus: int):
-    """Begins the error tensor whose fields start at `out` in the record; sums have the exponent at gy_exp,
-    plus `plus`."""
-    word = ptr32(origin + s[AT + gy_exp])
-    exp = word(word[0]) + plus
+    """Begin the error tensor of the fields from `out` on. Sums have the exponent gy_exp + plus.
+
+    Where an addend joins in, it is brought to the sums' exponent by s.up and the sums to a larger one by
+    s.down.
+    """
+    exponent = ptr32(origin + s[AT + gy_exp])
+    exp = word(exponent[0]) + plus
     numbers = ptr32(int(r) + 4 * out)
-    s.y = s[AT + out]
+    s.y = s[AT + ERROR_OUT.g + out]
     s.mask = s[AT + ERROR_OUT.mask + out]
     s.add = 0
     s.mul = numbers[ERROR_OUT.add_mul]
     s.down = 0
     s.up = 0
-    if s[AT + ERROR_OUT.add + out] and s[AT + out + ERROR_OUT.add_exp]:
+    if s[AT + ERROR_OUT.add + out] and s[AT + ERROR_OUT.add_exp + out]:
         s.add = s[AT + ERROR_OUT.add + out]
-        word = ptr32(origin + s[AT + ERROR_OUT.add_exp + out])
-        gap = word(word[0]) + word(numbers[ERROR_OUT.add_shift]) + 7 - exp
+        exponent = ptr32(origin + s[AT + ERROR_OUT.add_exp + out])
+        gap = word(exponent[0]) + word(numbers[ERROR_OUT.add_shift]) + 7 - exp
         if gap > 14:  # |addend| <= 2^15, so << 14 stays below 2^29
             s.down = gap - 14
             exp += gap - 14
             gap = 14
         s.up = gap
-    word = ptr32(origin + s[AT + ERROR_OUT.head_exp + out])
-    base = exp - word(word[0])
+    exponent = ptr32(origin + s[AT + ERROR_OUT.head_exp + out])
+    base = exp - word(exponent[0])
     track = ptr16(origin + s[AT + ERROR_OUT.track + out])
     shift = ((signed16(track[0]) + 255) >> 8) - base
-    word = ptr32(origin + s[AT + ERROR_OUT.exp + out])
-    word[0] = exp + shift
+    exponent = ptr32(origin + s[AT + ERROR_OUT.exp + out])
+    exponent[0] = exp + shift
     s.base = base
     s.to = shift
     s.largest = 0
@@ -39,7 +47,10 @@ def error_open(words, out: Field, gy_exp: Field, plus: int):
 
 @helper
 def error_row(words, at: int, start: int, step: int, n: int):
-    """g[start], g[start + step], ... from n sums of less than 2^30 at distance `at`."""
+    """g[start], g[start + step], ... from n sums of magnitude below 2^30, at distance `at`.
+
+    One loop without calls, because every error passes through it.
+    """
     sums = ptr32(origin + at)
     g = ptr8(origin + s.y)
     added = s.add != 0
@@ -100,11 +111,11 @@ def error_row(words, at: int, start: int, step: int, n: int):
 
 @helper
 def error_close(words):
-    """The tracker rises to this sample's maximum or decays by 4/256."""
+    """The tracker rises to this sample's maximum at once, or falls by 4/256."""
     if s.largest:
         track = ptr16(origin + s.track)
         old = signed16(track[0])
-        new = (word(s.base) + int(int8_shift(words, wide))) << 8
+        new = (word(s.base) + int(int8_shift(words))) << 8
         if new <= old:
             new = old - 4
         new = saturate(new, 32000)
@@ -113,8 +124,7 @@ def error_close(words):
 
 @helper
 def last_output(i: int, stride: int, size: int) -> int:
-    """The last output whose window begins at or before padded input i; the others lie before it, `stride`
-    apart."""
+    """The last output whose window begins at or before padded input i, along one axis."""
     o = i
     if stride > 1:
         o = i // stride
@@ -124,9 +134,13 @@ def last_output(i: int, stride: int, size: int) -> int:
 
 
 @helper
-def windows(words, geometry: Field, row: Field, kind: int):
-    """The error tensor of an operator with windows: for each input, what comes back from the outputs that saw
-    it."""
+def windows(words, geometry: Field, row: Field, send):
+    """The error of an operator with windows: for each input, what the outputs that saw it `send` back.
+
+    The geometry begins at that field. send(0, 0, 0, words, oy, ox, ky, kx, at) adds to the row of input
+    channels at field `row`: from output (oy, ox) through kernel position (ky, kx); `at` is the input's
+    first channel.
+    """
     g = ptr32(int(r) + 4 * geometry)
     row = s[AT + row]
     ic = g[GEOMETRY.ic]
@@ -144,12 +158,7 @@ def windows(words, geometry: Field, row: Field, kind: int):
                 ox = left
                 kx = ix + g[GEOMETRY.pl] - ox * g[GEOMETRY.sw]
                 while ox >= 0 and kx < g[GEOMETRY.kw]:
-                    if kind == 0:
-                        spread(0, 0, 0, words, oy * g[GEOMETRY.ow] + ox, ky * g[GEOMETRY.kw] + kx)
-                    elif kind == 1:
-                        spread_mean(words, oy, ox)
-                    else:
-                        spread_largest(words, oy, ox, at)
+                    send(0, 0, 0, words, oy, ox, ky, kx, at)
                     kx += g[GEOMETRY.sw]
                     ox -= 1
                 ky += g[GEOMETRY.sh]

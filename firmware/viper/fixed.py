@@ -1,11 +1,14 @@
-"""TODO."""
+"""Arithmetic with 32 bits: bit lengths, shifts, high products, quotients and roots.
 
-from .idioms import X, helper, ptr32, rsh, s, saturate, wide, word
+Numbers that need more than 30 bits go in and out through X[0] and X[1], because a call cannot carry them.
+"""
+
+from .idioms import *
 
 
 @helper
 def bit_length(v: int) -> int:
-    """Of a magnitude below 2^31."""
+    """Bits of a number from 0 to 2^30 - 1."""
     n = 0
     while v:
         v >>= 1
@@ -14,8 +17,8 @@ def bit_length(v: int) -> int:
 
 
 @helper
-def int8_shift(s: ptr32, wide: int) -> int:
-    """The shift that brings the magnitude in s.largest into 7 bits, after rounding too."""
+def int8_shift(words) -> int:
+    """The shift to the right that brings s.largest to 7 bits, after rounding too; it may be negative."""
     v = word(s.largest)
     n = -7
     while v:
@@ -28,8 +31,8 @@ def int8_shift(s: ptr32, wide: int) -> int:
 
 
 @helper
-def high31(s: ptr32):
-    """X[0] = X[0] * X[1] / 2^31 to the nearest, ties up."""
+def high31(words):
+    """X[0] = X[0] * X[1] / 2^31 to the nearest, ties up. See trimtab_high31."""
     a = word(s[X])
     m = word(s[X + 1])
     al = a & 0xFFFF
@@ -41,34 +44,35 @@ def high31(s: ptr32):
 
 
 @helper
-def find_largest(words, at: int, n: int):
-    """The largest magnitude of n words at distance `at`, to s.largest."""
-    sums = ptr32(int(s) - s.words + at)
-    top = 0
-    i = 0
-    while i < n:
-        v = sums[i] << s.wide >> s.wide
-        if v < 0:
-            v = -v
-        if v > top:
-            top = v
-        i += 1
-    s.largest = top
+def largest_bits(words) -> int:
+    """Bits of the magnitude in s.largest, below 2^31."""
+    v = word(s.largest)
+    n = 0
+    while v:
+        v >>= 1
+        n += 1
+    return n
 
 
 @helper
-def round_words(words, at: int, n: int, e: int, most: int):
-    """n words at distance `at` / 2^e to the nearest, saturated at +-most; e < 0 shifts left."""
-    v = ptr32(int(s) - s.words + at)
-    i = 0
-    while i < n:
-        a = word(v[i])
-        if e > 31:
-            a = 0
-        elif e > 0:
-            a = rsh(a, e)
-        elif e < 0:
-            a = a << -e
-        a = saturate(a, most)
-        v[i] = a
-        i += 1
+def divide(words, n: int):
+    """X[0] = X[0] / n to the nearest, ties away from zero."""
+    a = word(s[X])
+    if a >= 0:
+        s[X] = (a + n // 2) // n
+    else:
+        s[X] = -((n // 2 - a) // n)
+
+
+@helper
+def square_root(v: int, up: int) -> int:
+    """The square root of v << up, rounded down; v << up is below 2^30."""
+    v = v << up
+    found = 0
+    bit = 1 << 14
+    while bit:
+        t = found | bit
+        if t * t <= v:
+            found = t
+        bit >>= 1
+    return found

@@ -1,14 +1,17 @@
-"""TODO."""
+"""The head: logits, losses, and the error and the update that follow from them."""
 
-from .idioms import N, X, kernel, origin, ptr16, ptr32, r, reads, ref, s, scratch, word
-from .memory import clear
-from .rows import expand
+from .fixed import bit_length, int8_shift
+from .idioms import *
+from .rows import clear, expand, find_largest
+from .update import move_bias
 
 
 @reads("head_fwd")
 def head_dots(p: ptr32, q: ptr16, a: int, words, start: int, n: int):
-    """logits += sum of X * w over features start .. start + n. The sum is over w + 2^15, less 2^15 times the
-    sum of X."""
+    """logits[k] += sum of X * w over features start .. start + n.
+
+    As in dots, w + 2^15 is used and 2^15 times the sum of X taken off.
+    """
     logits = ptr32(origin + ref.logits)
     w = origin + ref.w + 2 * start
     k = 0
@@ -29,6 +32,10 @@ def head_dots(p: ptr32, q: ptr16, a: int, words, start: int, n: int):
 
 @kernel
 def head_fwd(mem, off: int) -> int:
+    """logits (n) from features x (f), and bias; returns the class with the largest.
+
+    The bias is multiplied with 64 bits, in halves: low and high.
+    """
     logits = ptr32(origin + ref.logits)
     bias = ptr32(origin + ref.bias)
     s.input = ref.x
@@ -94,6 +101,7 @@ def head_fwd(mem, off: int) -> int:
 
 @kernel
 def softmax_loss(mem, off: int) -> int:
+    """logits become p - y in Q15; returns the loss in 1/1024 nat."""
     logits = ptr32(origin + ref.logits)
     label = ptr32(origin + ref.label)
     exps = ptr16(origin + ref.exp_table)
@@ -150,6 +158,7 @@ def softmax_loss(mem, off: int) -> int:
 
 @kernel
 def head_dx(mem, off: int) -> int:
+    """The error g (f) of the features; returns 0 where there is none."""
     g = ptr8(origin + ref.g)
     err = ptr32(origin + ref.err)
     w = ptr16(origin + ref.w)
@@ -186,7 +195,7 @@ def head_dx(mem, off: int) -> int:
         sums[i] = v * r.scale
         i += 1
     find_largest(words, ref.sums, f)
-    shift = int(int8_shift(words, wide))
+    shift = int(int8_shift(words))
     i = 0
     while i < f:
         v = word(sums[i])
@@ -206,6 +215,7 @@ def head_dx(mem, off: int) -> int:
 
 @kernel
 def head_dw(mem, off: int) -> int:
+    """Weights (n, f) and biases move, or their accumulators."""
     plain = ref.acc == 0
     w = ptr16(origin + ref.acc)
     most = 32767
@@ -254,13 +264,16 @@ def head_dw(mem, off: int) -> int:
         i = word(lr[1]) - 1
         if i < 0:
             i = 0
-        move_bias(words, FIELD.bias, FIELD.acc_bias, k, t, i)  # |err * rate| < 2^24: saturation has nothing to do
+        move_bias(
+            words, FIELD.bias, FIELD.acc_bias, k, t, i
+        )  # |err * rate| < 2^24: saturation has nothing to do
         k += 1
     return 0
 
 
 @kernel
 def mse_loss(mem, off: int) -> int:
+    """The mean square of y - target."""
     y = ptr8(origin + ref.y)
     target = ptr8(origin + ref.target)
     n = r.n
@@ -275,6 +288,7 @@ def mse_loss(mem, off: int) -> int:
 
 @kernel
 def mse_dx(mem, off: int) -> int:
+    """The error g (n), y - target; returns the largest magnitude, so 0 where there is none."""
     g = ptr8(origin + ref.g)
     y = ptr8(origin + ref.y)
     target = ptr8(origin + ref.target)

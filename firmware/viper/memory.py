@@ -1,22 +1,24 @@
-"""TODO."""
+"""What bind() returns to the engine, and how a kernel opens its record."""
 
 import sys
 
-from .idioms import AT, FIELDS, SCRATCH, SPACES, Scratch, helper, origin, ptr32, ptr8, r, s, uint
+from .idioms import *
 
 
 @helper
 def address(buffer: ptr8) -> uint:
+    """The address of a buffer."""
     return uint(int(buffer))
 
 
 @helper
 def put(words: ptr32, i: int, v: int):
+    """words[i] = v, for code that is not viper."""
     words[i] = v
 
 
 def bind(arena, state, const, steps, weights=b""):
-    """The first argument of every kernel: the scratch words, and all buffers to keep them alive."""
+    """The first argument of every kernel: the scratch words, and all buffers, so that they stay alive."""
     words = bytearray(4 * SCRATCH)
     buffers = [b if len(b) else words for b in (arena, state, const, steps, weights, words)]
     places = [address(b) for b in buffers]
@@ -32,8 +34,10 @@ def bind(arena, state, const, steps, weights=b""):
 
 @helper
 def open_record(words, off: int):
-    """Finds the record and what its fields refer to. Of fields that are numbers it makes distances that
-    nobody reads."""
+    """Fill s.record and, for each field of the record, AT: the distance of what it refers to, or 0 for NULL.
+
+    A field that is a number gets a distance too, which nobody reads.
+    """
     s = ptr32(words)
     s.record = s[SPACES + 3] + off
     r = ptr32(int(s) - s.words + s.record)
@@ -43,20 +47,3 @@ def open_record(words, off: int):
         if (r[i] >> 31) == 0:
             s[AT + i] = s[SPACES + (r[i] >> 28)] + (r[i] & 0xFFFFFFF)
         i += 1
-
-
-@helper
-def clear(row: ptr32, words, at: int, n: int):
-    """Zeros to n words at distance `at`."""
-    row = ptr32(int(s) - s.words + at)
-    while n > 3:
-        row[0] = 0
-        row[1] = 0
-        row[2] = 0
-        row[3] = 0
-        row = ptr32(int(row) + 16)
-        n -= 4
-    while n:
-        row[0] = 0
-        row = ptr32(int(row) + 4)
-        n -= 1

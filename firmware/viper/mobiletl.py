@@ -1,10 +1,13 @@
-"""TODO."""
+"""MobileTL: blocks with step-function gradients, and a gain for each channel. See plain/mobiletl.py."""
 
-from .idioms import mask_bit, kernel, origin, plus128, ptr16, ptr32, ptr8, r, ref, word
+from .fixed import high31
+from .idioms import *
+from .update import move_bias
 
 
 @kernel
 def mobiletl_fwd(mem, off: int) -> int:
+    """y = table[x], and a mask bit for x >= zx: the step function that stands for the slope."""
     y = ptr8(origin + ref.y)
     x = ptr8(origin + ref.x)
     table = ptr8(origin + ref.table)
@@ -26,6 +29,7 @@ def mobiletl_fwd(mem, off: int) -> int:
 
 @kernel
 def mobiletl_mask(mem, off: int) -> int:
+    """Set the mask bit where y has reached `hi`."""
     mask = ptr8(origin + ref.mask)
     y = ptr8(origin + ref.y)
     high = word(r.hi) + 128
@@ -40,6 +44,7 @@ def mobiletl_mask(mem, off: int) -> int:
 
 @kernel
 def mobiletl_gain(mem, off: int) -> int:
+    """The multipliers of oc channels times 1 + gain, for the forward pass and for the errors."""
     mult = ptr32(origin + ref.mult)
     shift = ptr8(origin + ref.shift)
     m = ptr16(origin + ref.m)
@@ -87,6 +92,7 @@ def mobiletl_gain(mem, off: int) -> int:
 
 @kernel
 def mobiletl_gain_dw(mem, off: int) -> int:
+    """The gradient of oc gains from gy and y (n, oc), at once turned into their update."""
     exp = ptr32(origin + ref.gy_exp)
     us = ptr16(origin + ref.u)
     lr = ptr32(origin + ref.lr)

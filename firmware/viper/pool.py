@@ -1,16 +1,17 @@
-"""TODO."""
+"""Average and maximum over windows, and over a whole image; their errors."""
 
-from .idioms import FIELD, N, ROW, clamp, helper, kernel, origin, plus128, ptr16, ptr32, ptr8, r, reads, ref, s, scratch, signed, signed16
 from .error import error_open, windows
+from .idioms import *
 from .rows import put_by, set_output
 
 
 @kernel
 def mean_fwd(mem, off: int) -> int:
+    """y (ic): the mean of n pixels."""
     row = scratch(ROW)
     x = ptr8(origin + ref.x)
     set_output(words, FIELD.mask, FIELD.zy, 0)
-    zero = (r.zx << s.wide >> s.wide) + 128
+    zero = word(r.zx) + 128
     ic = r.ic
     at = 0
     while at < ic:
@@ -35,7 +36,7 @@ def mean_fwd(mem, off: int) -> int:
 
 @reads("avg_pool_fwd", "max_pool_fwd")
 def pool_channel(words, oy: int, ox: int, i: int, largest: int) -> int:
-    """The largest input of one window, or their mean, ties away from zero; pads do not count."""
+    """Channel i of one output: the largest input, or the mean, ties away from zero, without pads."""
     x = ptr8(origin + ref.x)
     best = -128
     a = 0
@@ -65,9 +66,10 @@ def pool_channel(words, oy: int, ox: int, i: int, largest: int) -> int:
 
 @reads("avg_pool_fwd", "max_pool_fwd")
 def pool(words, largest: int):
+    """y (oh, ow, ic) from x (ih, iw, ic)."""
     y = ptr8(origin + ref.y)
-    low = r.lo << s.wide >> s.wide
-    high = r.hi << s.wide >> s.wide
+    low = word(r.lo)
+    high = word(r.hi)
     oy = 0
     while oy < r.oh:
         ox = 0
@@ -85,19 +87,21 @@ def pool(words, largest: int):
 
 @kernel
 def avg_pool_fwd(mem, off: int) -> int:
+    """The mean of each window."""
     pool(words, 0)
     return 0
 
 
 @kernel
 def max_pool_fwd(mem, off: int) -> int:
+    """The largest input of each window."""
     pool(words, 1)
     return 0
 
 
 @helper
 def seen(o: int, stride: int, pad: int, size: int, k: int) -> int:
-    """How many positions of a kernel at output o meet the input."""
+    """How many positions of a kernel at output o meet the input, along one axis."""
     first = o * stride - pad
     last = first + k
     if first < 0:
@@ -108,7 +112,8 @@ def seen(o: int, stride: int, pad: int, size: int, k: int) -> int:
 
 
 @reads("avg_dx")
-def spread_mean(words, oy: int, ox: int):
+def spread_mean(row: ptr32, gy: ptr8, i: int, words, oy: int, ox: int, ky: int, kx: int, at: int):
+    """Every input of a window gets the window's error, divided by how many they are: m[count - 1]."""
     gy = ptr8(origin + ref.gy + (oy * r.ow + ox) * r.ic)
     m = ptr16(origin + ref.m)
     row = ptr32(origin + ref.row)
@@ -122,15 +127,15 @@ def spread_mean(words, oy: int, ox: int):
 
 @kernel
 def avg_dx(mem, off: int) -> int:
-    error_open(words, FIELD.g, FIELD.gy_exp, (r.m_exp << s.wide >> s.wide) + 7)
-    windows(words, FIELD.ih, FIELD.row, 1)
+    """The error of x (ih, iw, ic) from gy (oh, ow, ic)."""
+    error_open(words, FIELD.g, FIELD.gy_exp, word(r.m_exp) + 7)
+    windows(words, FIELD.ih, FIELD.row, spread_mean)
     return 0
 
 
 @reads("max_dx")
-def spread_largest(words, oy: int, ox: int, here: int):
-    """The error of a window goes to the first of its largest inputs; here: index of this input's first
-    channel."""
+def spread_largest(x: ptr8, i: int, v: int, words, oy: int, ox: int, ky: int, kx: int, here: int):
+    """The error of a window goes to the first of its largest inputs; `here` is this input's first channel."""
     gy = ptr8(origin + ref.gy + (oy * r.ow + ox) * r.ic)
     x = ptr8(origin + ref.x)
     row = ptr32(origin + ref.row)
@@ -158,6 +163,7 @@ def spread_largest(words, oy: int, ox: int, here: int):
 
 @kernel
 def max_dx(mem, off: int) -> int:
+    """The error of x (ih, iw, ic) from gy (oh, ow, ic)."""
     error_open(words, FIELD.g, FIELD.gy_exp, 0)
-    windows(words, FIELD.ih, FIELD.row, 2)
+    windows(words, FIELD.ih, FIELD.row, spread_largest)
     return 0

@@ -1,12 +1,13 @@
-"""TODO."""
+"""The head of prototypes: cosines between a sample's features and the mean direction of each class."""
 
-from .idioms import helper, s
-from .fixed import bit_length
+from .fixed import bit_length, int8_shift
+from .idioms import *
+from .rows import clear, find_largest, round_words
 
 
 @helper
 def square_bits(f: int) -> int:
-    """Bits to which f numbers are cut so that the sum of their squares is at most 2^30."""
+    """Bits that f numbers may have so that the sum of their squares is at most 2^30."""
     n = (30 - int(bit_length(f - 1))) >> 1
     if n > 14:
         n = 14
@@ -15,7 +16,7 @@ def square_bits(f: int) -> int:
 
 @helper
 def inverse_root(words) -> int:
-    """1 / sqrt(square) = m * 2^(e - 29) for the square in s.mul, up to 2^30: e; m goes to s.mul."""
+    """1 / sqrt(s.mul) = m * 2^(e - 29), for s.mul up to 2^30: e is returned, m put into s.mul."""
     square = s.mul
     s.mul = 0
     e = 0
@@ -37,6 +38,7 @@ def inverse_root(words) -> int:
 
 @kernel
 def prototype_fwd(mem, off: int) -> int:
+    """logits (n): the cosine of the features and each prototype, in Q14; returns the nearest."""
     logits = ptr32(origin + ref.logits)
     x = ptr8(origin + ref.x)
     row = ptr16(origin + ref.protos)
@@ -84,6 +86,7 @@ def prototype_fwd(mem, off: int) -> int:
 
 @kernel
 def prototype_dx(mem, off: int) -> int:
+    """The error g (f) of the features, without its part along them; returns 0 where there is none."""
     err = ptr32(origin + ref.err)
     row = ptr16(origin + ref.protos)
     unit = ptr16(origin + ref.unit)
@@ -125,7 +128,7 @@ def prototype_dx(mem, off: int) -> int:
     find_largest(words, ref.sums, f)
     if s.largest == 0:
         return 0
-    shift = int(int8_shift(words, wide))
+    shift = int(int8_shift(words))
     round_words(words, ref.sums, f, shift, 127)
     g = ptr8(origin + ref.g)
     i = 0
@@ -142,6 +145,7 @@ def prototype_dx(mem, off: int) -> int:
 
 @kernel
 def prototype_add(mem, off: int) -> int:
+    """The sample's features join the prototype of its class; returns how many it has."""
     label = ptr32(origin + ref.label)
     k = word(label[0])
     if k < 0 or k >= r.n:

@@ -1,13 +1,19 @@
-"""TODO."""
+"""Runs of words: filled, rounded, measured; inputs to words and sums to int8.
 
-from .idioms import ROW, helper, origin, ptr32, ptr8, s, scratch, signed, wide, word
+A row holds up to N sums. Kernels with more outputs than that work chunk by chunk.
+"""
+
+from .idioms import *
 
 
 @helper
 def put_row(words, channel: int, step: int, at: int, apart: int, n: int):
-    """A row of n sums, each times its channel's multiplier, rounded as TensorFlow Lite does, twice or once;
-    then as outputs at, at + apart, ...: zero point, clamp, mask bit. The channel moves by `step`. at < 0:
-    leave them in the row."""
+    """Requantize a row of n sums, by the words of an output in scratch.
+
+    Each sum is multiplied by its channel's multiplier and rounded, once or twice as s.once says; the
+    channel grows by `step` from sum to sum. The results become outputs at, at + apart, ..., with zero
+    point, clamp and mask bit. Where `at` is negative they stay in the row instead.
+    """
     row = scratch(ROW)
     once = s.once
     mult = ptr32(origin + s.mult + 4 * channel)
@@ -71,11 +77,14 @@ def put_row(words, channel: int, step: int, at: int, apart: int, n: int):
 
 @helper
 def expand(words, pixel: int, j: int, to: int, n: int):
-    """X[to .. to + n) = x - zx, from the j-th kept channel of `pixel` on, pixel by pixel; their sum to s.sum.
+    """X[to .. to + n) = x - zx, beginning with kept channel j of the pixel that starts at byte `pixel`.
+
+    Behind the last kept channel of a pixel comes the next pixel. s.sum grows by their sum; it starts at 0
+    where `to` is 0. Field words: s.input, s.kept (0: all channels), s.nk, s.ic, s.zx.
     """
     x = ptr8(origin + s.input)
     out = scratch(X + to)
-    zero = (s.zx << s.wide >> s.wide) + 128
+    zero = word(s.zx) + 128
     total = 0
     if to:
         total = s.sum
@@ -113,10 +122,10 @@ def expand(words, pixel: int, j: int, to: int, n: int):
 
 @helper
 def load_row(words, x: Field, start: int, zero: Field, shift: int, n: int):
-    """Row = (x - zero) << shift, by the record's fields x and zero."""
+    """Row = (x - zero) << shift: n bytes of the field x from `start` on."""
     row = scratch(ROW)
     p = ptr8(origin + s[AT + x] + start)
-    less = (r[zero] << s.wide >> s.wide) + 128
+    less = word(r[zero]) + 128
     i = 0
     while i < n:
         row[i] = (plus128(p[i]) - less) << shift
@@ -125,7 +134,7 @@ def load_row(words, x: Field, start: int, zero: Field, shift: int, n: int):
 
 @helper
 def put_by(words, mult: Field, at: int, n: int):
-    """_put_row by the record's fields mult and, behind it, shift."""
+    """put_row with one multiplier and shift for all, which are the field `mult` and the one behind it."""
     s.mult = s.record + 4 * mult
     s.shift = s.record + 4 * mult + 4
     put_row(words, 0, 0, at, 1, n)
@@ -133,8 +142,10 @@ def put_by(words, mult: Field, at: int, n: int):
 
 @reads("add_fwd", "requantize_fwd", "mean_fwd")
 def set_output(words, mask: Field, zero: Field, low: Field):
-    """The scratch words of an output from fields of its record; 0: none; low and high behind it, else all of
-    int8."""
+    """The words of an output, from these fields of the record; 0 where the record has none.
+
+    `low` stands for two fields, lo and hi; without them the output has all of int8.
+    """
     s.y = ref.y
     s.mask = 0
     if mask:
@@ -148,3 +159,57 @@ def set_output(words, mask: Field, zero: Field, low: Field):
         s.low = r[low]
         s.high = r[low + 1]
     s.once = 0
+
+
+@helper
+def clear(row: ptr32, words, at: int, n: int):
+    """n zeros from distance `at` on."""
+    row = ptr32(int(s) - s.words + at)
+    while n > 3:
+        row[0] = 0
+        row[1] = 0
+        row[2] = 0
+        row[3] = 0
+        row = ptr32(int(row) + 16)
+        n -= 4
+    while n:
+        row[0] = 0
+        row = ptr32(int(row) + 4)
+        n -= 1
+
+
+@helper
+def find_largest(words, at: int, n: int):
+    """s.largest = the largest magnitude of n words from distance `at` on."""
+    sums = ptr32(origin + at)
+    top = 0
+    i = 0
+    while i < n:
+        v = word(sums[i])
+        if v < 0:
+            v = -v
+        if v > top:
+            top = v
+        i += 1
+    s.largest = top
+
+
+@helper
+def round_words(words, at: int, n: int, e: int, most: int):
+    """n words from distance `at` on become word / 2^e to the nearest, within -most .. most.
+
+    e < 0 shifts left, and the caller knows that this fits.
+    """
+    v = ptr32(origin + at)
+    i = 0
+    while i < n:
+        a = word(v[i])
+        if e > 31:
+            a = 0
+        elif e > 0:
+            a = rsh(a, e)
+        elif e < 0:
+            a = a << -e
+        a = saturate(a, most)
+        v[i] = a
+        i += 1

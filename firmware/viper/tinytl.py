@@ -1,49 +1,20 @@
-"""TODO."""
+"""TinyTL: lite residual modules, whose group norm and affine parameters are trained. See plain/tinytl.py.
 
-from .idioms import AT, BIAS_MAX, FIELD, Field, X, mask_bit, clamp, helper, kernel, mantissa, origin, plus128, ptr32, ptr8, r, reads, ref, rsh, s, saturate, signed, wide, word
-from .fixed import bit_length, find_largest, int8_shift, round_words
-from .memory import clear
+The affine parameters of oc channels are oc words of gamma and oc words of beta, with 16 fraction bits.
+"""
 
-
-@helper
-def divide(words, n: int):
-    """X[0] = X[0] / n to the nearest, ties away from zero."""
-    a = s[X] << s.wide >> s.wide
-    if a >= 0:
-        s[X] = (a + n // 2) // n
-    else:
-        s[X] = -((n // 2 - a) // n)
-
-
-@helper
-def square_root(v: int, up: int) -> int:
-    """Floor of the square root of v << up < 2^30."""
-    v = v << up
-    found = 0
-    bit = 1 << 14
-    while bit:
-        t = found | bit
-        if t * t <= v:
-            found = t
-        bit >>= 1
-    return found
-
-
-@helper
-def max_bits(words) -> int:
-    """Bits of the magnitude in s.largest."""
-    v = s.largest << s.wide >> s.wide
-    n = 0
-    while v:
-        v >>= 1
-        n += 1
-    return n
+from .fixed import bit_length, divide, int8_shift, largest_bits, square_root
+from .idioms import *
+from .rows import clear, find_largest, round_words
 
 
 @reads("tinytl_conv_fwd")
 def convolve(p: ptr8, q: ptr8, a: int, words, o: int, to: int):
-    """Sums of output channel o at all positions, less `pre` bits, from word `to` of the record's sums on."""
-    zero = (r.zx << s.wide >> s.wide) + 128
+    """The sums of output channel o at all positions, less `pre` bits, from word `to` of the record's sums on.
+
+    A group of output channels sees `part` of the input channels.
+    """
+    zero = word(r.zx) + 128
     part = r.part
     pre = r.pre
     width = r.oc // (r.ic // part)
@@ -87,7 +58,7 @@ def convolve(p: ptr8, q: ptr8, a: int, words, o: int, to: int):
 
 @reads("tinytl_conv_fwd")
 def normalize(words, q: int):
-    """The sums of group q become xhat and its statistic."""
+    """Group q: its sums become y, of mean 0 and deviation 16, and a word of statistics."""
     sums = ptr32(origin + ref.sums)
     positions = r.oh * r.ow
     n = r.norm * positions
@@ -107,7 +78,7 @@ def normalize(words, q: int):
     bits = (29 - int(bit_length(n - 1))) >> 1
     if bits > 11:
         bits = 11
-    down = int(max_bits(words)) - bits
+    down = int(largest_bits(words)) - bits
     if down < 0:
         down = 0
     round_words(words, ref.sums, n, down, 1 << 29)
@@ -145,6 +116,7 @@ def normalize(words, q: int):
 
 @kernel
 def tinytl_conv_fwd(mem, off: int) -> int:
+    """y (oh, ow, oc), normalized in groups of `norm` channels, from x (ih, iw, ic)."""
     positions = r.oh * r.ow
     q = 0
     while q < r.norms:
@@ -159,6 +131,7 @@ def tinytl_conv_fwd(mem, off: int) -> int:
 
 @kernel
 def tinytl_conv_dx(mem, off: int) -> int:
+    """d (n, ic) from gy (n, oc), through a pointwise convolution."""
     d = ptr32(origin + ref.d)
     gy = ptr8(origin + ref.gy)
     ic = r.ic
@@ -183,9 +156,9 @@ def tinytl_conv_dx(mem, off: int) -> int:
 
 @helper
 def affine_number(words, field: Field, j: int, shift: int, bound: int) -> int:
-    """Number j of gamma and beta with 16 - shift fraction bits."""
-    affine = ptr32(int(s) - s.words + s[AT + field])
-    v = affine[j] << s.wide >> s.wide
+    """Number j of gamma and beta, rounded to 16 - shift fraction bits, within -bound .. bound."""
+    affine = ptr32(origin + s[AT + field])
+    v = word(affine[j])
     v = rsh(v, shift)
     most = bound << (16 - shift)
     if v > most:
@@ -197,6 +170,7 @@ def affine_number(words, field: Field, j: int, shift: int, bound: int) -> int:
 
 @kernel
 def tinytl_affine_fwd(mem, off: int) -> int:
+    """y = relu(gamma * x + beta)."""
     oc = r.oc
     o = 0
     while o < oc:
@@ -239,7 +213,7 @@ def hide(words):
 
 @reads("tinytl_norm_dx")
 def move_affine(words, j: int, u: int, exponent: int):
-    """Number j of gamma and beta, or its accumulator, by the gradient sum X[0]."""
+    """Number j of gamma and beta, or its accumulator, moves by the gradient sum in X[0]."""
     lr = ptr32(origin + ref.lr)
     pre = r.pre
     t = word(s[X])
@@ -247,21 +221,7 @@ def move_affine(words, j: int, u: int, exponent: int):
         t = rsh(t, pre)
     t = t * mantissa(u, lr[0])
     e = (u >> 8) - 136 + word(lr[1]) - pre - exponent
-    limit = 1 << 28
-    if e < 0:
-        if e < -31:
-            e = -31
-        limit = limit >> -e
-    elif e > 31:
-        t = 0
-    elif e:
-        t = rsh(t, e)
-    if t > limit:
-        t = 1 << 28
-    elif t < -limit:
-        t = -1 << 28
-    elif e < 0:
-        t = t << -e
+    t = shifted(t, e, 1 << 28)
     most = r.bound << 16
     to = ptr32(origin + ref.affine + 4 * j)
     if ref.acc:
@@ -304,7 +264,7 @@ def learn_affine(words, exponent: int):
 
 @reads("tinytl_norm_dx")
 def norm_group(words, q: int, least: int):
-    """The errors of group q, through its norm."""
+    """The errors of group q, through its norm: less their mean, less x times a slope, times the scale."""
     oc = r.oc
     norm = r.norm
     stats = ptr32(origin + ref.stats)
@@ -354,7 +314,7 @@ def norm_group(words, q: int, least: int):
 
 @reads("tinytl_norm_dx")
 def part_by_part(words, e: int):
-    """The errors as int8, (parts, n, width)."""
+    """The errors as int8 in g (parts, n, width)."""
     oc = r.oc
     width = oc // r.parts
     round_words(words, ref.sums, r.n * oc, e, 127)
@@ -376,11 +336,12 @@ def part_by_part(words, e: int):
 
 @kernel
 def tinytl_norm_dx(mem, off: int) -> int:
+    """The error g of the sums, from d (n, oc), and the update of gamma and beta."""
     size = r.n * r.oc
     if r.relu:
         hide(words)
     find_largest(words, ref.sums, size)
-    down = int(max_bits(words)) - 12
+    down = int(largest_bits(words)) - 12
     if down < 0:
         down = 0
     round_words(words, ref.sums, size, down, 4096)
@@ -391,7 +352,7 @@ def tinytl_norm_dx(mem, off: int) -> int:
     bits = 23 - int(bit_length(r.norm * r.n - 1))
     if bits > 12:
         bits = 12
-    shift = int(max_bits(words)) - bits
+    shift = int(largest_bits(words)) - bits
     round_words(words, ref.sums, size, shift, 4096)
     stats = ptr32(origin + ref.stats)
     least = 256
@@ -407,7 +368,7 @@ def tinytl_norm_dx(mem, off: int) -> int:
         norm_group(words, q, least)
         q += 1
     find_largest(words, ref.sums, size)
-    last = int(int8_shift(words, wide))
+    last = int(int8_shift(words))
     part_by_part(words, last)
     exp = ptr32(origin + ref.exp)
     exp[0] = exponent + shift + last - 6 - least
@@ -416,6 +377,7 @@ def tinytl_norm_dx(mem, off: int) -> int:
 
 @kernel
 def tinytl_add_fwd(mem, off: int) -> int:
+    """y = x + gamma * x2 + beta, where x2 (ih, iw, oc) has half the size and is repeated."""
     low = word(r.lo)
     high = word(r.hi)
     oc = r.oc
@@ -459,6 +421,7 @@ def tinytl_add_fwd(mem, off: int) -> int:
 
 @kernel
 def tinytl_add_dx(mem, off: int) -> int:
+    """d (ih, iw, oc): the sum of the four errors that one number of x2 received."""
     oc = r.oc
     gy = ptr8(origin + ref.gy)
     clear(0, words, ref.d, r.ih * r.iw * oc)

@@ -1,13 +1,13 @@
-"""TODO."""
+"""TinyTrain: Fisher information of channels, and the weights of channels that are chosen to be trained."""
 
-from .idioms import kernel, nibble, origin, plus128, ptr16, ptr32, ptr8, r, reads, ref, rsh, s, saturate, signed, word
-from .fixed import bit_length, find_largest
-from .memory import clear
+from .fixed import bit_length
+from .idioms import *
+from .rows import clear, find_largest
 
 
 @reads("tinytrain_fisher")
 def correlate_channels(p: ptr32, x: ptr8, words, zero: int, n: int, ic: int):
-    """Sums += (x - zx) * g over n positions; zero is zx + 128."""
+    """sums[i] += (x - zx) * g over n positions, for each of ic channels; zero is zx + 128."""
     p = ptr32(origin + ref.sums)
     x = ptr8(origin + ref.x)
     g = ptr8(origin + ref.g)
@@ -23,6 +23,7 @@ def correlate_channels(p: ptr32, x: ptr8, words, zero: int, n: int, ic: int):
 
 @kernel
 def tinytrain_fisher(mem, off: int) -> int:
+    """f[i] += the square of each channel's sum of x * g, with one exponent for all of them."""
     f = ptr32(origin + ref.f)
     exp = ptr32(origin + ref.f_exp)
     sums = ptr32(origin + ref.sums)
@@ -73,6 +74,7 @@ def tinytrain_fisher(mem, off: int) -> int:
 
 @kernel
 def tinytrain_hold(mem, off: int) -> int:
+    """Where frozen plus trained weight would leave int8, the trained one is cut."""
     k = ptr8(origin + ref.k)
     bits = r.residual
     kept = bits != 0 and ref.r != 0

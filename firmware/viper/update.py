@@ -1,12 +1,18 @@
-"""TODO."""
+"""Updates: gradient sums move weights and biases, at once or through an accumulator.
 
-from .idioms import ROW, STAY, helper, mantissa, nibble, origin, ptr16, ptr32, ptr8, r, reads, ref, rsh, s, saturate, scratch, signed, word
+update_row and move_row do one weight after the other without calls, because every weight passes through them.
+"""
+
+from .idioms import *
 
 
 @helper
 def move_row(words, j: int, n: int):
-    """Weights j .. j + n less the deltas of the row, in 2^-bits, saturated to +-127 * 2^bits; see move_weight
-    in plain."""
+    """Subtract the row's deltas from weights j .. j + n, within +-127 * 2^bits; STAY leaves a weight alone.
+
+    A weight counts in 2^-bits: its int8 in s.k, and its fraction in s.residual where there is one. See
+    move_weight in the plain kernels.
+    """
     row = scratch(ROW)
     k = ptr8(origin + s.k)
     bits = s.bits
@@ -45,7 +51,7 @@ def move_row(words, j: int, n: int):
 
 @reads("conv_dw", "depthwise_dw")
 def update_open(words):
-    """From the record of a weight gradient: gy_exp is its field 4, the update begins at field 5."""
+    """The words of an update, from the record of a weight gradient."""
     exp = ptr32(origin + ref.gy_exp)
     lr = ptr32(origin + ref.lr)
     s.k = ref.k
@@ -65,9 +71,13 @@ def update_open(words):
 
 @helper
 def update_row(words, j: int, o: int, first: int, n: int):
-    """Weights j .. j + n of output channel o (of kept channels from the `first` on, if o is -1) by the
-    gradient sums of the row: times the channel's mantissa and the rate, below 2^30, shifted to a delta,
-    rounded."""
+    """Move weights j .. j + n by the gradient sums of the row.
+
+    They belong to output channel o; where o is -1, to the kept channels from `first` on, one each. A sum,
+    times the mantissas of channel and rate, is below 2^30; it is shifted to a delta and rounded, at
+    random where the record has a generator. With an accumulator the deltas add up there, and the weights
+    stay.
+    """
     row = scratch(ROW)
     us = ptr16(origin + s.u)
     kept = us
@@ -113,21 +123,7 @@ def update_row(words, j: int, o: int, first: int, n: int):
                     e = 30
                 t = (t + ((x >> (32 - e)) & ((1 << e) - 1))) >> e
             else:
-                limit = most
-                if e < 0:
-                    if e < -31:
-                        e = -31
-                    limit = most >> -e  # the largest that may still be shifted
-                elif e > 31:
-                    t = 0
-                elif e:
-                    t = rsh(t, e)
-                if t > limit:
-                    t = most
-                elif t < -limit:
-                    t = -most
-                elif e < 0:
-                    t = t << -e
+                t = shifted(t, e, most)
             row[i] = t
             if summed:
                 t += signed16(acc[j + i])
@@ -140,23 +136,8 @@ def update_row(words, j: int, o: int, first: int, n: int):
 
 @helper
 def move_bias(words, field: Field, acc: Field, o: int, t: int, e: int):
-    """Bias o of a field of the record less t / 2^e, saturated; or, where field `acc` is an accumulator, that
-    one plus as much."""
-    limit = 1 << 28
-    if e < 0:
-        if e < -31:
-            e = -31
-        limit = limit >> -e
-    elif e > 31:
-        t = 0
-    elif e:
-        t = rsh(t, e)
-    if t > limit:
-        t = 1 << 28
-    elif t < -limit:
-        t = -1 << 28
-    elif e < 0:
-        t = t << -e
+    """Subtract t / 2^e from bias o, saturated; or add it to the accumulator, where there is one."""
+    t = shifted(t, e, 1 << 28)
     if s[AT + acc] == 0:
         acc = field
         t = -t
@@ -168,6 +149,7 @@ def move_bias(words, field: Field, acc: Field, o: int, t: int, e: int):
 
 @kernel
 def bias_dw(mem, off: int) -> int:
+    """The gradient of oc biases from gy (n, oc), at once turned into their update."""
     gy = origin + ref.gy
     exp = ptr32(origin + ref.gy_exp)
     us = ptr16(origin + ref.u)
@@ -191,6 +173,7 @@ def bias_dw(mem, off: int) -> int:
 
 @kernel
 def fold_weights(mem, off: int) -> int:
+    """Weights lose what their accumulators lose; an accumulator keeps keep / 256."""
     row = scratch(ROW)
     acc = ptr16(origin + ref.acc)
     s.k = ref.k
@@ -222,7 +205,7 @@ def fold_weights(mem, off: int) -> int:
 
 @helper
 def fold_biases(words, field: Field, field_acc: Field, n: int, keep: int):
-    """Biases less what their accumulators lose."""
+    """n biases lose what their accumulators lose."""
     bias = ptr32(origin + s[AT + field])
     acc = ptr32(origin + s[AT + field_acc])
     i = 0
@@ -243,12 +226,14 @@ def fold_biases(words, field: Field, field_acc: Field, n: int, keep: int):
 
 @kernel
 def fold_bias(mem, off: int) -> int:
+    """As fold_weights."""
     fold_biases(words, FIELD.bias, FIELD.acc, r.n, r.keep)
     return 0
 
 
 @kernel
 def fold_head(mem, off: int) -> int:
+    """As fold_weights, for the head's 16-bit weights and its biases."""
     w = ptr16(origin + ref.w)
     acc = ptr16(origin + ref.acc)
     keep = r.keep

@@ -79,7 +79,7 @@ def _check(node, found):
     if unknown:
         raise ToolchainError(f"viper function {node.name} uses unknown names: {', '.join(sorted(unknown))}")
     calls = {getattr(call.func, "id", "") for call in ast.walk(node) if isinstance(call, ast.Call)}
-    hidden = calls & _own(node)
+    hidden = calls & _own(node) & found.keys()
     if hidden:
         raise ToolchainError(f"viper function {node.name} calls its own variable: rename {', '.join(sorted(hidden))}")
 
