@@ -224,7 +224,8 @@ def conv_dx(mem, off: int) -> int:
 def correlate(p: ptr32, q: ptr8, g: int, words, o: int, ky: int, kx: int, first: int, n: int):
     """Row = sum over positions of gy * (x - zx), for kept channels first .. first + n.
 
-    It is the gradient at output channel o and kernel position (ky, kx). As in dots, x + 128 is used and the rest taken off at the end.
+    It is the gradient at output channel o and kernel position (ky, kx). As in dots, x + 128 is used and the
+    rest taken off at the end.
     """
     row = scratch(ROW)
     gy = ptr8(origin + ref.gy + o)

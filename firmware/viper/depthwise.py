@@ -15,7 +15,8 @@ from .update import update_open, update_row
 def channel_weights(words, first: Field, nk: int, o: int, oc: int) -> int:
     """Set s.weights to channel o in the trained plane, else in the frozen tensor.
 
-    Returns how far apart its weights lie. The fields w, k and kept start at `first`. s.weights is 0 where the channel has no weights in either.
+    Returns how far apart its weights lie. The fields w, k and kept start at `first`. s.weights is 0 where the
+    channel has no weights in either.
     """
     kept = ptr16(origin + s[AT + WEIGHTS.kept + first])
     s.weights = 0
@@ -37,8 +38,8 @@ def channel_weights(words, first: Field, nk: int, o: int, oc: int) -> int:
 def channel_input(words, x: Field, plane: Field, channel: int, step: int, n: int) -> int:
     """Set s.input to a channel in field x; return how far apart its numbers lie.
 
-    There are n, `step` apart. Where the record has memory for it (field `plane`), the channel is copied there, and its numbers lie
-    together.
+    There are n, `step` apart. Where the record has memory for it (field `plane`), the channel is copied
+    there, and its numbers lie together.
     """
     s.input = s[AT + x] + channel
     if plane == 0 or s[AT + plane] == 0:

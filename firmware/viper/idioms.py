@@ -1,8 +1,8 @@
 """The vocabulary of the viper sources. The build puts each meaning in the place of its name.
 
-Viper is Python that MicroPython compiles to machine code. A call costs it about 40 instructions, constants cost
-bytes, and records are rows of numbers. So the sources are written with the names of this file, and
-host_tools/trimtab_tools/toolchain/viper.py expands them before the cross compiler sees the code.
+Viper is Python that MicroPython compiles to machine code. A call is slow there, constants cost bytes, and
+records are rows of numbers. So the sources are written with the names of this file, and
+host_tools/trimtab_tools/toolchain/viper_idioms.py expands them before the cross compiler sees the code.
 
 What a function may say:
   r.ih            a number of its record, by its name in format.RECORDS
@@ -11,22 +11,22 @@ What a function may say:
   GEOMETRY.ih     the place of a field in a group of format.GROUPS
   s.zero          a scratch word of `Scratch`
   signed(x)       a function of this file that has a body: the body takes the place of the call
-A kernel's record is the one of its own name. A helper names the records that it reads in @reads; a field that it uses
-must stand at one place in all of them, and the build sees to that.
+A kernel's record is the one of its own name. A helper names the records that it reads in @reads; a field that
+it uses must stand at one place in all of them, and the build sees to that.
 
 The names s, origin, r and wide need no assignment. The build binds those that a function uses at its head.
 
-Words have 32 bits, but on a 64-bit machine viper's have 64. There a loaded word has lost its sign, and sums do not
-wrap around: `word` repairs both.
+Words have 32 bits, but on a 64-bit machine viper's have 64. There a loaded word has lost its sign, and sums
+do not wrap around: `word` repairs both.
 
-Numbers that pass between functions must fit 30 bits, or MicroPython allocates memory for them. Larger ones and
-addresses go through scratch words, an address as its distance from `origin`.
+Numbers that pass between functions must fit 30 bits, or MicroPython allocates memory for them. Larger ones
+and addresses go through scratch words, an address as its distance from `origin`.
 
-The first three names of a function live in registers. A hot loop keeps its pointers and its sum there, so such a
-function begins with parameters that callers set to 0.
+The first three names of a function live in registers. A hot loop keeps its pointers and its sum there, so
+such a function begins with parameters that callers set to 0.
 """
 
-# -- what MicroPython knows --------------------------------------------------------------------------------
+# -- what MicroPython knows ----------------------------------------------------------------------------------
 
 
 class ptr8:
@@ -45,11 +45,11 @@ class uint:
     """A word without a sign."""
 
 
-# -- functions ---------------------------------------------------------------------------------------------
+# -- functions -----------------------------------------------------------------------------------------------
 
 
 def kernel(function):
-    """A kernel, called with what bind() returns and the byte offset of its record. Its head opens the record."""
+    """A kernel: it gets what bind() returns and its record's offset in bytes. Its head opens the record."""
 
 
 def helper(function):
@@ -64,7 +64,7 @@ class Field(int):
     """A parameter that takes FIELD.name: the place of a field in the record."""
 
 
-# -- scratch words -----------------------------------------------------------------------------------------
+# -- scratch words -------------------------------------------------------------------------------------------
 
 SPACES = 8  # five distances: arena, state, constants, records, weights
 AT = 16  # what the fields of the open record refer to, one word for each field
@@ -146,7 +146,7 @@ class Scratch:
 STAY = 0x3FFFFFFF  # a delta that leaves the weight alone
 BIAS_MAX = 1 << 29
 
-# -- names that the build binds ----------------------------------------------------------------------------
+# -- names that the build binds ------------------------------------------------------------------------------
 
 words = bytearray()  # the scratch words: the first parameter of every helper that uses the names below
 s = ptr32(words)
@@ -154,12 +154,12 @@ origin = int(s) - s.words  # the address that distances count from
 r = ptr32(origin + s.record)
 wide = s.wide
 
-# -- names of fields: the build knows them from format.py --------------------------------------------------
+# -- names of fields: the build knows them from format.py ----------------------------------------------------
 
 ref = FIELD = GEOMETRY = WEIGHTS = UPDATE = ERROR_OUT = None
 
 
-# -- expressions -------------------------------------------------------------------------------------------
+# -- expressions ---------------------------------------------------------------------------------------------
 
 
 def word(v):
@@ -207,7 +207,7 @@ def scratch(i):
     return ptr32(int(s) + 4 * i)
 
 
-# -- statements: `v = saturate(v, most)` -------------------------------------------------------------------
+# -- statements: `v = saturate(v, most)` ---------------------------------------------------------------------
 
 
 def clamp(v, low, high):

@@ -47,7 +47,9 @@ def library_files(arch=None, kernels=None, package=None):
     called = subset.kernels_of(package) if package else None
     packed = native.always_packed(package, arch) if package and kernels == "c" else ()
     library = builds.library()
-    sources = {path.relative_to(library).as_posix(): path.read_text() for path in sorted(library.rglob("*.py"))}
+    sources = {
+        path.relative_to(library).as_posix(): path.read_text() for path in sorted(library.rglob("*.py"))
+    }
     if kernels == "viper":
         sources[viper.NAME] = viper.source(called)
     files = {}
