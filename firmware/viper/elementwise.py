@@ -11,25 +11,25 @@ def add_fwd(mem, off: int) -> int:
     """y = x + x2, both brought to a common scale with 20 more bits; X holds the first meanwhile."""
     row = scratch(ROW)
     first = scratch(X)
-    set_output(words, FIELD.mask, FIELD.zy, FIELD.lo)
+    set_output(words, FIELD.mask, FIELD.zy, FIELD.lo, FIELD.hi)
     at = 0
     while at < r.n:
         n = r.n - at
         if n > N:
             n = N
         load_row(words, FIELD.x, at, FIELD.zx, 20, n)
-        put_by(words, FIELD.mult, -1, n)
+        put_by(words, FIELD.mult, FIELD.shift, -1, n)
         i = 0
         while i < n:
             first[i] = row[i]
             i += 1
         load_row(words, FIELD.x2, at, FIELD.zx2, 20, n)
-        put_by(words, FIELD.mult2, -1, n)
+        put_by(words, FIELD.mult2, FIELD.shift2, -1, n)
         i = 0
         while i < n:
             row[i] = row[i] + first[i]
             i += 1
-        put_by(words, FIELD.mult_y, at, n)
+        put_by(words, FIELD.mult_y, FIELD.shift_y, at, n)
         at += n
     return 0
 
@@ -37,14 +37,14 @@ def add_fwd(mem, off: int) -> int:
 @kernel
 def requantize_fwd(mem, off: int) -> int:
     """y = x in another scale and zero point."""
-    set_output(words, FIELD.mask, FIELD.zy, 0)
+    set_output(words, FIELD.mask, FIELD.zy, 0, 0)
     at = 0
     while at < r.n:
         n = r.n - at
         if n > N:
             n = N
         load_row(words, FIELD.x, at, FIELD.zx, 0, n)
-        put_by(words, FIELD.mult, at, n)
+        put_by(words, FIELD.mult, FIELD.shift, at, n)
         at += n
     return 0
 

@@ -10,7 +10,7 @@ def mean_fwd(mem, off: int) -> int:
     """y (ic): the mean of n pixels."""
     row = scratch(ROW)
     x = ptr8(origin + ref.x)
-    set_output(words, FIELD.mask, FIELD.zy, 0)
+    set_output(words, FIELD.mask, FIELD.zy, 0, 0)
     zero = word(r.zx) + 128
     ic = r.ic
     at = 0
@@ -29,7 +29,7 @@ def mean_fwd(mem, off: int) -> int:
                 left -= 1
             row[i] = a
             i += 1
-        put_by(words, FIELD.mult, at, n)
+        put_by(words, FIELD.mult, FIELD.shift, at, n)
         at += n
     return 0
 

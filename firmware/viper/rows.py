@@ -133,18 +133,18 @@ def load_row(words, x: Field, start: int, zero: Field, shift: int, n: int):
 
 
 @helper
-def put_by(words, mult: Field, at: int, n: int):
-    """put_row with one multiplier and shift for all, which are the field `mult` and the one behind it."""
+def put_by(words, mult: Field, shift: Field, at: int, n: int):
+    """put_row with one multiplier and one shift for all, which are fields of the record."""
     s.mult = s.record + 4 * mult
-    s.shift = s.record + 4 * mult + 4
+    s.shift = s.record + 4 * shift
     put_row(words, 0, 0, at, 1, n)
 
 
 @reads("add_fwd", "requantize_fwd", "mean_fwd")
-def set_output(words, mask: Field, zero: Field, low: Field):
+def set_output(words, mask: Field, zero: Field, low: Field, high: Field):
     """The words of an output, from these fields of the record; 0 where the record has none.
 
-    `low` stands for two fields, lo and hi; without them the output has all of int8.
+    Without low and high the output has all of int8.
     """
     s.y = ref.y
     s.mask = 0
@@ -157,7 +157,7 @@ def set_output(words, mask: Field, zero: Field, low: Field):
     s.high = 127
     if low:
         s.low = r[low]
-        s.high = r[low + 1]
+        s.high = r[high]
     s.once = 0
 
 

@@ -36,7 +36,8 @@ def library() -> Path:
         shutil.copytree(builds.library(), out / "trimtab", ignore=shutil.ignore_patterns("__pycache__"))
         (out / "trimtab" / NAME).write_text(source())
 
-    return builds._built("library", [builds.library(), source()], build)
+    tools = Path(__file__), Path(viper_idioms.__file__)
+    return builds._built("library", [builds.library(), FOLDER, *tools], build)
 
 
 # -- joining -------------------------------------------------------------------------------------------------
