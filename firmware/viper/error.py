@@ -15,8 +15,7 @@ def error_open(words, out: Field, gy_exp: Field, plus: int):
     Where an addend joins in, it is brought to the sums' exponent by s.up and the sums to a larger one by
     s.down.
     """
-    exponent = ptr32(origin + s[AT + gy_exp])
-    exp = word(exponent[0]) + plus
+    exp = load(s[AT + gy_exp]) + plus
     numbers = ptr32(int(r) + 4 * out)
     s.y = s[AT + ERROR_OUT.g + out]
     s.mask = s[AT + ERROR_OUT.mask + out]
@@ -26,19 +25,16 @@ def error_open(words, out: Field, gy_exp: Field, plus: int):
     s.up = 0
     if s[AT + ERROR_OUT.add + out] and s[AT + ERROR_OUT.add_exp + out]:
         s.add = s[AT + ERROR_OUT.add + out]
-        exponent = ptr32(origin + s[AT + ERROR_OUT.add_exp + out])
-        gap = word(exponent[0]) + word(numbers[ERROR_OUT.add_shift]) + 7 - exp
+        gap = load(s[AT + ERROR_OUT.add_exp + out]) + word(numbers[ERROR_OUT.add_shift]) + 7 - exp
         if gap > 14:  # |addend| <= 2^15, so << 14 stays below 2^29
             s.down = gap - 14
             exp += gap - 14
             gap = 14
         s.up = gap
-    exponent = ptr32(origin + s[AT + ERROR_OUT.head_exp + out])
-    base = exp - word(exponent[0])
+    base = exp - load(s[AT + ERROR_OUT.head_exp + out])
     track = ptr16(origin + s[AT + ERROR_OUT.track + out])
     shift = ((signed16(track[0]) + 255) >> 8) - base
-    exponent = ptr32(origin + s[AT + ERROR_OUT.exp + out])
-    exponent[0] = exp + shift
+    ptr32(origin + s[AT + ERROR_OUT.exp + out])[0] = exp + shift
     s.base = base
     s.to = shift
     s.largest = 0

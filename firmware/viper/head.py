@@ -206,10 +206,8 @@ def head_dx(mem, off: int) -> int:
         g[i] = v
         i += 1
     base = pre + word(r.scale_exp) - 26
-    exp = ptr32(origin + ref.exp)
-    exp[0] = base + shift
-    exp = ptr32(origin + ref.head_exp)
-    exp[0] = base + int(bit_length(s.largest))
+    ptr32(origin + ref.exp)[0] = base + shift
+    ptr32(origin + ref.head_exp)[0] = base + int(bit_length(s.largest))
     return 1
 
 
@@ -310,8 +308,6 @@ def mse_dx(mem, off: int) -> int:
             top = v
         i += 1
     scale = word(r.scale_exp)
-    exp = ptr32(origin + ref.exp)
-    exp[0] = scale
-    exp = ptr32(origin + ref.head_exp)
-    exp[0] = scale + int(bit_length(top))
+    ptr32(origin + ref.exp)[0] = scale
+    ptr32(origin + ref.head_exp)[0] = scale + int(bit_length(top))
     return top

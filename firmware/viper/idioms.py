@@ -167,6 +167,11 @@ def word(v):
     return v << wide >> wide
 
 
+def load(at):
+    """The word at distance `at`."""
+    return word(ptr32(origin + at)[0])
+
+
 def plus128(byte):
     """x + 128 of an int8 x, from its byte."""
     return byte ^ 128

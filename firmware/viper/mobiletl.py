@@ -93,12 +93,11 @@ def mobiletl_gain(mem, off: int) -> int:
 @kernel
 def mobiletl_gain_dw(mem, off: int) -> int:
     """The gradient of oc gains from gy and y (n, oc), at once turned into their update."""
-    exp = ptr32(origin + ref.gy_exp)
     us = ptr16(origin + ref.u)
     lr = ptr32(origin + ref.lr)
     pre = r.pre
     zero = word(r.zy) + 128
-    base = word(lr[1]) - word(exp[0]) - 136 - pre
+    base = word(lr[1]) - load(ref.gy_exp) - 136 - pre
     o = 0
     while o < r.oc:
         p = ptr8(origin + ref.gy + o)

@@ -136,18 +136,15 @@ def prototype_dx(mem, off: int) -> int:
         g[i] = sums[i]
         i += 1
     base = pre + word(norm[1]) + word(r.scale_exp) - 47
-    exp = ptr32(origin + ref.exp)
-    exp[0] = base + shift
-    exp = ptr32(origin + ref.head_exp)
-    exp[0] = base + int(bit_length(s.largest))
+    ptr32(origin + ref.exp)[0] = base + shift
+    ptr32(origin + ref.head_exp)[0] = base + int(bit_length(s.largest))
     return 1
 
 
 @kernel
 def prototype_add(mem, off: int) -> int:
     """The sample's features join the prototype of its class; returns how many it has."""
-    label = ptr32(origin + ref.label)
-    k = word(label[0])
+    k = load(ref.label)
     if k < 0 or k >= r.n:
         return 0
     f = r.f

@@ -345,8 +345,7 @@ def tinytl_norm_dx(mem, off: int) -> int:
     if down < 0:
         down = 0
     round_words(words, ref.sums, size, down, 4096)
-    exp = ptr32(origin + ref.gy_exp)
-    exponent = word(exp[0]) + word(r.m_exp) + down
+    exponent = load(ref.gy_exp) + word(r.m_exp) + down
     learn_affine(words, exponent)
     find_largest(words, ref.sums, size)
     bits = 23 - int(bit_length(r.norm * r.n - 1))
@@ -370,8 +369,7 @@ def tinytl_norm_dx(mem, off: int) -> int:
     find_largest(words, ref.sums, size)
     last = int(int8_shift(words))
     part_by_part(words, last)
-    exp = ptr32(origin + ref.exp)
-    exp[0] = exponent + shift + last - 6 - least
+    ptr32(origin + ref.exp)[0] = exponent + shift + last - 6 - least
     return 0
 
 

@@ -33,9 +33,8 @@ def tinytrain_fisher(mem, off: int) -> int:
     find_largest(words, ref.sums, ic)
     if s.largest == 0:
         return 0
-    g_exp = ptr32(origin + ref.g_exp)
     e = int(bit_length(s.largest)) - 15
-    new = 2 * (word(g_exp[0]) + e)
+    new = 2 * (load(ref.g_exp) + e)
     old = word(exp[0])
     down = new - old
     most = 0

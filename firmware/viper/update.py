@@ -52,7 +52,6 @@ def move_row(words, j: int, n: int):
 @reads("conv_dw", "depthwise_dw")
 def update_open(words):
     """The words of an update, from the record of a weight gradient."""
-    exp = ptr32(origin + ref.gy_exp)
     lr = ptr32(origin + ref.lr)
     s.k = ref.k
     s.residual = ref.r
@@ -66,7 +65,7 @@ def update_open(words):
     if s.acc:
         s.bits = 8
     s.rate = lr[0]
-    s.rate_shift = word(lr[1]) - word(exp[0]) - 136 - r.pre - s.bits
+    s.rate_shift = word(lr[1]) - load(ref.gy_exp) - 136 - r.pre - s.bits
 
 
 @helper
@@ -151,10 +150,9 @@ def move_bias(words, field: Field, acc: Field, o: int, t: int, e: int):
 def bias_dw(mem, off: int) -> int:
     """The gradient of oc biases from gy (n, oc), at once turned into their update."""
     gy = origin + ref.gy
-    exp = ptr32(origin + ref.gy_exp)
     us = ptr16(origin + ref.u)
     lr = ptr32(origin + ref.lr)
-    base = word(lr[1]) - word(exp[0]) - 136
+    base = word(lr[1]) - load(ref.gy_exp) - 136
     o = 0
     while o < r.oc:
         p = ptr8(gy + o)
