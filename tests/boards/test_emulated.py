@@ -289,7 +289,5 @@ def test_emulator_ends_with_its_parent(pico, tmp_path):
 def test_mip_installs_every_file_of_the_library():
     listed = json.loads((builds.library().parent / "package.json").read_text())
     sources = sorted(path.relative_to(builds.library()).as_posix() for path in builds.library().rglob("*.py"))
-    names = [
-        f"trimtab/{name}" for name in sources if name != emulated.VIPER
-    ]  # no board should compile that one
+    names = [f"trimtab/{name}" for name in sources]
     assert listed["urls"] == [[name, name] for name in names]

