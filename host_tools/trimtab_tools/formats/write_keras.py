@@ -1,8 +1,10 @@
-"""A tuned network back into the Keras model that it came from: a .keras file with the layers and names it had.
+"""A tuned network back into the Keras model that it came from: a .keras file with the layers and names it
+had.
 
 Only what was trained is written, dequantized; the rest keeps the model's own numbers. Conversion folded each
-BatchNormalization into the layer before it. Here it stays a layer: its offset (beta) takes the tuned bias, and the kernel
-before it takes the tuned weights divided by its factor, so that the two together are what the board has.
+BatchNormalization into the layer before it. Here it stays a layer: its offset (beta) takes the tuned bias,
+and the kernel before it takes the tuned weights divided by its factor, so that the two together are what the
+board has.
 """
 
 from pathlib import Path
@@ -18,7 +20,7 @@ NAMES = {"conv": "Conv2D", "depthwise": "DepthwiseConv2D", "dense": "Dense"}
 
 
 def export(contents, original: str, output: str) -> int:
-    """Write the model of the file `original` with the weights of a package's contents; the bytes of the file."""
+    """Write the model of the file `original` with the weights of a package's contents; its size in bytes."""
     tf = tensorflow()
     model = load(tf, original)
     layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
@@ -46,7 +48,7 @@ def export(contents, original: str, output: str) -> int:
 
 
 def real(graph: Graph, name: str) -> np.ndarray:
-    """A constant tensor in real values. Scales belong to the last axis of depthwise weights, else to the first."""
+    """A constant tensor in real values. Scales lie along the last axis of depthwise weights, else the first."""
     t = graph[name]
     scale = np.asarray(t.scale)
     axis = -1 if t.shape[0] != len(scale) else 0

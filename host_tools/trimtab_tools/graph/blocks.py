@@ -1,8 +1,8 @@
 """The blocks of a mobile network: a depthwise layer, the 1x1 convolutions around it, and their skip.
 
-An inverted residual block is expand (1x1), depthwise, project (1x1), and an add where its input skips to its output.
-Without the expansion it is the pair that depthwise-separable networks stack. Activations, pads and changes of scale may
-stand between the layers as operators of their own: converters leave them there.
+An inverted residual block is expand (1x1), depthwise, project (1x1), and an add where its input skips to its
+output. Without the expansion it is the pair that depthwise-separable networks stack. Activations, pads and
+changes of scale may stand between the layers as operators of their own: converters leave them there.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def _around(graph, depthwise, taken):
 
 
 def _next(graph, name, between):
-    """(the only reader of a tensor, or None; the tensor that it reads). Operators `between` are passed over."""
+    """(the only reader of a tensor, or None; the tensor that it reads). `between` is passed over."""
     while len(readers := graph.consumers(name)) == 1 and name not in graph.outputs:
         if readers[0].kind not in between:
             return readers[0], name
@@ -72,7 +72,7 @@ def _next(graph, name, between):
 
 
 def _before(graph, name, between):
-    """(the producer of a tensor that has one reader, or None; what it writes). Operators `between` are passed over."""
+    """(the producer of a tensor that has one reader, or None; what it writes). `between` is passed over."""
     while (op := graph.producer(name)) is not None and len(graph.consumers(name)) == 1:
         if op.kind not in between:
             return op, name

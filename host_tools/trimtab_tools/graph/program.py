@@ -9,8 +9,9 @@ from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, WEIGHTS, 
 FIELDS = {row[0]: fields(row[1]) for row in RECORDS}
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
 
-# What a kernel writes may lie where one of these inputs lies, at the same address: it reads each element before it writes
-# there (depthwise: each channel, which goes through `plane`). That is part of a kernel's contract.
+# What a kernel writes may lie where one of these inputs lies, at the same address: it reads each element
+# before it writes there (depthwise: each channel, which goes through `plane`). That is part of a kernel's
+# contract.
 _ERROR = (("g", "gy"), ("g", "add"))
 IN_PLACE = {
     "add_fwd": (("y", "x"), ("y", "x2")),
@@ -119,7 +120,7 @@ class Program:
     _const: dict = field(default_factory=dict)
 
     def const(self, array, dtype) -> Buffer:
-        """A constant, stored once however often it is used. Bytes have a space of their own: they need no alignment."""
+        """A constant, stored once however often it is used. Bytes, which need no alignment, lie apart."""
         data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
         space = WEIGHTS if np.dtype(dtype).itemsize == 1 else CONST
         return self._const.setdefault((data, space), Buffer("const", len(data), space, data))

@@ -50,7 +50,9 @@ def _method(name):
 
 tinytl, mobiletl = _method("tinytl"), _method("mobiletl")
 OPERATORS = {row.kind: row for row in (*ROWS, *([tinytl.OPERATOR] if tinytl else []))}
-MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}  # attribute -> (row, its value) -> another row
+MARKS = (
+    {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}
+)  # attribute -> (row, its value) -> another row
 CODES = {row.tflite.code: row for row in OPERATORS.values() if row.tflite}
 WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, bias
 MACS = {kernel: count for row in OPERATORS.values() for kernel, count in row.macs.items()}
