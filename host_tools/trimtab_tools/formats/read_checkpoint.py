@@ -46,7 +46,7 @@ def read(path) -> Graph:
     except BROKEN as e:
         raise ModelError(
             f"{path} is not an int8 checkpoint ({e}): give a .tflite file, or one of MCUNetV3's models"
-        )
+        ) from e
 
 
 # -- files

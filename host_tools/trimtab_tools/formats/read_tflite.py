@@ -212,7 +212,7 @@ class Reader:
         return self.constant(entry.inputs[1], "int32").astype(np.int64)
 
     def weights(self, entry: OpEntry, rank: int, axis: int, x: Tensor) -> tuple:
-        """(input names, the weights' tensor, whether each channel has a scale); `axis` is that of channels."""
+        """(input names, the weights' tensor, whether each channel has a scale); channels: `axis`."""
         number = entry.inputs[1]
         if number == -1 or not self.file.tensors[number].data:
             self.refuse("has weights that are not constant", "use a layer that holds its weights")

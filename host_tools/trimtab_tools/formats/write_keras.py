@@ -48,7 +48,7 @@ def export(contents, original: str, output: str) -> int:
 
 
 def real(graph: Graph, name: str) -> np.ndarray:
-    """A constant tensor in real values. Scales lie along the last axis of depthwise weights, else the first."""
+    """A constant tensor in real values. Scales lie along the last axis of depthwise weights, else first."""
     t = graph[name]
     scale = np.asarray(t.scale)
     axis = -1 if t.shape[0] != len(scale) else 0
@@ -120,7 +120,7 @@ def _beta(norm):
 # -- the head
 
 
-def _with_head(tf.keras, model, trunk, head):
+def _with_head(keras, model, trunk, head):
     """The model with the board's head in place of its own, or behind its last layer where it has none."""
     if "weights" not in head:
         raise ModelError("a head of prototypes is no Keras layer: pull the network as .tflite")

@@ -1,4 +1,4 @@
-"""ir.Graph -> .tflite bytes: each operator as its row of the registry says, with tuned weights and a new head."""
+"""ir.Graph -> .tflite bytes: the operators as the registry writes them, tuned weights, a trained head."""
 
 from dataclasses import replace
 

@@ -86,7 +86,7 @@ def _forward(known, lower, op):
 
 
 def _with_gain(known, lower, op):
-    """The multipliers of this sample. Those of errors have 14 bits: times a gain of 3/2 they still fit int16."""
+    """The multipliers of this sample. Those of errors have 14 bits: with a gain of 3/2 they fit int16."""
     p, own = known.params(lower.graph, op), lower.own[op.name]
     n = own["gain"].size // 4
     sx, sw, sy = scales(lower.graph, op)

@@ -414,18 +414,9 @@ def paper_rows(graph, op, skip):
     for i, g in enumerate(sizes(graph, op).convs):
         w, channels = graph[op.inputs[2 + 2 * i]], g["oc"]
         n = g["oh"] * g["ow"] * channels
-        yield dict(
-            kind="conv",
-            x=g["ih"] * g["iw"] * g["ic"],
-            y=n,
-            channels=channels,
-            weights=w.size,
-            groups=g["ic"] // w.shape[-1],
-            macs=n * w.size // channels,
-            skip=skip,
-            share=1,
-            learns=True,
-        )
+        sizes_of = dict(x=product(g, ("ih", "iw", "ic")), y=n, channels=channels, weights=w.size)
+        macs, groups = n * w.size // channels, g["ic"] // w.shape[-1]
+        yield dict(sizes_of, kind="conv", groups=groups, macs=macs, skip=skip, share=1, learns=True)
         after = dict(x=n, y=n, channels=channels, skip=skip, learns=True)
         yield dict(after, kind="norm", weights=channels, biases=channels, share=1, bias=True)
         if i == 0:
