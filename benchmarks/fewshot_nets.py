@@ -97,7 +97,7 @@ def _rates(tf, recipe):
 
 
 def _meta(recipe):
-    tf = read_keras._tensorflow()
+    tf = read_keras.tensorflow()
     tf.keras.utils.set_random_seed(recipe.seed)
     rng, drawn, trunk = np.random.default_rng(recipe.seed), training_pictures(), _trunk(tf)
     optimizer = _rates(tf, recipe)
@@ -130,7 +130,7 @@ def _meta(recipe):
 
 
 def _ordinary(recipe):
-    tf = read_keras._tensorflow()
+    tf = read_keras.tensorflow()
     tf.keras.utils.set_random_seed(recipe.seed)
     rng, drawn, trunk = np.random.default_rng(recipe.seed), training_pictures(), _trunk(tf)
     classifier = tf.keras.layers.Dense(len(drawn))

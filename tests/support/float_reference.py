@@ -15,7 +15,7 @@ from trimtab_tools.graph.rounding import (
     round_away,
 )
 from trimtab_tools.graph.head import COSINES
-from trimtab_tools.operators.registry import OPERATORS, params
+from trimtab_tools.operators import registry
 
 
 def half_up(v):
@@ -426,9 +426,9 @@ def weight_sums(graph, op, x, gy):
 
 def integers_before_clamp(graph, op, xs):
     """What TensorFlow Lite's kernel has before it clamps, for the operators in CLAMPED; else its output."""
-    p = params(graph, op)
+    p = registry.params(graph, op)
     if op.kind not in CLAMPED:
-        return OPERATORS[op.kind].oracle(graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
+        return registry.row(op).oracle(graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
     xs = [x.astype(np.int64) for x in xs]
     if op.kind == "add":
         m, s, zeros = p["multiplier"], p["shift"], (p["a_zero"], p["b_zero"])

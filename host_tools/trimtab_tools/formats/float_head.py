@@ -1,8 +1,8 @@
 """A trained head as float layers behind an int8 trunk.
 
-A head is a dict: {"features": tensor name, "weights": int16 (classes, n), "bias": int32 (classes,)}, or {"features",
-"prototypes": int16 (classes, n), "counts": samples of each class}. In the file it becomes dequantize, a dense layer and
-softmax; prototypes also a normalization before the dense layer.
+A head is a dict: {"features": tensor name, "weights": int16 (classes, n), "bias": int32 (classes,)}, or
+{"features", "prototypes": int16 (classes, n), "counts": samples of each class}. In the file it becomes
+dequantize, a dense layer and softmax; prototypes also a normalization before the dense layer.
 """
 
 import numpy as np
@@ -20,9 +20,7 @@ def add_float_head(graph: Graph, tensors: dict, rows: list, head: dict) -> str:
     size = graph[head["features"]].size
     w, b = _directions(head) if "prototypes" in head else _sums(head)
     if w.ndim != 2 or w.shape[1] != size or b.shape != w.shape[:1]:
-        raise ModelError(
-            f"the head has shape {list(w.shape)} for {size} features: export with its own model"
-        )
+        raise ModelError(f"the head has shape {list(w.shape)} for {size} features: export with its own model")
     names = _add_tensors(tensors, graph[head["features"]], w, b)
     x, logits = names["features"], names["logits"]
     rows.append(Row("DEQUANTIZE", 2, graph.outputs, (x,), "DequantizeOptions"))

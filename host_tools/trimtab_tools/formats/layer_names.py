@@ -12,7 +12,7 @@ SAYS_NOTHING = re.compile(r"^(StatefulPartitionedCall|Identity|PartitionedCall)(
 
 
 def layer_name(tensors: list, weighted: bool) -> str | None:
-    """The layer's name from the tensors that it writes and, if it is weighted, holds; None where they say nothing."""
+    """The layer's name from the tensors that it writes and holds; None where they say nothing."""
     for tensor in tensors:
         parts = [p.split("/") for p in tensor.split(";") if p]
         holders = [p for p in parts if len(p) > 1 and HOLDS_WEIGHTS.search(p[-1])]

@@ -1,7 +1,7 @@
 """A .tflite file -> ir.Graph, without TensorFlow.
 
-The file is parsed, float or uint8 conversions at its edges are taken off, and the registry is asked for each operator.
-What cannot run exactly as TensorFlow Lite runs it is refused, by layer.
+The file is parsed, float or uint8 conversions at its edges are taken off, and the registry is asked for each
+operator. What cannot run exactly as TensorFlow Lite runs it is refused, by layer.
 """
 
 import numpy as np
@@ -212,7 +212,7 @@ class Reader:
         return self.constant(entry.inputs[1], "int32").astype(np.int64)
 
     def weights(self, entry: OpEntry, rank: int, axis: int, x: Tensor) -> tuple:
-        """(input names, the weights' tensor, whether each channel has a scale). Output channels lie along `axis`."""
+        """(input names, the weights' tensor, whether each channel has a scale); channels: `axis`."""
         number = entry.inputs[1]
         if number == -1 or not self.file.tensors[number].data:
             self.refuse("has weights that are not constant", "use a layer that holds its weights")

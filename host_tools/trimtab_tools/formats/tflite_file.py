@@ -1,7 +1,7 @@
 """Bytes of a .tflite file <-> plain entries: the only file that touches flatbuffers.
 
-Reading distrusts every byte: whatever an offset points at, the answer is a File or ModelError. Writing makes a file from
-the tensors of a graph and one Row for each operator.
+Reading distrusts every byte: whatever an offset points at, the answer is a File or ModelError. Writing makes
+a file from the tensors of a graph and one Row for each operator.
 """
 
 import struct
@@ -171,9 +171,9 @@ class Row:
 
 
 def serialize(tensors: dict, rows: list, x: str, y: str, name: str, names: tuple) -> bytes:
-    """A file of these rows, in order. `tensors`: name -> (ir.Tensor, axis of its scales); `x` and `y` are input
-    and output. `name` is the network's, `names` are signature key, input and output. Tensors that no row uses are
-    left out.
+    """A file of these rows, in order. `tensors`: name -> (ir.Tensor, axis of its scales); `x` and `y` are
+    input and output. `name` is the network's, `names` are signature key, input and output. Tensors that no
+    row uses are left out.
     """
     b = flatbuffers.Builder(1 << 16)
     used = {n for row in rows for n in (*row.inputs, *row.outputs) if n} | {x, y}

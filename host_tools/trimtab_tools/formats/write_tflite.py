@@ -1,4 +1,4 @@
-"""ir.Graph -> .tflite bytes: every operator as its file in operators/ writes it, with tuned weights and a new head."""
+"""ir.Graph -> .tflite bytes: the operators as the registry writes them, tuned weights, a trained head."""
 
 from dataclasses import replace
 
@@ -130,8 +130,8 @@ class Writer:
         t = OPERATORS[op.kind].tflite
         if t is None:
             raise ModelError(
-                f"layer {op.name}: TensorFlow Lite has no such operator: write the tensors of this network with "
-                "`trimtab export PACKAGE -o tensors.npz`"
+                f"layer {op.name}: TensorFlow Lite has no such operator: write the tensors of this network "
+                "with `trimtab export PACKAGE -o tensors.npz`"
             )
         inputs = (op.inputs[0], self._argument(op, t)) if t.argument else op.inputs
         return Row(t.code, t.version, inputs, op.outputs, t.options, t.write(self, op))
@@ -155,7 +155,9 @@ class Writer:
         stride, pad = op.attrs["stride"], op.attrs["pad"]
         padding = padding_of(self.graph[op.inputs[0]].shape[1:3], kernel, stride, pad)
         if padding is None:
-            raise ModelError(f"layer {op.name}: padding {pad} fits neither SAME nor VALID, put it in a pad layer")
+            raise ModelError(
+                f"layer {op.name}: padding {pad} fits neither SAME nor VALID, put it in a pad layer"
+            )
         return {
             "Padding": padding,
             "StrideH": stride[0],

@@ -1,7 +1,8 @@
 """The graph between model file and package: immutable tensors and operators.
 
-One graph holds one int8 network. Passes take a graph and return a new one; operators/check.py runs between them.
-Layouts are TensorFlow Lite's: activations NHWC, conv weights OHWI, depthwise weights 1HWC, dense weights OI.
+One graph holds one int8 network. Passes take a graph and return a new one; operators/check.py runs between
+them. Layouts are TensorFlow Lite's: activations NHWC, conv weights OHWI, depthwise weights 1HWC, dense
+weights OI.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,8 +1,9 @@
 """Rounding and multipliers: how integer arithmetic stands for real numbers.
 
-Multipliers of the forward pass are those of TensorFlow Lite's reference kernels, bit for bit. Scales are float32
-in the model file. Where those kernels compute in float32 rather than float64, the code here does too, because one
-unit in the last place moves a multiplier. Multipliers of gradients are our own: shorter, and rounded once.
+Multipliers of the forward pass are those of TensorFlow Lite's reference kernels, bit for bit. Scales are
+float32 in the model file. Where those kernels compute in float32 rather than float64, the code here does too,
+because one unit in the last place moves a multiplier. Multipliers of gradients are our own: shorter, and
+rounded once.
 """
 
 import math
@@ -10,7 +11,12 @@ import math
 import numpy as np
 
 INT8_MIN, INT8_MAX = -128, 127
-CLAMPS = {"none": (None, None), "relu": (0, None), "relu6": (0, 6), "relu_n1_to_1": (-1, 1)}  # fused activations
+CLAMPS = {
+    "none": (None, None),
+    "relu": (0, None),
+    "relu6": (0, 6),
+    "relu_n1_to_1": (-1, 1),
+}  # fused activations
 
 
 def quantize_multiplier(real: float) -> tuple:

@@ -12,8 +12,7 @@ import numpy as np
 from ..compiler.autodiff import COSINE
 from ..errors import ModelError, UsageError
 from ..graph.rounding import multiply_once_rounded, multiply_twice_rounded
-from ..operators import tinytl
-from ..operators.registry import OPERATORS, params
+from ..operators.registry import OPERATORS, params, tinytl
 from ..operators.weighted import scales
 
 

@@ -18,7 +18,9 @@ def read(file, entry):
         file.refuse(f"adds {list(a.shape)} and {list(b.shape)}", "bring both to one shape before adding")
     y = file.y(entry, a.shape)
     if 2 * max(a.scale[0], b.scale[0]) >= y.scale[0] * (1 << HEAD_ROOM):
-        file.refuse("has an output scale far below its inputs'", "quantize with samples that are like the data")
+        file.refuse(
+            "has an output scale far below its inputs'", "quantize with samples that are like the data"
+        )
     return (a.name, b.name), {"act": file.act(entry)}
 
 

@@ -52,7 +52,9 @@ def place(graph, op, index):
 OPERATOR = Operator(
     "concat",
     attributes=("axis",),
-    tflite=Tflite("CONCATENATION", 2, "ConcatenationOptions", ("Axis", "FusedActivationFunction"), read, write),
+    tflite=Tflite(
+        "CONCATENATION", 2, "ConcatenationOptions", ("Axis", "FusedActivationFunction"), read, write
+    ),
     oracle=oracle,
     forward=forward,
     gradient=copied.gradient(place),

@@ -37,7 +37,7 @@ def write(file, op):
 
 
 def params(graph, op):
-    """The reference multiplies in float64 here: only a multiplier found for its range gives the same integers."""
+    """The reference multiplies in float64 here; a multiplier made for the range gives the same integers."""
     out, reals = output(graph, op), output_scales(graph, op)
     reach = max(out["act_max"] - out["y_zero"], out["y_zero"] - out["act_min"])
     pairs = {real: exact_multiplier(real, reach) for real in set(reals)}

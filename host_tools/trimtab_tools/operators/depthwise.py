@@ -25,7 +25,9 @@ def read(file, entry):
     x = file.x(entry, 4)
     inputs, w, _ = file.weights(entry, 4, 3, x)
     if w.shape[0] != 1 or w.shape[3] % x.shape[3]:
-        file.refuse(f"has weights of shape {list(w.shape)} for {x.shape[3]} channels", "convert the model again")
+        file.refuse(
+            f"has weights of shape {list(w.shape)} for {x.shape[3]} channels", "convert the model again"
+        )
     attrs, size = file.window(entry, x, w.shape[1:3])
     file.y(entry, (1, *size, w.shape[3]))
     return inputs, attrs

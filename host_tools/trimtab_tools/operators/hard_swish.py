@@ -23,7 +23,7 @@ def _multiplier16(real):
 
 
 def _gate(value, m, shift):
-    """x / 3, held within -1 and 1 as 16 bits. The last bit of a left shift comes after the product, as there."""
+    """x / 3 as 16 bits, held within -1 and 1. The last bit of a left shift comes after the product."""
     if shift > 0:
         value = _saturate16(value << (shift - 1))
     value = _high_mul16(value, m)
@@ -42,7 +42,9 @@ def _saturate16(v):
 
 def refuse(file, x, y):
     if x.scale[0] >= 128 * y.scale[0]:
-        file.refuse("has an output scale far below its input's", "quantize with samples that are like the data")
+        file.refuse(
+            "has an output scale far below its input's", "quantize with samples that are like the data"
+        )
 
 
 OPERATOR = operator(

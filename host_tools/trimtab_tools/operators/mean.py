@@ -68,7 +68,9 @@ def gradient(lower, op, index):
 OPERATOR = Operator(
     "mean",
     attributes=("axes",),  # over (1, 2) of NHWC; the output keeps those axes or not
-    tflite=Tflite("MEAN", 2, "ReducerOptions", ("KeepDims",), read, write, lambda graph, op: op.attrs["axes"]),
+    tflite=Tflite(
+        "MEAN", 2, "ReducerOptions", ("KeepDims",), read, write, lambda graph, op: op.attrs["axes"]
+    ),
     params=params,
     oracle=oracle,
     forward=forward,

@@ -1,7 +1,8 @@
 """MobileTL (AAAI 2023): backward takes ReLU, ReLU6 and hard-swish for a step, and blocks learn a gain.
 
-Note: the authors of MobileTL have mentioned a patent filing and published no code. What follows is written from the
-paper alone and is optional: only the policy `mobiletl` needs this file, and everything else runs without it.
+Note: the authors of MobileTL have mentioned a patent filing and published no code. What follows is written
+from the paper alone and is optional: only the policy `mobiletl` needs this file, and everything else runs
+without it.
 
 The policy marks operators with the attribute `step`, whose value says how they differ:
 
@@ -11,8 +12,9 @@ The policy marks operators with the attribute `step`, whose value says how they 
     layer   any other layer
     bit     such an activation as an operator of its own: it keeps one bit of each input in place of eight
 
-A layer with the attribute `gain` multiplies each output channel by 1 + d / ONE, where d is trained. With folded norms
-these are the parameters that the paper trains: of the last norm of a block scale and shift, of the others the shift.
+A layer with the attribute `gain` multiplies each output channel by 1 + d / ONE, where d is trained. With
+folded norms these are the parameters that the paper trains: of the last norm of a block scale and shift, of
+the others the shift.
 """
 
 from dataclasses import replace
@@ -62,7 +64,9 @@ def sums(lower, op):
     own = lower.own[op.name]
     if "gain" in own:
         n = own["gain"].size // 4
-        own["acc"] = lower.program.keep(f"{op.name}.gain.sum", np.zeros(n), np.int32, role="sum", layer=op.name)
+        own["acc"] = lower.program.keep(
+            f"{op.name}.gain.sum", np.zeros(n), np.int32, role="sum", layer=op.name
+        )
         values = dict(bias=own["gain"], acc=own["acc"], n=n, keep=lower.plan.keep)
         yield Record("fold_bias", values, op.name)
 
@@ -82,7 +86,7 @@ def _forward(known, lower, op):
 
 
 def _with_gain(known, lower, op):
-    """The multipliers of this sample. Those of errors have 14 bits: a gain of 3/2 must fit 16 with their sign."""
+    """The multipliers of this sample. Those of errors have 14 bits: with a gain of 3/2 they fit int16."""
     p, own = known.params(lower.graph, op), lower.own[op.name]
     n = own["gain"].size // 4
     sx, sw, sy = scales(lower.graph, op)
@@ -156,6 +160,4 @@ def paper_rows(graph, op, skip):
     if op.attrs.get("gain"):
         y = graph[op.outputs[0]]
         channels = y.shape[-1]
-        yield dict(
-            kind="norm", x=y.size, y=y.size, channels=channels, weights=channels, share=1, learns=True
-        )
+        yield dict(kind="norm", x=y.size, y=y.size, channels=channels, weights=channels, share=1, learns=True)

@@ -9,14 +9,16 @@ A rule of an operator gets the node of the graph (`op`) and whoever asks:
     forward(lower, op)          lower: the compiler's Lowering, which hands out buffers and takes records
     gradient(lower, op, index)  -> Contribution to the error of that input
 
-Forward rules add records to the program. A gradient rule leaves its last record to the compiler, which knows what
-else flows into the same error.
+Forward rules add records to the program. A gradient rule leaves its last record to the compiler, which knows
+what else flows into the same error.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-NO_SCRATCH = dict(scratch=None, words=1)  # until compiler/scratch.py knows what memory lies free at that record
+NO_SCRATCH = dict(
+    scratch=None, words=1
+)  # until compiler/scratch.py knows what memory lies free at that record
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class Operator:
     update_bias: Callable | None = None  # (lower, op)
     masks: bool = False  # the forward record can write the mask of its clamp
     state: Callable | None = None  # (lower, op): keeps what it trains beside weights and bias
-    sums: Callable | None = None  # (lower, op): keeps accumulators for that, yields the records that fold them
+    sums: Callable | None = (
+        None  # (lower, op): keeps accumulators for that, yields the records that fold them
+    )
     # cost
     macs: dict = field(default_factory=dict)  # kernel -> multiplications of a record, from its values
     paper: str = "other"  # what the papers count it as: conv, relu, smooth, other, or none

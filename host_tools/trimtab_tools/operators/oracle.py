@@ -1,7 +1,7 @@
 """A slow, plain executor of the graph: the host's oracle for every kernel.
 
-It equals TensorFlow Lite's reference kernels bit for bit. Everything is int64, so nothing overflows unseen. The first
-axis may hold any number of samples.
+It equals TensorFlow Lite's reference kernels bit for bit. Everything is int64, so nothing overflows unseen.
+The first axis may hold any number of samples.
 """
 
 import numpy as np

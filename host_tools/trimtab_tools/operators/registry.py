@@ -50,7 +50,8 @@ def _method(name):
 
 tinytl, mobiletl = _method("tinytl"), _method("mobiletl")
 OPERATORS = {row.kind: row for row in (*ROWS, *([tinytl.OPERATOR] if tinytl else []))}
-MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}  # attribute -> (row, its value) -> another row
+# attribute of a marked node -> (row, value of the attribute) -> the row that holds instead
+MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}
 CODES = {row.tflite.code: row for row in OPERATORS.values() if row.tflite}
 WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, bias
 MACS = {kernel: count for row in OPERATORS.values() for kernel, count in row.macs.items()}

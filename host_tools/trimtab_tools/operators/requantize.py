@@ -20,7 +20,9 @@ def params(graph, op):
 
 
 def oracle(graph, op, p, xs):
-    return finish(multiply_twice_rounded(xs[0].astype(np.int64) - p["x_zero"], p["multiplier"], p["shift"]), p)
+    return finish(
+        multiply_twice_rounded(xs[0].astype(np.int64) - p["x_zero"], p["multiplier"], p["shift"]), p
+    )
 
 
 def forward(lower, op):

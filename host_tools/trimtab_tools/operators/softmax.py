@@ -62,7 +62,7 @@ def oracle(graph, op, p, xs):
 
 
 def exp_of_negative(a):
-    """exp(a) as Q0.31 for a <= 0 in Q5.26: a series for the rest below 1/4, then a factor for each bit above."""
+    """exp(a) as Q0.31 for a <= 0 in Q5.26: a series below 1/4, then a factor for each bit above."""
     a = np.asarray(a, np.int64)
     fraction_bits = 31 - EXP_BITS
     quarter = 1 << (fraction_bits - 2)

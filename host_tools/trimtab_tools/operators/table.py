@@ -88,7 +88,7 @@ def _gradient(lower, op, function, slope):
 
 
 def slopes(x, y, function, slope) -> tuple:
-    """(the slope at each of the 256 inputs, times s_x / s_y, 0 where the output is clipped; their exponent)."""
+    """(slopes at the 256 inputs, times s_x / s_y, 0 where the output is clipped; their common exponent)."""
     real = (np.arange(-128, 128) - x.zero_point) * x.scale[0]
     out = function(real) / y.scale[0] + y.zero_point
     steps = slope(real) * x.scale[0] / y.scale[0]

@@ -1,9 +1,9 @@
 """TinyTL's lite residual module: a small trained branch beside a block of the frozen trunk.
 
-An operator `lite` has the inputs y, x, w1, affine1, w2, affine2: y is what the block leaves, x what it reads. Its output
-is y + upsampled(affine2(norm(w2 * relu(affine1(norm(w1 * pooled(x))))))), in y's quantization. Weights are int8 with one
-power of two as scale. Affines are gamma, then beta, with 16 fraction bits; behind the second norm they count in steps
-of y. device_lib's plain/tinytl.py has the formats.
+An operator `lite` has the inputs y, x, w1, affine1, w2, affine2: y is what the block leaves, x what it reads.
+Its output is y + upsampled(affine2(norm(w2 * relu(affine1(norm(w1 * pooled(x))))))), in y's quantization.
+Weights are int8 with one power of two as scale. Affines are gamma, then beta, with 16 fraction bits; behind
+the second norm they count in steps of y. device_lib's plain/tinytl.py has the formats.
 
 The file is optional: only the policy `tinytl` needs it, and everything else runs without it.
 """
@@ -266,7 +266,8 @@ def _join(lower, op, m):
     return dict(ih=m.sizes.convs[1]["oh"], iw=m.sizes.convs[1]["ow"], oh=h, ow=w, oc=c)
 
 
-# -- backward: errors from the join down to the first convolution; affines and the second weights move on the way
+# -- backward: errors from the join down to the first convolution; affines and the second weights move on the
+# way
 
 
 def learn_behind_first(lower, op):
@@ -286,7 +287,7 @@ def learn_behind_first(lower, op):
 
 
 def _norm(lower, op, m, i, d, exp, parts, unit, m_exp):
-    """(error of convolution i, its exponent), as its affine moves. unit: real value of 1 in gamma and beta."""
+    """(error of convolution i, its exponent); its affine moves. unit: real value of 1 in gamma and beta."""
     n, oc, norm = m.sizes.positions, m.sizes.convs[i]["oc"], m.sizes.norms[i]
     g, out = Buffer(f"{op.name}: error {i + 1}", n * oc), Buffer("exponent", 4)
     # gamma's gradient counts sixteenths of xhat
@@ -413,18 +414,9 @@ def paper_rows(graph, op, skip):
     for i, g in enumerate(sizes(graph, op).convs):
         w, channels = graph[op.inputs[2 + 2 * i]], g["oc"]
         n = g["oh"] * g["ow"] * channels
-        yield dict(
-            kind="conv",
-            x=g["ih"] * g["iw"] * g["ic"],
-            y=n,
-            channels=channels,
-            weights=w.size,
-            groups=g["ic"] // w.shape[-1],
-            macs=n * w.size // channels,
-            skip=skip,
-            share=1,
-            learns=True,
-        )
+        sizes_of = dict(x=product(g, ("ih", "iw", "ic")), y=n, channels=channels, weights=w.size)
+        macs, groups = n * w.size // channels, g["ic"] // w.shape[-1]
+        yield dict(sizes_of, kind="conv", groups=groups, macs=macs, skip=skip, share=1, learns=True)
         after = dict(x=n, y=n, channels=channels, skip=skip, learns=True)
         yield dict(after, kind="norm", weights=channels, biases=channels, share=1, bias=True)
         if i == 0:

@@ -110,7 +110,10 @@ def alive(sw):
 
 
 def _qas(lower, op, bias):
-    """QAS: real steps of w are lr * dL/dw, so the int8 ones are dL/dw8 / s_w^2; of b, dL/db32 / (s_w s_x)^2."""
+    """What QAS multiplies gradients with, for each channel.
+
+    A real step of w is lr * dL/dw, so an int8 step is dL/dw8 / s_w^2, and one of b is dL/db32 / (s_w s_x)^2.
+    """
     sx, sw, sy = scales(lower.graph, op)
     unit = sw * sx if bias else sw
     return lower.const(qas(np.where(alive(sw), sx * sw / sy / unit**2, 0)), np.uint16)
