@@ -1,5 +1,5 @@
 // Operators that treat each element alone: add, windows (pad, concat), tables, requantize; and softmax.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
 #include "output.h"
 #include "packed/packed.h"

@@ -1,5 +1,5 @@
 // The head (a dense layer of int16 weights) and the losses.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
 #include "update.h"
 

@@ -1,5 +1,5 @@
 // Inverted residual blocks with step-function gradients and a trained gain (MobileTL); see plain/mobiletl.py.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "update.h"
 
 static void set_bit(uint8_t *mask, int32_t i, int32_t bit) {

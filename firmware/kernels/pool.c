@@ -1,5 +1,5 @@
 // Pooling: average, maximum, and the mean over all positions.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
 #include "output.h"
 #include "taps.h"

@@ -1,6 +1,6 @@
 // The prototype head: a class is the mean direction of its features, a logit the cosine to it. Directions are
 // int16 with 14 fraction bits; there are at most 16384 features.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
 
 #define ABSENT (-(1 << 20)) // logit of a class without prototype: its probability is 0

@@ -1,6 +1,6 @@
 // Lite residual modules: a grouped convolution, GroupNorm, affine, ReLU, 1x1 convolution, GroupNorm, affine,
 // joined to the trunk. Formats and bounds: plain/tinytl.py.
-#pragma GCC optimize ("Os") // code lives in RAM on a board
+#pragma GCC optimize ("Os") // code lies in a board's RAM
 #include "error.h"
 #include "output.h"
 #include "taps.h"

@@ -1,5 +1,5 @@
 // What suits a network to a task with few samples: Fisher information (TinyTrain).
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "update.h"
 
 #define FULL (1 << 30)

@@ -1,5 +1,5 @@
 // Updates of biases and of trained planes: w -= delta, rounded and saturated, never wrapped.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "update.h"
 
 // xorshift32 (13, 17, 5); its state is part of the trained state.

@@ -1,5 +1,6 @@
 """The C kernels equal the plain ones, byte for byte, and nothing in them is undefined, whatever they get."""
 
+import ctypes
 import struct
 import subprocess
 from array import array
@@ -10,7 +11,7 @@ import pytest
 from trimtab import kernels
 from trimtab.format import OPCODES, RECORDS
 from trimtab_tools.boards import native
-from trimtab_tools.toolchain.builds import FIRMWARE, kernel_sources
+from trimtab_tools.toolchain.builds import FIRMWARE, host_library, kernel_sources
 
 CASES = 120
 NAMES = [row[0] for row in RECORDS]
@@ -97,3 +98,27 @@ def test_sanitized_equals_c(name, replay):
 def test_any_content_is_defined(name, replay):
     """Numbers at random within their limits, memory at random: the sanitizers must stay silent."""
     assert len(replay([kernel_cases.Case(name, seed, hostile=True) for seed in range(CASES)])) == CASES
+
+
+class Error(ctypes.Structure):
+    """struct error of error.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("g", "mask", "add", "track")]
+    _fields_ += [(name, ctypes.c_int32) for name in ("mul", "down", "up", "base", "shift")]
+    _fields_ += [("max", ctypes.c_uint32)]
+
+
+@pytest.mark.parametrize("shift", range(-3, 34))
+def test_the_largest_sums_round_alike_with_packed_operands(shift):
+    """Sums reach 2^30, and addends as far again as 2^29."""
+    edges = [0, 1 << 23, 127 << 23, 1 << 29, 1 << 30, (1 << 30) + (1 << 29) - 1]
+    sums = [sign * (edge + d) for edge in edges for d in (-1, 0, 1) for sign in (1, -1)]
+    sums = [v for v in sums if abs(v) <= edges[-1]]
+    found = []
+    for flags in ((), ("-DTRIMTAB_PACKED=1",)):
+        library = ctypes.CDLL(str(host_library(flags)))
+        g = (ctypes.c_int8 * len(sums))()
+        error = Error(g=ctypes.addressof(g), shift=shift)
+        library.trimtab_error_row(ctypes.byref(error), 0, (ctypes.c_int32 * len(sums))(*sums), len(sums))
+        found.append((list(g), error.max))
+    assert found[0] == found[1]

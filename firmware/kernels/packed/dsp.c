@@ -3,6 +3,11 @@
 
 #if TRIMTAB_DSP && !defined(__ARM_FEATURE_DSP)
 
+// Lower half times lower half plus upper times upper, as smuad gives it.
+static int32_t products(uint32_t x, uint32_t w) {
+    return (int16_t)x * (int16_t)w + (int16_t)(x >> 16) * (int16_t)(w >> 16);
+}
+
 uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words) {
     uint32_t sum = 0;
     for (; words; words--, bytes += 4, to += 2) {
@@ -57,10 +62,10 @@ void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
             int32_t new[2] = { 0, 0 };
             for (int32_t k = 0; k < 3; k++) {
                 uint32_t v = (uint32_t)x[k];
-                old[0] += two_products(v, pack(w[6 + k], 0));
-                old[1] += two_products(v, pack(w[3 + k], w[6 + k]));
-                new[0] += two_products(v, pack(w[k], w[3 + k]));
-                new[1] += two_products(v, pack(0, w[k]));
+                old[0] += products(v, pack(w[6 + k], 0));
+                old[1] += products(v, pack(w[3 + k], w[6 + k]));
+                new[0] += products(v, pack(w[k], w[3 + k]));
+                new[1] += products(v, pack(0, w[k]));
             }
             for (int32_t n = 0; n < 2; n++) {
                 if (r) {
@@ -88,7 +93,7 @@ void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, 
         for (int32_t i = 0; i < 8; i++) {
             int32_t sum = 0;
             for (int32_t t = 0; t < terms; t += 2) {
-                sum = add32(sum, two_products((uint32_t)d[t + (i >> 2)], unpacked[2 * t + (i & 3)]));
+                sum = add32(sum, products((uint32_t)d[t + (i >> 2)], unpacked[2 * t + (i & 3)]));
             }
             *sums++ = sum;
         }

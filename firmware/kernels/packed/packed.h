@@ -42,9 +42,9 @@ static inline uint32_t pack(int32_t low, int32_t high) {
     return (uint16_t)low + ((uint32_t)high << 16);
 }
 
-// What smuad gives.
+// x packs (a0, a1) and w packs (w1, w0): a0*w0 + a1*w1, as smuadx gives it.
 static inline int32_t two_products(uint32_t x, uint32_t w) {
-    return (int16_t)x * (int16_t)w + (int16_t)(x >> 16) * (int16_t)(w >> 16);
+    return (int16_t)x * (int16_t)(w >> 16) + (int16_t)(x >> 16) * (int16_t)w;
 }
 
 #else
