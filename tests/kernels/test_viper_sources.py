@@ -1,6 +1,7 @@
 """The sources of the viper kernels name what they read, and the build expands the names as idioms.py says."""
 
 import ast
+import graphlib
 import shutil
 
 import pytest
@@ -91,6 +92,21 @@ def test_groups_stand_in_scratch_words_as_in_records():
     assert words.items() <= IDIOMS.scratch.items()
     weights = viper_idioms.GROUPS["WEIGHTS"]
     assert weights["k"] == weights["w"] + 1  # FIELD.w + plane
+
+
+def test_imports_name_what_the_files_define_and_go_one_way():
+    """The build joins the files whatever they import: this is for readers and editors."""
+    defined = {path.stem: {f.name for f in functions(path)} for path in FILES}
+    imports = {}
+    for path in FILES:
+        nodes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
+        named = {node.module: {alias.name for alias in node.names} for node in nodes}
+        assert named.pop("idioms") == {"*"}
+        calls = {n for f in functions(path) for n in names(f)} & set().union(*defined.values())
+        assert set().union(*named.values()) == calls - defined[path.stem], path.name
+        assert all(taken <= defined[module] for module, taken in named.items()), path.name
+        imports[path.stem] = set(named)
+    graphlib.TopologicalSorter(imports).prepare()
 
 
 def test_every_kernel_of_the_format_is_there():
