@@ -90,7 +90,7 @@ class Scratch:
     zero = 52
     low = 53
     high = 54
-    once = 55  # 1: the product is rounded once, with 64 bits; 0: twice, as TensorFlow Lite's older kernels do
+    once = 55  # 1: a product is rounded once, by its 64 bits; 0: twice, by its upper half and then by the shift
 
     # what `expand` and `dots` read
     input = 56
