@@ -25,7 +25,9 @@ def mcunet():
     """The compiled network, or None where its file is absent."""
     if not NETWORK.exists():
         return None
-    return compile.compile_graph(read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10)
+    return compile.compile_graph(
+        read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10, kernels=simulated.best_tier()
+    )
 
 
 def network(made, phases):

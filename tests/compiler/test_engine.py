@@ -11,7 +11,7 @@ from models import Builder
 from test_compile import random_graph, random_plan
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import emit, lifetimes, memory
-from trimtab_tools.compiler.autodiff import lower
+from trimtab_tools.compiler.lowering import lower
 from trimtab_tools.compiler.gather import pack
 from trimtab_tools.compiler.passes import optimize
 from trimtab_tools.compiler.scratch import SMALL
@@ -21,6 +21,7 @@ from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.graph.ir import Graph
 from trimtab_tools.graph.program import IN_PLACE
 from trimtab_tools.policies import plan
+from trimtab_tools.policies.make import make_plan
 from trimtab_tools.policies.plan import TRAINABLE
 
 # 40 networks in `make test`; TRIMTAB_CASES=500 for all that was promised
@@ -272,7 +273,7 @@ def test_nothing_that_learns_is_cut():
 def test_published_networks_train_in_so_much(name, scheme, residual, kilobytes):
     """At 128x128: sample, strips, masks, kept activations, residual planes, a head of 10 classes and scratch."""
     graph = read_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
-    trunk, chosen = plan.make(graph, f"sparse:{scheme}", classes=10, residual=residual)
+    trunk, chosen = make_plan(graph, f"sparse:{scheme}", classes=10, residual=residual)
     program, placement, cuts = optimize(lower(trunk, chosen))
     assert placement.size + lifetimes.end(program.state) <= kilobytes * 1024
     assert placement.lower_bound <= placement.size <= placement.lower_bound * 1.1

@@ -23,7 +23,10 @@ from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_checkpoint, write_tflite
 from trimtab_tools.lab import tinytrain
-from trimtab_tools.policies import candidates, plan
+from trimtab_tools.policies import head as heads
+from trimtab_tools.policies import plan
+from trimtab_tools.policies import tinytrain as policy
+from trimtab_tools.policies.make import make_plan
 
 SAMPLES = 24
 
@@ -64,7 +67,7 @@ def studied(graph, count, seed=0, **options):
 
 def real_information(made, bench, samples):
     """{layer: sum over samples of (sum over positions of a * dL/da)^2 for each input channel} in float64."""
-    found = {name: 0 for name in made.plan.study}
+    found = {name: 0 for name in made.plan.hook.names}
     layers = {op.name: op for op in plan.layers(made.trunk)}
     for x, y in samples:
         trace = Trace(made.trunk, x)
@@ -198,13 +201,13 @@ def test_the_strongest_channels():
 def test_the_table_counts_as_the_paper_does():
     """Products of the whole backward pass and of the paper's fixed scheme, in millions."""
     graph = read_checkpoint.read(assets() / "tiny_training" / "mcunet-5fps.npz")
-    trunk = plan.cut_head(graph, 10)[0]
-    assert candidates.most_macs(trunk, 1) / 1e6 == pytest.approx(44.9, abs=0.05)
+    trunk = heads.cut_head(graph, 10)[0]
+    assert policy.most_macs(trunk, 1) / 1e6 == pytest.approx(44.9, abs=0.05)
     names = [op.name for op in plan.layers(trunk)]
     shares = {21: 1, 24: 1, 27: 1, 30: 1, 36: 1 / 8, 39: 1 / 4}
-    rows = [candidates.table(trunk, [names[i]], share)[0].row for i, share in shares.items()]
+    rows = [policy.table(trunk, [names[i]], share)[0].row for i, share in shares.items()]
     assert fisher.cost(rows, range(6))[3] / 1e6 == pytest.approx(11.88, abs=0.01)
-    assert len(plan.make(graph, "tinytrain", classes=10)[1].study) == 18
+    assert len(make_plan(graph, "tinytrain", classes=10)[1].hook.names) == 18
 
 
 def test_a_plan_within_its_budget_is_what_the_compiler_makes_of_it(tmp_path):
@@ -500,9 +503,9 @@ def test_records_that_share_words_are_refused():
     for field, value in (("zx", OPCODES["end_step"]), ("scratch", header["clock"]), ("words", 1)):
         struct.pack_into("<i", steps, places[field], value)
     parts["steps"] = bytes(steps)
-    assert simulated.load(emit._assemble(header, parts, phases), "plain")
+    assert simulated.load(emit.assemble(header, parts, phases), "plain")
     with pytest.raises(PackageError, match="steps of the package overlap"):
-        simulated.load(emit._assemble(header, parts, {**phases, "end": (places["zx"], 1)}), "plain")
+        simulated.load(emit.assemble(header, parts, {**phases, "end": (places["zx"], 1)}), "plain")
 
 
 @pytest.mark.parametrize(

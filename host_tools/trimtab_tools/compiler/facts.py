@@ -8,18 +8,6 @@ from trimtab.format import ARENA, PHASES
 from ..errors import UsageError
 from . import cost
 
-WHY = {
-    "none": "Nothing is trained: this package predicts.",
-    "last": "Only the 16-bit head is trained; everything before it stays as the model brought it.",
-    "bias": "All biases and the head are trained: a bias needs one bit for each of its layer's outputs.",
-    "full": "Every weight and bias is trained, and every layer's input is kept for it.",
-    "plan": "A plan by hand names the layers; of a ratio, the channels of largest magnitude are trained.",
-    "tinytrain": "Nothing yet but the 16-bit head: the samples of a task choose layers and channels by their Fisher "
-    "information.",
-    "sparse": "A published sparse update: biases of the last layers, and of some the weights of the "
-    "input channels of largest magnitude. The layers were chosen by how much each alone gains for its bytes.",
-}
-
 # What a buffer is, by the field and the phase that first write it.
 KINDS = {"y": "activation", "g": "error", "mask": "mask", "logits": "scores"}
 

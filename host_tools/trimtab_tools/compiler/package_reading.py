@@ -6,13 +6,14 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
-from trimtab import classes, fisher, tinytrain
+from trimtab import classes
 from trimtab.format import CONST, LOSSES, OFFSET_MASK, SPACE_SHIFT, WEIGHTS
 from trimtab.package import Package, PackageError
 
 from ..errors import ModelError
 from ..formats import write_tflite
 from ..graph.ir import Graph, Op, Tensor
+from ..policies import registry
 
 
 class Contents:
@@ -93,20 +94,11 @@ class Contents:
 
     def _chosen(self):
         """{tensor: (channels, what a board trained there, whether that adds to the frozen values)}."""
-        if not self.notes["candidates"]:
+        tensors = self.notes["candidates"]
+        if not tensors:
             return {}
-        rows = tinytrain.parse(self.package.section("choice"))[1]
-        chosen = tinytrain.chosen_of(self.state["choice"].view(np.uint8), rows)
-        pool, found = self.state["planes"].tobytes(), {}
-        for i, (plane, _, bias, *_) in tinytrain.places(rows, chosen).items():
-            weights, biases = self.notes["candidates"][i]
-            found[weights] = (
-                chosen[i],
-                np.frombuffer(pool, np.int8, rows[i][fisher.PLANE], plane),
-                not rows[i][fisher.ERROR],
-            )
-            found[biases] = slice(None), np.frombuffer(pool, "<i4", rows[i][fisher.BIAS] // 4, bias), False
-        return found
+        policy = registry.find(self.notes["policy"])
+        return policy.tuned(self.package.section("choice"), self.state, tensors)
 
     def _constant(self, row, about):
         shape, dtype = tuple(row["shape"]), np.dtype(row["dtype"]).newbyteorder("<")

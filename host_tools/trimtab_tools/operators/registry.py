@@ -1,6 +1,6 @@
 """One row per operator: the step of its forward pass, the steps of its gradient, what forward keeps for them.
 
-A rule gets a Lowering (autodiff.py), which hands out buffers, constants and slots. Forward rules append steps.
+A rule gets a Lowering (compiler/lowering.py), which hands out buffers, constants and slots. Forward rules append steps.
 Gradient rules answer, for one input, with a Contribution: either a kernel that writes an error tensor, or, where the
 error is only gy times a number, that number, so that another kernel can add it in passing.
 """
@@ -31,6 +31,10 @@ class Row:
     update: object = None  # (lowering, op) -> None: the trained weights
     update_bias: object = None  # (lowering, op) -> None
     masks: bool = False  # forward can write the mask of its clamp
+    state: object = (
+        None  # (lowering, op) -> None: trained state of its own, remembered in lowering.own[op.name]
+    )
+    sums: object = None  # (lowering, op) -> the records that fold sums of updates into that state
 
 
 # -- numbers --------------------------------------------------------------------------------------------------------

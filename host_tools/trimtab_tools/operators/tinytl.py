@@ -78,7 +78,7 @@ class Module:
     errors: tuple = ()  # (error of the first convolution, its exponent)
 
 
-def module(lower, op):
+def state(lower, op):
     """The module with its weights, their residuals, its affines."""
     made, bits = Module(sizes(lower.graph, op)), lower.plan.residual
     for i, name in enumerate((op.inputs[2], op.inputs[4]), 1):
@@ -117,12 +117,12 @@ def module(lower, op):
                 role="affine",
             )
         )
-    return made
+    lower.own[op.name]["module"] = made
 
 
-def accumulators(lower, op):
-    """The steps that fold what samples added up."""
-    module = lower.module(op)
+def sums(lower, op):
+    """The records that fold what samples added up."""
+    module = _module(lower, op)
     for i, (k, r, affine) in enumerate(zip(module.weights, module.residuals, module.affines), 1):
         n = affine.size // 4
         module.sums[k] = lower.program.keep(
@@ -141,11 +141,15 @@ def accumulators(lower, op):
         )
 
 
+def _module(lower, op):
+    return lower.own[op.name]["module"]
+
+
 # -- forward
 
 
 def _forward(lower, op):
-    m, x = lower.module(op), lower.graph[op.inputs[1]]
+    m, x = _module(lower, op), lower.graph[op.inputs[1]]
     s, y = m.sizes, lower.graph[op.outputs[0]]
     m.pooled = Buffer(f"{op.name}: pooled", s.pool["oh"] * s.pool["ow"] * s.pool["oc"])
     lower.emit(
@@ -219,7 +223,7 @@ def _join(s, y):
 
 def _errors(lower, op):
     """Errors from the join down to the first convolution; affines and the second weights move on the way."""
-    m, (gy, exp) = lower.module(op), lower.error(op.outputs[0])
+    m, (gy, exp) = _module(lower, op), lower.error(op.outputs[0])
     n, (first, second) = m.sizes.positions, m.sizes.convs
     y = lower.graph[op.outputs[0]]
     d = Buffer(f"{op.name}: errors 2", 4 * n * second["oc"])
@@ -320,7 +324,7 @@ def _parts(lower, m):
 
 def _learn(lower, op):
     """The first weights, after the errors went through them."""
-    m = lower.module(op)
+    m = _module(lower, op)
     for j, geometry, kept, gy in _parts(lower, m):
         _update(
             lower,
@@ -341,7 +345,7 @@ def _gradient(lower, op, index):
     """Of y, as it is; of x, through convolution (group after group) and pool."""
     if index == 0:
         return Contribution(None, {}, 128, -7)
-    m, last = lower.module(op), None
+    m, last = _module(lower, op), None
     for j, geometry, kept, gy in _parts(lower, m):
         made = Buffer(f"{op.name}: error of pooled", m.pooled.size), Buffer("exponent", 4)
         ones = lower.const([128] * geometry["oc"], np.int16)
@@ -390,7 +394,7 @@ def _gradient(lower, op, index):
     )
 
 
-ROW = Row(_forward, _gradient, _learn, _errors, masks=True)
+ROW = Row(_forward, _gradient, _learn, _errors, masks=True, state=state, sums=sums)
 
 
 # -- the start
