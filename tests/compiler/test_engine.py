@@ -11,8 +11,8 @@ from models import Builder
 from test_compile import random_graph, random_plan
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import emit, lifetimes, memory
-from trimtab_tools.compiler.lowering import lower
 from trimtab_tools.compiler.gather import pack
+from trimtab_tools.compiler.lowering import lower
 from trimtab_tools.compiler.passes import optimize
 from trimtab_tools.compiler.scratch import SMALL
 from trimtab_tools.compiler.strips import Patches, cut, runs
@@ -20,7 +20,6 @@ from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.graph.ir import Graph
 from trimtab_tools.graph.program import IN_PLACE
-from trimtab_tools.policies import plan
 from trimtab_tools.policies.make import make_plan
 from trimtab_tools.policies.plan import TRAINABLE
 

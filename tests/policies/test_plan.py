@@ -82,7 +82,7 @@ def test_a_head_may_be_a_convolution_on_one_position():
     b.conv(5, (1, 1))
     b.reshape(5)
     b.softmax()
-    trunk, chosen = make(b.graph(), "last")
+    trunk, chosen = make_plan(b.graph(), "last")
     assert chosen.head.weights.shape == (5, 3) and [op.kind for op in trunk.ops] == ["mean"]
 
 
