@@ -15,7 +15,7 @@ from trimtab_tools.compiler.gather import pack
 from trimtab_tools.compiler.lowering import lower
 from trimtab_tools.compiler.passes import optimize
 from trimtab_tools.compiler.scratch import SMALL
-from trimtab_tools.compiler.strips import Patches, cut, runs
+from trimtab_tools.compiler.strips import Strips, cut, runs
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.graph.ir import Graph
@@ -61,7 +61,7 @@ def cut_at_random(program, rng):
         found = list(runs(program))
         if found:
             first, last = found[rng.integers(len(found))]
-            program = cut(program, Patches(first, last, int(rng.integers(1, 5)), bool(rng.integers(2))))
+            program = cut(program, Strips(first, last, int(rng.integers(1, 5)), bool(rng.integers(2))))
     return program
 
 
@@ -221,7 +221,7 @@ def tall_network():
 def test_strips_of_any_height_compute_the_same(rows, keep):
     c = compiled(tall_network(), "last", optimize=False)
     for first, last in [r for r in runs(c.program) if r[0] in (0, 1)]:
-        program, ties = lifetimes.in_place(cut(c.program, Patches(first, last, rows, keep)))
+        program, ties = lifetimes.in_place(cut(c.program, Strips(first, last, rows, keep)))
         data, _ = package(c, program, ties)
         assert history(data, c) == history(c.data, c), f"forward steps {first} to {last}"
 
@@ -237,8 +237,8 @@ def test_kept_halos_compute_nothing_twice():
             if "oh" in s.values
         )
 
-    assert macs(cut(c.program, Patches(first, last, 2, True))) == macs(c.program)
-    assert macs(cut(c.program, Patches(first, last, 2, False))) > macs(c.program)
+    assert macs(cut(c.program, Strips(first, last, 2, True))) == macs(c.program)
+    assert macs(cut(c.program, Strips(first, last, 2, False))) > macs(c.program)
 
 
 def test_the_planner_cuts_where_the_peak_is():

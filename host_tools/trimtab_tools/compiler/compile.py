@@ -72,7 +72,10 @@ def compile_graph(
 def compile_inference(
     graph: Graph, keep_all: bool = False, name: str = "model", kernels: Tier | None = None
 ) -> Compiled:
-    """A package that only predicts. keep_all gives every activation its own place, so that all can be looked at."""
+    """A package that only predicts.
+
+    keep_all gives every activation its own place, so that all can be looked at.
+    """
     ir.check(graph)
     program, placement, cuts = _arrange(lower(graph, TrainPlan()), not keep_all)
     parts = emit.parts(program, placement, graph, name)

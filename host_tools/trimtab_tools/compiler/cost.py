@@ -14,7 +14,6 @@ from ..policies.plan import TRAINABLE
 from .lifetimes import end
 
 # -- our count: records
-# ------------------------------------------------------------------------------------------------
 
 _OUTPUTS = "oh ow oc kh kw".split()
 MACS = {  # multiplications of a record, from its own numbers
@@ -35,9 +34,10 @@ MACS = {  # multiplications of a record, from its own numbers
 }
 FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "tinytl_conv_fwd", "prototype_fwd")
 
-# Cycles for each multiplication, requantization included, as MCUNet's records take them on the emulated Pico in sum
-# (benchmarks/records.py), without flash waits. What it does not have (lite_, proto_, weights of depthwise kernels) is in
-# plain C. A step's records without products come on top: about 3 parts in 100.
+# Cycles for each multiplication, requantization included: the sums over MCUNet's records on the emulated
+# Pico (benchmarks/records.py), without flash waits. Kernels that MCUNet does not use (of modules, of
+# prototypes, of depthwise weights) have those of plain C. Records without products come on top, about 3 parts
+# in 100 of a step.
 CYCLES = {
     "pico": {
         "conv_fwd": 4.2,
@@ -73,45 +73,50 @@ def _columns(values):
     )
 
 
-def step_macs(step):
-    return MACS[step.kernel](step.values) if step.kernel in MACS else 0
+def record_macs(record) -> int:
+    """Multiplications of one record."""
+    return MACS[record.kernel](record.values) if record.kernel in MACS else 0
 
 
-def step_cycles(step, board="pico"):
-    return step_macs(step) * CYCLES[board].get(step.kernel, 0)
+def record_cycles(record, board: str = "pico") -> float:
+    """Estimated cycles of one record."""
+    return record_macs(record) * CYCLES[board].get(record.kernel, 0)
 
 
 def _trained(program):
-    """The steps that one sample of training takes."""
+    """The records that run for one sample of training."""
     others = ("study_map", "study", "fisher", "enroll")
-    return [step for phase, step in program.timeline() if phase not in others]
+    return [record for phase, record in program.timeline() if phase not in others]
 
 
-def macs(program):
+def macs(program) -> dict:
+    """Multiplications of one training step, forward and backward."""
     total = {"forward": 0, "backward": 0}
-    for step in _trained(program):
-        total["forward" if step.kernel in FORWARD else "backward"] += step_macs(step)
+    for record in _trained(program):
+        total["forward" if record.kernel in FORWARD else "backward"] += record_macs(record)
     return total
 
 
-def cycles(program):
+def cycles(program) -> dict:
     """Estimated cycles of one training step, by board."""
-    return {board: round(sum(step_cycles(step, board) for step in _trained(program))) for board in CYCLES}
+    return {
+        board: round(sum(record_cycles(record, board) for record in _trained(program))) for board in CYCLES
+    }
 
 
-def kept(program):
+def kept(program) -> list:
     """Arena buffers that the forward pass writes and the backward pass reads: masks and activations."""
     cut = PHASES.index("loss")
     written, read = {}, set()
-    for phase, step in program.timeline():
+    for phase, record in program.timeline():
         if PHASES.index(phase) < cut:
-            written.update((id(b), b) for b in step.buffers(True))
+            written.update((id(b), b) for b in record.buffers(True))
         elif phase != "loss":
-            read.update(id(b) for b in step.buffers(False) + step.buffers(True))
+            read.update(id(b) for b in record.buffers(False) + record.buffers(True))
     return [b for key, b in written.items() if key in read and b.space == ARENA]
 
 
-def of(trunk, plan, program, placement):
+def of(trunk, plan, program, placement) -> dict:
     """Every cost of a plan and its program, as `trimtab plan --json` prints it."""
     rows = table(trunk, plan)
     return {
@@ -127,7 +132,6 @@ def of(trunk, plan, program, placement):
 
 
 # -- the papers' counts: a table of layers
-# -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Row:
         return self.weights * self.share + self.biases * self.bias
 
 
-def table(graph, plan):
+def table(graph, plan) -> list[Row]:
     """Rows of a trunk under a plan; a fused activation is a row of its own."""
     shares = {
         u.layer: len(u.channels) / graph[_layer(graph, u.layer).inputs[1]].shape[-1] for u in plan.updates
@@ -290,7 +294,7 @@ MOBILETL_BASELINE = Rule(relu_bits=2, statistics=8)
 TINYTRAIN = Rule()
 
 
-def mcunetv3(rows):
+def mcunetv3(rows) -> float:
     """Bytes: a bit for each output of layers whose bias trains, int32 biases, int8 weights, their inputs."""
     body = [r for r in rows if not r.head]
     return (
@@ -300,7 +304,7 @@ def mcunetv3(rows):
     )
 
 
-def tinytl(rows, batch=1):
+def tinytl(rows, batch=1) -> float:
     """Bytes: peak activations of a batch, trained parameters in 32 bits, frozen ones in 8.
 
     As soon as anything but the head trains, every ReLU keeps its mask, also below the first trained layer.
@@ -309,12 +313,12 @@ def tinytl(rows, batch=1):
     return batch * rule.peak(rows) + _parameters(rows)
 
 
-def mobiletl(rows, batch=1):
+def mobiletl(rows, batch=1) -> float:
     """Bytes: as TinyTL, but smooth activations keep masks too, and masks are only where a gradient passes."""
     return batch * MOBILETL.peak(rows) + _parameters(rows)
 
 
-def tinytrain(rows, moments=2):
+def tinytrain(rows, moments=2) -> float:
     """Bytes at batch 1: updated weights, gradients and two moments of Adam (SGD: 0) in float32, and the peak.
 
     Its classifier is prototypes, so the head counts nothing; biases are ignored.
@@ -327,7 +331,7 @@ def _parameters(rows):
     return sum(4 * r.trained + (r.weights + r.biases - r.trained) for r in rows)
 
 
-def backward_macs(rows):
+def backward_macs(rows) -> float:
     """Multiplications of TinyTrain's backward pass: dW of what trains, dX of all behind the first.
 
     Training everything counts the first layer's dX too.

@@ -1,6 +1,7 @@
 """From graph and plan to a program: the order in which its records come about, and what operators ask for.
 
-An operator's rules get a Lowering. It hands out buffers, constants and places in the state, and takes records.
+An operator's rules get a Lowering. It hands out buffers, constants and places in the state, and takes
+records.
 """
 
 from collections import defaultdict
@@ -18,7 +19,10 @@ from .state import State, fill_exponents, finish, lay_out
 
 
 def lower(graph: Graph, plan: TrainPlan, pixels=None) -> Program:
-    """The program of a trunk and its plan. pixels: real values of raw 0 and 255, else the input's whole range."""
+    """The program of a trunk and its plan.
+
+    pixels: real values of raw 0 and 255, else the input's whole range.
+    """
     line = Lowering(graph, plan)
     line.hook.open_layers(line)
     line.learned = autodiff.wanted(line)

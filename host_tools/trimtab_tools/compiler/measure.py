@@ -22,7 +22,8 @@ RANDOM_HEAD = {
 def first_exponents(program, data: bytes, kernels, hook, samples=None) -> None:
     """Each tracker starts where one sample after the other leaves it; nothing else moves.
 
-    An error is only measured well once those above it are, so there are as many samples as trackers, and some.
+    An error is only measured well once those above it are, so there are as many samples as trackers, and some
+    more.
     """
     trackers = next(b for b in program.state if b.name == "exponents")
     if not trackers.size:

@@ -1,4 +1,4 @@
-"""What a package holds, for the host: its graph, every tensor by name, the trained state put back into the model."""
+"""What a package holds: its graph, its tensors by name, the model with its trained state."""
 
 import base64
 import json
@@ -17,7 +17,10 @@ from ..policies import registry
 
 
 class Contents:
-    """A package from a path or from bytes. The state is what the package brings unless one is given (as saved)."""
+    """A package from a path or from bytes.
+
+    The state is what the package brings unless one is given (as saved).
+    """
 
     def __init__(self, source, state=None):
         self._source = source
@@ -140,7 +143,7 @@ class Contents:
         }
 
     def tensors(self):
-        """{name: array} for an .npz: each layer tensor as `layer|tensor`, with `.scale` and `.zero_point` beside it."""
+        """{name: array} for an .npz: `layer|tensor`, with `.scale` and `.zero_point` beside each."""
         graph, found = self.graph(), {}
         for op in graph.ops:
             for name in (*op.inputs, *op.outputs):
@@ -162,7 +165,7 @@ class Contents:
         return write_tflite.export(model, {}, head) if head else model
 
     def write(self, path, keras=None):
-        """The tuned network as .tflite, or as .keras where `keras` is the model that it came from; its bytes."""
+        """Write the tuned network; how many bytes. A .keras file needs the model that it came from."""
         if path.endswith(".keras"):
             from ..formats import write_keras
 

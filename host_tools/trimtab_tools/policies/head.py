@@ -15,7 +15,7 @@ MOST_CLASSES = 65535
 
 
 def cut_head(graph: Graph, classes: int) -> tuple[Graph, Head]:
-    """(trunk, head): the trailing dense layer (or 1x1 conv on a 1x1 map) with what stands behind it comes off.
+    """(trunk, head): the last dense layer (or 1x1 conv on a 1x1 map) comes off with what stands behind it.
 
     With a number of classes the head is new and zero; else it is the model's own, widened to 16 bits.
     """
@@ -82,7 +82,10 @@ def weight_limit(features: int) -> int:
 
 
 def as_prototypes(head: Head | None, classes) -> Head:
-    """A head of mean directions. classes: what names or counts them; a model's own classes have no samples yet."""
+    """A head of mean directions.
+
+    classes: what names or counts them; a model's own classes have no samples yet.
+    """
     if head is None or not classes:
         raise ModelError("--head prototype needs --labels or --classes, and a softmax loss")
     if head.weights.shape[1] > PROTOTYPE_FEATURES:

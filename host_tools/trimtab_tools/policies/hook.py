@@ -7,7 +7,7 @@ from ..graph.program import Buffer
 
 @dataclass
 class Weights:
-    """Where a layer's weights lie, as the fields of its records: frozen tensor w, trained plane k, list kept."""
+    """Where a layer's weights lie, as fields of its records: frozen tensor w, trained plane k, list kept."""
 
     fields: dict
     nk: int = 0  # channels in the trained plane

@@ -85,6 +85,7 @@ def _momentum(optimizer):
         share = 0
     if name != "momentum" or not 0.01 <= share <= 0.99:
         raise ModelError(
-            f"--optimizer {optimizer} is unknown: use sgd, momentum, or momentum:SHARE, a share of 0.01 to 0.99"
+            f"--optimizer {optimizer} is unknown: "
+            "use sgd, momentum, or momentum:SHARE, a share of 0.01 to 0.99"
         )
     return round(256 * share)

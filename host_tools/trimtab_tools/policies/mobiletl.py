@@ -115,7 +115,10 @@ def _forward(lower, op):
 
 
 def _gained(lower, op):
-    """The multipliers of this sample. Those of errors have 14 bits: a gain of 3/2 must fit 16 with their sign."""
+    """The multipliers of this sample.
+
+    Those of errors have 14 bits: a gain of 3/2 must fit 16 with their sign.
+    """
     p, own = params(lower.graph, op), lower.own[op.name]
     gain = own["gain"]
     n = gain.size // 4
@@ -210,7 +213,7 @@ ROWS = {
 POLICY = Policy(
     "mobiletl",
     "mobiletl[:BLOCKS]",
-    "The weights and biases of the last blocks are trained, with a gain for each channel that leaves a block. "
-    "Backward takes activations for steps, so each keeps one bit of its input.",
+    "The weights and biases of the last blocks are trained, with a gain for each channel that leaves a "
+    "block. Backward takes activations for steps, so each keeps one bit of its input.",
     choose,
 )

@@ -1,4 +1,4 @@
-"""What is trained, as data: a TrainPlan with an Update for each layer. Layers are named as the model names them."""
+"""What is trained, as data: a TrainPlan with an Update for each layer, by the model's name for it."""
 
 from dataclasses import dataclass, field
 

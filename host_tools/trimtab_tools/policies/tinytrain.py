@@ -1,8 +1,8 @@
-"""Policy tinytrain, after TinyTrain (ICML 2024): the samples of a task choose the layers and channels to train.
+"""Policy tinytrain, after TinyTrain (ICML 2024): samples of a task choose the layers and channels to train.
 
-The policy names the candidates. `trimtab choose` judges them on the PC (lab/tinytrain.py) and writes a plan by
-hand. With budget=KB the package reserves memory and a board chooses by itself (tinytrain_reserve.py). Both
-judge by trimtab.fisher, whose rows are made here.
+The policy names the candidates. `trimtab choose` judges them on the PC (lab/tinytrain.py) and writes a plan
+by hand. With budget=KB the package reserves memory and a board chooses by itself (tinytrain_reserve.py).
+Both judge by trimtab.fisher, whose rows are made here.
 """
 
 from collections import defaultdict
@@ -70,7 +70,7 @@ def _number(request, text):
 
 
 class TinyTrain(Hook):
-    """Errors go down to the first candidate on a time line of their own; a board may train what it chooses."""
+    """A time line of its own sends errors down to the first candidate; a board may train what it chooses."""
 
     def __init__(self, names, limits=None):
         self.names = names  # of the candidates, in the order of the graph
@@ -82,7 +82,8 @@ class TinyTrain(Hook):
             return
         if lower.plan.sums:
             raise ModelError(
-                "a choice on the board moves weights with every sample: compile without --accumulate and momentum"
+                "a choice on the board moves weights with every sample: "
+                "compile without --accumulate and momentum"
             )
         fitting, state, kept = fit(lower.graph, self.names, self.limits, lower.plan.residual)
         limit = most_macs(lower.graph, self.limits.share)
@@ -200,7 +201,7 @@ def _candidate(trunk, op, ratio, residual, products, chain, masks):
 
 
 def fit(trunk, names, limits: Limits, residual: int):
-    """(candidates that fit alone, bytes of planes, of inputs): the budget is parted as all of them would part it."""
+    """(candidates that fit alone, bytes of planes, of inputs), parted as all together would."""
     found = table(trunk, names, limits.ratio, residual)
     whole = [fisher.cost([c.row for c in found], [i])[:2] for i in range(len(found))]
     state, kept = (sum(sizes) for sizes in zip(*whole))

@@ -1,4 +1,4 @@
-"""What a package of policy tinytrain holds so that a board may choose: pools, and records for every candidate.
+"""What a package of policy tinytrain holds so that a board may choose: pools, and records for each candidate.
 
 Each candidate has records as if it alone were chosen. The chosen channels of its input lie in a pool in the
 arena; its plane, residual and biases lie in a pool in the state. All records refer to the beginnings of the
