@@ -14,9 +14,10 @@ NONE = "Nothing is trained: this package predicts."
 @functools.cache
 def policies() -> dict[str, Policy]:
     """Every policy by its name."""
-    names = sorted(name for _, name, _ in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    names = [name for _, name, _ in pkgutil.iter_modules([str(Path(__file__).parent)])]
     files = [importlib.import_module(f"{__package__}.{name}") for name in names]
-    return {file.POLICY.name: file.POLICY for file in files if hasattr(file, "POLICY")}
+    found = [file.POLICY for file in files if hasattr(file, "POLICY")]
+    return {policy.name: policy for policy in sorted(found, key=lambda policy: policy.name)}
 
 
 def find(name: str) -> Policy:
