@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 
 from trimtab.format import ARENA, PHASES
 
+from ..graph.ir import Graph
+from ..graph.program import Program, Step
 from ..operators import tinytl as lite
-from ..policies.plan import TRAINABLE
+from ..policies.plan import TRAINABLE, TrainPlan
 from .lifetimes import end
+from .memory import Placement
 
 # -- our count: records
 
@@ -73,38 +76,39 @@ def _columns(values):
     )
 
 
-def record_macs(record) -> int:
+def record_macs(record: Step) -> int:
     """Multiplications of one record."""
     return MACS[record.kernel](record.values) if record.kernel in MACS else 0
 
 
-def record_cycles(record, board: str = "pico") -> float:
+def record_cycles(record: Step, board: str = "pico") -> float:
     """Estimated cycles of one record."""
     return record_macs(record) * CYCLES[board].get(record.kernel, 0)
 
 
-def _trained(program):
+def _of_one_step(program):
     """The records that run for one sample of training."""
     others = ("study_map", "study", "fisher", "enroll")
     return [record for phase, record in program.timeline() if phase not in others]
 
 
-def macs(program) -> dict:
+def macs(program: Program) -> dict:
     """Multiplications of one training step, forward and backward."""
     total = {"forward": 0, "backward": 0}
-    for record in _trained(program):
+    for record in _of_one_step(program):
         total["forward" if record.kernel in FORWARD else "backward"] += record_macs(record)
     return total
 
 
-def cycles(program) -> dict:
+def cycles(program: Program) -> dict:
     """Estimated cycles of one training step, by board."""
     return {
-        board: round(sum(record_cycles(record, board) for record in _trained(program))) for board in CYCLES
+        board: round(sum(record_cycles(record, board) for record in _of_one_step(program)))
+        for board in CYCLES
     }
 
 
-def kept(program) -> list:
+def kept(program: Program) -> list:
     """Arena buffers that the forward pass writes and the backward pass reads: masks and activations."""
     cut = PHASES.index("loss")
     written, read = {}, set()
@@ -116,7 +120,7 @@ def kept(program) -> list:
     return [b for key, b in written.items() if key in read and b.space == ARENA]
 
 
-def of(trunk, plan, program, placement) -> dict:
+def of(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement) -> dict:
     """Every cost of a plan and its program, as `trimtab plan --json` prints it."""
     rows = table(trunk, plan)
     return {
@@ -154,11 +158,11 @@ class Row:
     learns: bool = False  # a gradient passes through its output
 
     @property
-    def trained(self):
+    def trained(self) -> float:
         return self.weights * self.share + self.biases * self.bias
 
 
-def table(graph, plan) -> list[Row]:
+def table(graph: Graph, plan: TrainPlan) -> list[Row]:
     """Rows of a trunk under a plan; a fused activation is a row of its own."""
     shares = {
         u.layer: len(u.channels) / graph[_layer(graph, u.layer).inputs[1]].shape[-1] for u in plan.updates
@@ -259,7 +263,7 @@ class Rule:
     statistics: int = 0  # bytes for each channel of a trained norm
     everywhere: bool = False  # masks also where nothing below is trained
 
-    def kept(self, row):
+    def kept(self, row: Row) -> float:
         """Activations are float32: 4 bytes."""
         if row.kind in ("relu", "smooth"):
             bits = self.relu_bits if row.kind == "relu" else self.smooth_bits
@@ -269,10 +273,10 @@ class Rule:
         statistics = self.statistics * row.channels if row.kind == "norm" and row.share else 0
         return 4 * row.x * row.share + statistics
 
-    def total_kept(self, rows):
+    def total_kept(self, rows: list[Row]) -> float:
         return sum(self.kept(r) for r in rows)
 
-    def peak(self, rows):
+    def peak(self, rows: list[Row]) -> float:
         """Most bytes at any layer: what it works on, what waits beside it, what was kept before it."""
         sofar, peak = 0, 0
         for row in rows:
@@ -294,7 +298,7 @@ MOBILETL_BASELINE = Rule(relu_bits=2, statistics=8)
 TINYTRAIN = Rule()
 
 
-def mcunetv3(rows) -> float:
+def mcunetv3(rows: list[Row]) -> float:
     """Bytes: a bit for each output of layers whose bias trains, int32 biases, int8 weights, their inputs."""
     body = [r for r in rows if not r.head]
     return (
@@ -304,7 +308,7 @@ def mcunetv3(rows) -> float:
     )
 
 
-def tinytl(rows, batch=1) -> float:
+def tinytl(rows: list[Row], batch: int = 1) -> float:
     """Bytes: peak activations of a batch, trained parameters in 32 bits, frozen ones in 8.
 
     As soon as anything but the head trains, every ReLU keeps its mask, also below the first trained layer.
@@ -313,12 +317,12 @@ def tinytl(rows, batch=1) -> float:
     return batch * rule.peak(rows) + _parameters(rows)
 
 
-def mobiletl(rows, batch=1) -> float:
+def mobiletl(rows: list[Row], batch: int = 1) -> float:
     """Bytes: as TinyTL, but smooth activations keep masks too, and masks are only where a gradient passes."""
     return batch * MOBILETL.peak(rows) + _parameters(rows)
 
 
-def tinytrain(rows, moments=2) -> float:
+def tinytrain(rows: list[Row], moments: int = 2) -> float:
     """Bytes at batch 1: updated weights, gradients and two moments of Adam (SGD: 0) in float32, and the peak.
 
     Its classifier is prototypes, so the head counts nothing; biases are ignored.
@@ -331,7 +335,7 @@ def _parameters(rows):
     return sum(4 * r.trained + (r.weights + r.biases - r.trained) for r in rows)
 
 
-def backward_macs(rows) -> float:
+def backward_macs(rows: list[Row]) -> float:
     """Multiplications of TinyTrain's backward pass: dW of what trains, dX of all behind the first.
 
     Training everything counts the first layer's dX too.

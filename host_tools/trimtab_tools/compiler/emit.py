@@ -22,9 +22,11 @@ from trimtab.format import (
     crc32,
 )
 
-from ..graph.program import FIELDS, reference
+from ..graph.ir import Graph
+from ..graph.program import FIELDS, Program, reference
 from ..policies.plan import TRAINABLE
 from .lifetimes import end
+from .memory import Placement
 
 
 @dataclass
@@ -40,12 +42,27 @@ class Parts:
         return assemble(self.header, {**self.sections, **sections}, self.phases)
 
 
-def package(program, placement, graph, name, labels=(), golden=b"", notes=None) -> bytes:
+def package(
+    program: Program,
+    placement: Placement,
+    graph: Graph,
+    name: str,
+    labels: tuple = (),
+    golden: bytes = b"",
+    notes: dict | None = None,
+) -> bytes:
     """The bytes of a package. golden: the section as format.py describes it."""
     return parts(program, placement, graph, name, labels, notes).package(golden=golden)
 
 
-def parts(program, placement, graph, name, labels=(), notes=None) -> Parts:
+def parts(
+    program: Program,
+    placement: Placement,
+    graph: Graph,
+    name: str,
+    labels: tuple = (),
+    notes: dict | None = None,
+) -> Parts:
     """A package without a golden sample."""
     steps, phases, places = _records(program)
     const = image(program.constants())

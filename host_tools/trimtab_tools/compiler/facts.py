@@ -6,13 +6,17 @@ from dataclasses import asdict
 from trimtab.format import ARENA, PHASES
 
 from ..errors import UsageError
+from ..graph.ir import Graph
+from ..graph.program import Program
+from ..policies.plan import TrainPlan
 from . import cost
+from .memory import Placement
 
 # What a buffer is, by the field and the phase that first write it.
 KINDS = {"y": "activation", "g": "error", "mask": "mask", "logits": "scores"}
 
 
-def facts(trunk, plan, program, placement) -> dict:
+def facts(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement) -> dict:
     """All that the report shows and that a package's records no longer tell.
 
     It goes into the plan section.
@@ -43,7 +47,7 @@ def summary(made) -> dict:
 # -- layers
 
 
-def layers(trunk, plan, program) -> list[dict]:
+def layers(trunk: Graph, plan: TrainPlan, program: Program) -> list[dict]:
     """A row for each layer, the head last: what moves, what is kept and held for it, multiplications."""
     rows = {
         op.name: _row(op.name, op.kind, trunk[op.outputs[0]].shape[1:])
@@ -122,7 +126,7 @@ def trained(row: dict) -> str:
 # -- memory
 
 
-def buffers(program, placement) -> list:
+def buffers(program: Program, placement: Placement) -> list:
     """[name, kind, offset, size, pieces] of each buffer in the arena; a piece is [start, stop, low, high]."""
     kinds = _kinds(program)
     return [

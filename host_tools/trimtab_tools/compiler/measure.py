@@ -4,9 +4,12 @@ import struct
 
 import numpy as np
 from trimtab.format import GOLDEN_BYTES
+from trimtab.kernels import Tier
 from trimtab.net import Net
 from trimtab.package import Package
 
+from ..graph.program import Program
+from ..policies.hook import Hook
 from ..samples import synthetic
 
 ROUNDS = 16  # more than there are trackers: the last ones get several samples, too
@@ -19,7 +22,9 @@ RANDOM_HEAD = {
 }
 
 
-def first_exponents(program, data: bytes, kernels, hook, samples=None) -> None:
+def first_exponents(
+    program: Program, data: bytes, kernels: Tier, hook: Hook, samples: np.ndarray | None = None
+) -> None:
     """Each tracker starts where one sample after the other leaves it; nothing else moves.
 
     An error is only measured well once those above it are, so there are as many samples as trackers, and some
@@ -76,7 +81,7 @@ def _set_target(net, label, rng):
         struct.pack_into("<i", net.target_view, 0, label)
 
 
-def golden(data: bytes, kernels) -> bytes:
+def golden(data: bytes, kernels: Tier) -> bytes:
     """Output CRC, state CRC after one step, class; then what the sample repeats and, for mse, its target."""
     net = Net(Package(data), kernels)
     x, label, _ = synthetic(0, 0, min(net.input_bytes, GOLDEN_BYTES), net.classes)
