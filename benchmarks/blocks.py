@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from accuracy import PAGE, said, table
+from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import cost
 from trimtab_tools.formats import read_checkpoint, read_keras, read_tflite
@@ -66,7 +67,7 @@ def bytes_of_blocks():
         graph = read_tflite.read(read_keras.quantize(model, samples))
         row = {"activation": name, "paper_usual": paper(swish, False), "paper_mobiletl": paper(swish, True)}
         for policy, key in (("last:3", "usual"), ("mobiletl:1", "mobiletl")):
-            c = compiler.compile_graph(graph, policy, classes=10)
+            c = compiler.compile_graph(graph, policy, classes=10, kernels=simulated.best_tier())
             row[key] = sum(b.size for b in cost.kept(c.program))
             row[f"{key}_arena"], row[f"{key}_state"] = c.placement.size, cost.end(c.program.state)
         found.append(row)

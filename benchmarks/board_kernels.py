@@ -66,8 +66,8 @@ def packages():
     """The small network, to predict and to train."""
     graph = kernel_shapes.n1()
     return {
-        "predicts.ttp": compile.compile_inference(graph).data,
-        "trains.ttp": compile.compile_graph(graph, "full", classes=10).data,
+        "predicts.ttp": compile.compile_inference(graph, kernels=simulated.best_tier()).data,
+        "trains.ttp": compile.compile_graph(graph, "full", classes=10, kernels=simulated.best_tier()).data,
     }
 
 

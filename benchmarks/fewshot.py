@@ -77,17 +77,17 @@ class Methods:
 
     def __init__(self, net):
         import fewshot_nets
-        from trimtab_tools.policies import plan
+        from trimtab_tools.policies import head, plan
 
         self.graph = fewshot_nets.network(fewshot_nets.Recipe(net))
-        self.trunk, _ = plan.cut_head(self.graph, 2)
+        self.trunk, _ = head.cut_head(self.graph, 2)
         self.layers = [op.name for op in plan.layers(self.trunk)]
         self.budget = self.cost([{"layer": self.layers[-1], "weight_channels": 1.0}])[0]
 
     def cost(self, updates):
         """(bytes of what is trained and kept for it, share of a full backward pass)"""
         from trimtab import fisher
-        from trimtab_tools.policies.candidates import most_macs, table
+        from trimtab_tools.policies.tinytrain import most_macs, table
 
         if not updates:
             return 0, 0.0
@@ -164,6 +164,7 @@ class Methods:
                 head="prototype",
                 rate=rate or None,
                 pixels=(0, 1),
+                kernels=simulated.best_tier(),
             )
         net = simulated.load(made.data)
         net.enroll(support)

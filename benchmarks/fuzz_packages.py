@@ -29,7 +29,7 @@ from trimtab.kernels import Tier  # noqa: E402
 from trimtab.net import Net  # noqa: E402
 from trimtab.package import Package, PackageError  # noqa: E402
 from trimtab.session import MESSAGES, TRAIN, Board  # noqa: E402
-from trimtab_tools.boards import native
+from trimtab_tools.boards import native, simulated
 from trimtab_tools.link.host import Host  # noqa: E402
 from trimtab_tools.toolchain import builds  # noqa: E402
 
@@ -330,8 +330,16 @@ def write_corpus(folder):
     b.mean()
     labels = ("a", "b", "c")
     made = [
-        compiler.compile_graph(b.graph(), "full", labels=labels, residual=4, accumulate=2),
-        compiler.compile_graph(b.graph(), "tinytrain:3,budget=1,macs=1,ratio=1/2", labels=labels, residual=4),
+        compiler.compile_graph(
+            b.graph(), "full", labels=labels, residual=4, accumulate=2, kernels=simulated.best_tier()
+        ),
+        compiler.compile_graph(
+            b.graph(),
+            "tinytrain:3,budget=1,macs=1,ratio=1/2",
+            labels=labels,
+            residual=4,
+            kernels=simulated.best_tier(),
+        ),
     ]
     b = Builder((6, 6, 2), seed=2)
     b.conv(3, act="relu")
@@ -339,7 +347,9 @@ def write_corpus(folder):
     b.unary("logistic")
     b.pool("avg_pool", (3, 3), (1, 1), "same")
     b.dense(4)
-    made.append(compiler.compile_graph(b.graph(), "full", loss="mse", residual=0))
+    made.append(
+        compiler.compile_graph(b.graph(), "full", loss="mse", residual=0, kernels=simulated.best_tier())
+    )
     for i, one in enumerate(made):
         (Path(folder) / f"{i}.ttp").write_bytes(one.data)
 

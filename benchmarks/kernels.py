@@ -16,7 +16,7 @@ from pathlib import Path
 import board_kernels
 import kernel_shapes
 import records
-from trimtab_tools.boards import bare, emulated
+from trimtab_tools.boards import bare, emulated, simulated
 from trimtab_tools.compiler import compile
 from trimtab_tools.errors import ToolchainError
 from trimtab_tools.toolchain import builds
@@ -62,8 +62,8 @@ def networks():
     """{network: {"forward_cycles", "step_cycles", "ram_bytes"}}"""
     graph = kernel_shapes.n1()
     packages = {
-        "/predicts.ttp": compile.compile_inference(graph).data,
-        "/trains.ttp": compile.compile_graph(graph, "full", classes=10).data,
+        "/predicts.ttp": compile.compile_inference(graph, kernels=simulated.best_tier()).data,
+        "/trains.ttp": compile.compile_graph(graph, "full", classes=10, kernels=simulated.best_tier()).data,
     }
     script = NETWORK % dict(times=TIMES, mhz=MHZ)
     found = json.loads(on_pico(script, {**emulated.library_files("armv6m"), **packages}))

@@ -25,7 +25,9 @@ def mcunet():
     """The compiled network, or None where its file is absent."""
     if not NETWORK.exists():
         return None
-    return compile.compile_graph(read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10)
+    return compile.compile_graph(
+        read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10, kernels=simulated.best_tier()
+    )
 
 
 def network(made, phases):
@@ -59,7 +61,7 @@ def total(rows, phases):
 
 def _line(row):
     step, v = row.step, row.step.values
-    macs = cost.step_macs(step)
+    macs = cost.record_macs(step)
     each = f"{row.cycles / macs:6.2f}" if macs else 6 * " "
     if "kh" in v:
         shape = "{ih}x{iw}x{ic} to {oh}x{ow}x{oc}, {kh}x{kw} by {sh}".format(**v)

@@ -96,7 +96,9 @@ def known(new):
     """A package, and the state of a net that was taught nine digits; the replay that saw them."""
     graph = read_tflite.read(network(new))
     names = tuple(str(digit) for digit in range(10) if digit != new)
-    made = compiler.compile_graph(graph, "last", labels=names, max_classes=10, rate=RATE)
+    made = compiler.compile_graph(
+        graph, "last", labels=names, max_classes=10, rate=RATE, kernels=simulated.best_tier()
+    )
     net = simulated.load(made.data, simulated.best_tier())
     (x, y), _ = mnist()
     old, rng = np.flatnonzero(y != new), np.random.default_rng(new)

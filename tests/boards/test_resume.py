@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from models import Builder
 from trimtab_tools import cli
-from trimtab_tools.boards import resume
+from trimtab_tools.boards import resume, simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import BoardError, UsageError
 from trimtab_tools.link import transport
@@ -25,7 +25,9 @@ def here(tmp_path, monkeypatch):
     b = Builder((6, 6, 2), seed=2)
     b.conv(4, (3, 3), (2, 2), act="relu6")
     (tmp_path / "net.ttp").write_bytes(
-        compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01).data
+        compiler.compile_graph(
+            b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()
+        ).data
     )
     rng = np.random.default_rng(1)
     np.savez("data.npz", x=rng.integers(0, 256, (25, 6, 6, 2), np.uint8), y=rng.integers(0, 3, 25))

@@ -26,7 +26,7 @@ def padded(data, size):
     parts = {name: data[at : at + n] for name, (at, n) in spans.items()}
     parts["plan"] = bytes(i * i * 7 >> 3 & 255 for i in range(size - len(data) + len(parts["plan"])))
     phases = numbers[len(HEADER) + 3 * len(SECTIONS) :]
-    return emit._assemble(
+    return emit.assemble(
         dict(zip(HEADER, numbers)), parts, {name: phases[2 * i : 2 * i + 2] for i, name in enumerate(PHASES)}
     )
 

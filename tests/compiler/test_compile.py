@@ -14,7 +14,8 @@ from trimtab_tools.boards import simulated
 from trimtab_tools.errors import ModelError
 from trimtab_tools.graph import ir
 from trimtab_tools.operators import oracle
-from trimtab_tools.policies.plan import TRAINABLE, weight_limit
+from trimtab_tools.policies.head import weight_limit
+from trimtab_tools.policies.plan import TRAINABLE
 
 
 def random_graph(seed):

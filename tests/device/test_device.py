@@ -61,7 +61,9 @@ def package():
     b.depthwise(act="relu6")
     b.conv(6, (1, 1))
     b.add(skip, b.x)
-    made = compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01)
+    made = compiler.compile_graph(
+        b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()
+    )
     return made.data
 
 
@@ -93,7 +95,9 @@ def test_sums_allocate_nothing_either(package):
     provide("unix")
     b = Builder((6, 6, 2), seed=2)
     b.conv(6, (3, 3), (2, 2), act="relu6")
-    made = compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), accumulate=3)
+    made = compiler.compile_graph(
+        b.graph(), "full", labels=("a", "b", "c"), accumulate=3, kernels=simulated.best_tier()
+    )
     code = (
         STORY[: STORY.index("samples = ")]
         + "net.load_input(noise(1, 0, net.input_bytes)); net.train_input(1)\n"

@@ -114,7 +114,7 @@ def mpremote_image(folder, filler, data):
 def test_published_networks_train_on_a_pico(name, policy):
     graph = read_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
     start = time.process_time()
-    made = compiler.compile_graph(graph, policy, classes=10)
+    made = compiler.compile_graph(graph, policy, classes=10, kernels=simulated.best_tier())
     assert time.process_time() - start < 20
     provide("pico")
     with emulated.Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:

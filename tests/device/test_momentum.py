@@ -13,18 +13,18 @@ from test_plan import graph as small
 from trimtab_tools.compiler import facts
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
-from trimtab_tools.policies.plan import make
+from trimtab_tools.policies.make import make_plan
 
 STEPS, RATE, KEEP = 30, 0.02, 230 / 256
 
 
 def test_the_option():
     for text, keep in {"sgd": 0, "momentum": 230, "momentum:0.5": 128, "momentum:0.99": 253}.items():
-        chosen = make(small(), "last", optimizer=text)[1]
+        chosen = make_plan(small(), "last", optimizer=text)[1]
         assert chosen.keep == keep and chosen.sums == (keep > 0)
     for text in ("adam", "momentum:1", "momentum:0", "momentum:nan", "momentum:fast", "sgd:0.9", ""):
         with pytest.raises(ModelError, match="use sgd, momentum"):
-            make(small(), "last", optimizer=text)
+            make_plan(small(), "last", optimizer=text)
 
 
 def test_what_it_costs():

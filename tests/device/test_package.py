@@ -123,17 +123,17 @@ def with_word(data, at, value):
     header, parts, phases = take_apart(data)
     steps = bytearray(parts["steps"])
     struct.pack_into("<I", steps, at, value & 0xFFFFFFFF)
-    return emit._assemble(header, {**parts, "steps": bytes(steps)}, phases)
+    return emit.assemble(header, {**parts, "steps": bytes(steps)}, phases)
 
 
 def with_header(data, **words):
     header, parts, phases = take_apart(data)
-    return emit._assemble({**header, **words}, parts, phases)
+    return emit.assemble({**header, **words}, parts, phases)
 
 
 def with_section(data, name, content):
     header, parts, phases = take_apart(data)
-    return emit._assemble(header, {**parts, name: content}, phases)
+    return emit.assemble(header, {**parts, name: content}, phases)
 
 
 def word(data, kernel, field):
@@ -147,7 +147,7 @@ def word(data, kernel, field):
 
 
 def test_taking_apart_and_assembling_changes_nothing(data):
-    assert emit._assemble(*take_apart(data)) == data
+    assert emit.assemble(*take_apart(data)) == data
 
 
 HOSTILE = {
@@ -203,7 +203,7 @@ def test_hostile_opcodes_and_phases(data):
         (0, 1 << 31),
         (len(parts["steps"]) - 4, 1),
     ):
-        refused(emit._assemble(header, parts, {**phases, "forward": (at, count)}))
+        refused(emit.assemble(header, parts, {**phases, "forward": (at, count)}))
 
 
 @pytest.mark.parametrize("field", ("input", "output", "target", "clock", "rng"))

@@ -18,7 +18,7 @@ from test_package import with_header
 from trimtab.augment import Augment
 from trimtab.package import Package, PackageError
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated
+from trimtab_tools.boards import emulated, simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import write_tflite
@@ -308,12 +308,17 @@ def test_every_move_is_drawn_alike():
 )
 def test_what_cannot_be_compiled(options, why):
     with pytest.raises(ModelError, match=why):
-        compiler.compile_graph(toys.reader(), "last", **{"classes": 3, "head": "prototype", **options})
+        compiler.compile_graph(
+            toys.reader(),
+            "last",
+            **{"classes": 3, "head": "prototype", **options},
+            kernels=simulated.best_tier(),
+        )
 
 
 def test_the_classes_of_prototypes_are_said():
     with pytest.raises(ModelError, match="needs --labels or --classes"):
-        compiler.compile_graph(network(), "last", head="prototype")
+        compiler.compile_graph(network(), "last", head="prototype", kernels=simulated.best_tier())
 
 
 @pytest.mark.parametrize("at", (0, 4, 0xFFFFFFF, (2 << 28) - 4))

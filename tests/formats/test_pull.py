@@ -37,7 +37,9 @@ def interpreter(data):
 
 
 def trained(policy, steps=30, **options):
-    made = compiler.compile_graph(read_tflite.read(model()), policy, rate=0.02, **options)
+    made = compiler.compile_graph(
+        read_tflite.read(model()), policy, rate=0.02, **options, kernels=simulated.best_tier()
+    )
     net = simulated.load(made.data, simulated.best_tier())
     net.begin(steps)
     for i in range(steps):
@@ -102,7 +104,9 @@ def test_partial_weights_go_back_into_their_channels():
 
 def test_untrained_package_gives_the_model_back():
     graph = read_tflite.read(model())
-    again = Contents(compiler.compile_graph(graph, "bias", classes=4).data).graph()
+    again = Contents(
+        compiler.compile_graph(graph, "bias", classes=4, kernels=simulated.best_tier()).data
+    ).graph()
     for op in again.ops:
         for name in op.inputs:
             if again[name].constant:
@@ -112,7 +116,9 @@ def test_untrained_package_gives_the_model_back():
 def test_pull_through_a_board(tmp_path):
     package = tmp_path / "net.ttp"
     package.write_bytes(
-        compiler.compile_graph(read_tflite.read(model()), "bias", labels=("a", "b", "c")).data
+        compiler.compile_graph(
+            read_tflite.read(model()), "bias", labels=("a", "b", "c"), kernels=simulated.best_tier()
+        ).data
     )
     rng = np.random.RandomState(0)
     np.savez(

@@ -31,7 +31,11 @@ def tuned(folder, path, policy, n=200, **options):
     import trimtab
 
     made = compiler.compile_graph(
-        read_tflite.read(folder / "digits.tflite"), policy, name="digits", **options
+        read_tflite.read(folder / "digits.tflite"),
+        policy,
+        name="digits",
+        **options,
+        kernels=simulated.best_tier(),
     )
     path.write_bytes(made.data)
     net = trimtab.load(str(path), fastest())

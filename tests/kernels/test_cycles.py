@@ -6,7 +6,7 @@ import kernel_cases
 import pytest
 from helpers import ROOT, provide
 from test_kernels import NAMES, run_c
-from trimtab_tools.boards import bare, native
+from trimtab_tools.boards import bare, native, simulated
 from trimtab_tools.compiler import compile
 
 sys.path.append(str(ROOT / "benchmarks"))
@@ -72,13 +72,15 @@ def test_without_scratch_memory_it_takes_longer_and_is_the_same():
 
 
 def test_small_network_predicts_in_250_000_cycles():
-    run, net = records.network(compile.compile_inference(kernel_shapes.n1()), records.FORWARD)
+    run, net = records.network(
+        compile.compile_inference(kernel_shapes.n1(), kernels=simulated.best_tier()), records.FORWARD
+    )
     (done,) = bare.run([run])
     assert sum(done.cycles) <= 250_000
 
 
 def test_small_network_trains_in_a_million_cycles_and_11_kb():
-    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10)
+    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier())
     run, net = records.network(made, records.STEP)
     (done,) = bare.run([run])
     net.train_input()

@@ -12,7 +12,8 @@ from trimtab_tools.errors import ModelError, UsageError
 from trimtab_tools.lab import experiment, float_twin
 from trimtab_tools.lab.experiment import Prepared, Trial, run
 from trimtab_tools.operators import oracle
-from trimtab_tools.policies import plan
+from trimtab_tools.policies import head, plan
+from trimtab_tools.policies.make import make_plan
 
 RATE = 4e-3
 
@@ -83,7 +84,7 @@ def test_a_trial_from_latents_is_the_trial(folder):
 def test_every_latent_is_prepared():
     """Also where tensors one after another have the same size."""
     graph = pooled()
-    names = experiment.narrow(plan.cut_head(graph, 10)[0])
+    names = experiment.narrow(head.cut_head(graph, 10)[0])
     latents = [compiled(graph, f"last:{k}", classes=10).program.latent for k in range(6)]
     assert {latent.name for latent in latents if latent} <= set(names) and len(
         {latent.name for latent in latents if latent}
@@ -132,22 +133,22 @@ def test_the_twin_refuses_what_it_does_not_know():
 
 def test_policies_count_layers_from_the_end():
     graph = toys.reader()
-    trunk, chosen = plan.make(graph, "last:2", classes=10)
+    trunk, chosen = make_plan(graph, "last:2", classes=10)
     assert [(u.layer, len(u.channels)) for u in chosen.updates] == [
         (op.name, n) for op, n in zip(plan.layers(trunk)[-2:], (24, 12))
     ]
-    assert [u.channels for u in plan.make(graph, "bias:3", classes=10)[1].updates] == [(), (), ()]
+    assert [u.channels for u in make_plan(graph, "bias:3", classes=10)[1].updates] == [(), (), ()]
     with pytest.raises(ModelError, match="give bias: a number of layers, 0 to 8"):
-        plan.make(graph, "bias:9", classes=10)
+        make_plan(graph, "bias:9", classes=10)
 
 
 def test_schemes_are_written_as_they_are_read():
     graph = toys.reader()
-    _, chosen = plan.make(graph, "sparse:5:4=1/2,6=1", classes=10)
+    _, chosen = make_plan(graph, "sparse:5:4=1/2,6=1", classes=10)
     assert [len(u.channels) for u in chosen.updates] == [0, 6, 0, 24, 0]
     for wrong in ("sparse:5:4", "sparse:5:4=1/0", "sparse:9:", "sparse:5:8=1"):
         with pytest.raises(ModelError, match="scheme"):
-            plan.make(graph, wrong, classes=10)
+            make_plan(graph, wrong, classes=10)
 
 
 def test_views_are_of_the_size_that_is_wanted():

@@ -15,7 +15,8 @@ from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.lab import experiment, search
 from trimtab_tools.lab.experiment import Prepared, Trial
 from trimtab_tools.lab.search import Budget, Contributions, Space
-from trimtab_tools.policies import plan, schemes
+from trimtab_tools.policies import schemes
+from trimtab_tools.policies.make import make_plan
 
 RATE = 4e-3
 SPACE = Space((4, 6, 7), (2, 4), (1 / 2, 1))
@@ -91,7 +92,7 @@ def test_evolution_is_no_worse_than_the_published_scheme_by_published_numbers():
 def test_bytes_of_a_scheme_are_a_sum(prepared):
     parts = Contributions(8, {}, {}, *search._bytes(prepared, SPACE, 8))
     for last, shares in ((4, {4: 1, 7: 1 / 2}), (8, {}), (2, {6: 1 / 2}), (0, {})):
-        made = plan.make(prepared.graph, "sparse:" + schemes.write(last, shares), classes=10)
+        made = make_plan(prepared.graph, "sparse:" + schemes.write(last, shares), classes=10)
         assert parts.kilobytes(last, shares) == pytest.approx(cost.mcunetv3(cost.table(*made)) / 1024)
 
 
@@ -196,8 +197,8 @@ def test_the_command_writes_a_plan_that_compiles(tmp_path, monkeypatch, capsys):
     assert cli.main(asked) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["scheme"] in [row["scheme"] for row in said["tried"]] and said["kilobytes"] <= 4
-    _, chosen = plan.make(toys.reader(), f"plan:{tmp_path}/plan.json", classes=10)
-    _, same = plan.make(toys.reader(), f"sparse:{said['scheme']}", classes=10)
+    _, chosen = make_plan(toys.reader(), f"plan:{tmp_path}/plan.json", classes=10)
+    _, same = make_plan(toys.reader(), f"sparse:{said['scheme']}", classes=10)
     assert chosen.updates == same.updates
     assert cli.main([*asked, "--layers", "x"]) == 1
     assert "is not a list of numbers" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from trimtab_tools.lab import float_twin
 from trimtab_tools.operators import oracle as reference
 from trimtab_tools.operators import tinytl
 from trimtab_tools.policies import plan
+from trimtab_tools.policies.make import make_plan
 
 RATE = 0.02
 
@@ -51,7 +52,7 @@ SHAPES = {  # channels in and out, side, stride, width: 8, 16 or 24 channels bet
 
 def moved(graph, policy, path, seed=1):
     """Modules as training might leave them, in a file; the policy that begins with them."""
-    trunk, _ = plan.make(graph, policy, classes=4)
+    trunk, _ = make_plan(graph, policy, classes=4)
     rng, found = np.random.default_rng(seed), {}
     for op in (op for op in trunk.ops if op.kind == "lite"):
         for name in op.inputs[2:]:
@@ -312,8 +313,8 @@ def test_modules_learn(packages, name):
 
 def test_a_new_module_changes_nothing():
     graph = network(blocks=2)
-    trunk, _ = plan.make(graph, "tinytl", classes=4)
-    frozen, _ = plan.make(graph, "last", classes=4)
+    trunk, _ = make_plan(graph, "tinytl", classes=4)
+    frozen, _ = make_plan(graph, "last", classes=4)
     samples = inputs(graph, 4)
     assert np.array_equal(
         reference.forward(trunk, samples)[trunk.outputs[0]],
@@ -325,7 +326,7 @@ def test_options():
     graph = network(32, 32, 16, 1, blocks=3)
 
     def modules(policy):
-        trunk, chosen = plan.make(graph, policy, classes=4)
+        trunk, chosen = make_plan(graph, policy, classes=4)
         return [op for op in trunk.ops if op.kind == "lite"], trunk, chosen
 
     ops, trunk, chosen = modules("tinytl")
@@ -357,7 +358,7 @@ def test_options():
 )
 def test_what_is_refused(policy, cure):
     with pytest.raises(ModelError, match=re.escape(cure)):
-        plan.make(network(blocks=2), policy, classes=4)
+        make_plan(network(blocks=2), policy, classes=4)
 
 
 def test_a_model_without_blocks():
@@ -365,7 +366,7 @@ def test_a_model_without_blocks():
     b.conv(8)
     b.mean()
     with pytest.raises(ModelError, match="choose policy bias"):
-        plan.make(b.graph(), "tinytl", classes=4)
+        make_plan(b.graph(), "tinytl", classes=4)
 
 
 def test_modules_travel_by_export_only(packages, tmp_path, capsys):
@@ -387,8 +388,8 @@ def test_modules_travel_by_export_only(packages, tmp_path, capsys):
 
 
 def test_memory_of_modules_is_counted(packages):
-    trunk, chosen = plan.make(network(), "tinytl:nobias", classes=4)
-    none = cost.table(*plan.make(network(), "last", classes=4))
+    trunk, chosen = make_plan(network(), "tinytl:nobias", classes=4)
+    none = cost.table(*make_plan(network(), "last", classes=4))
     rows = cost.table(trunk, chosen)
     weights = 8 * 9 * 8 + 24 * 8
     assert cost.tinytl(rows) - cost.tinytl(none) >= 4 * weights

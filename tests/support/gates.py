@@ -236,7 +236,7 @@ def compiler(tools):
 
 def modules(architectures=None):
     """{architecture: {compiler, whole, n1: bytes and hash of the module for one package}}."""
-    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10).data
+    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier()).data
     found = {}
     for arch in architectures or builds.NATMODS:
         tools = builds.NATMODS[arch][0]
@@ -274,7 +274,7 @@ def cycles():
     found = {
         name: sum(done.cycles) for name, done in zip(names, bare.run([kernel_shapes.run(n) for n in names]))
     }
-    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10)
+    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier())
     for name, phases in (("n1 forward", records.FORWARD), ("n1 step", records.STEP)):
         (done,) = bare.run([records.network(made, phases)[0]])
         found[name] = sum(done.cycles)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import pathlib
 import struct
 
@@ -203,3 +204,9 @@ class Bench:
             found = bytes(self.bytes(trackers))
             self.net._views[1][:] = kept
             self.bytes(trackers)[:] = found
+
+
+def written(updates, folder):
+    """Updates as a policy."""
+    (folder / "plan.json").write_text(json.dumps({"updates": updates}))
+    return f"plan:{folder}/plan.json"

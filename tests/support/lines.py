@@ -8,6 +8,7 @@ import random
 from models import Builder
 from trimtab import serve
 from trimtab.session import Board
+from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import LinkError
 from trimtab_tools.link import client
@@ -18,7 +19,9 @@ def tiny(seed=2, policy="full"):
     """The package of a network that trains fast: 24 bytes of input."""
     b = Builder((4, 3, 2), seed=seed)
     b.conv(3, (3, 3), (2, 2), act="relu6")
-    return compiler.compile_graph(b.graph(), policy, labels=("a", "b", "c"), rate=0.01, name="tiny").data
+    return compiler.compile_graph(
+        b.graph(), policy, labels=("a", "b", "c"), rate=0.01, name="tiny", kernels=simulated.best_tier()
+    ).data
 
 
 def noise(n, classes=3):

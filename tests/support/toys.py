@@ -36,3 +36,20 @@ def reader():
     b.add(skip, b.conv(12, (1, 1), zero=0))
     b.conv(24, (2, 2), (2, 2), **relu)
     return calibrated(b.graph(), (digits().train[0, :40] ^ 128).view(np.int8))
+
+
+def deep():
+    """Two residual blocks and a pooled branch: tensors with one, two and three readers."""
+    b = Builder((8, 8, 3), seed=5)
+    b.conv(8, (3, 3), (2, 2), act="relu6", scale=0.024, zero=-128)
+    for i in range(2):
+        x = b.x
+        b.conv(20, (1, 1), act="relu6", scale=0.024, zero=-128)
+        b.depthwise(act="relu6", scale=0.024, zero=-128)
+        b.conv(8, (1, 1), scale=0.06, zero=4)
+        b.add(x, b.x, scale=0.08 + 0.04 * i, zero=-40)
+    b.depthwise(multiplier=2, kernel=(3, 3), stride=(2, 2), act="relu", scale=0.1, zero=-128)
+    b.conv(14, (1, 1), act="relu", scale=0.1, zero=-128)
+    b.reshape(14 * 4)
+    b.dense(9)
+    return b.graph()

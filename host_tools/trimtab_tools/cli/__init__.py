@@ -13,10 +13,12 @@ from pathlib import Path
 from trimtab import __version__
 from trimtab.package import PackageError
 
-from ..boards import train
+from ..boards import simulated, train
 from ..boards.connect import NAMES
 from ..errors import ModelError, UsageError
+from ..policies import registry
 from ..policies.plan import DEFAULT_RATE
+from ..policies.policy import Request
 
 RUNNERS = {".tflite": "TensorFlow Lite", ".keras": "Keras"}
 
@@ -27,7 +29,9 @@ def do_compile(args):
     from ..compiler import compile
 
     graph = _read_model(args)
-    made = compile.compile_graph(graph, name=Path(args.model).stem, **_plan_options(args))
+    made = compile.compile_graph(
+        graph, name=Path(args.model).stem, **_plan_options(args), kernels=simulated.best_tier()
+    )
     if args.ram:
         _check_ram(made, args.ram)
     Path(args.output).write_bytes(made.data)
@@ -50,7 +54,9 @@ def do_plan(args):
     from ..compiler import compile
     from ..compiler import facts as report
 
-    made = compile.compile_graph(_read_model(args), name=Path(args.model).stem, **_plan_options(args))
+    made = compile.compile_graph(
+        _read_model(args), name=Path(args.model).stem, **_plan_options(args), kernels=simulated.best_tier()
+    )
     if args.ram:
         _check_ram(made, args.ram)
     summary = report.summary(made)
@@ -170,7 +176,9 @@ def do_report(args):
         plan = {"policy": notes["policy"], "loss": notes["loss"], "rate": notes["rate"], "labels": labels}
     else:
         name = Path(args.model).stem
-        made = compile.compile_graph(_read_model(args), name=name, **_plan_options(args))
+        made = compile.compile_graph(
+            _read_model(args), name=name, **_plan_options(args), kernels=simulated.best_tier()
+        )
         facts, size = report.facts(made.trunk, made.plan, made.program, made.placement), len(made.data)
         plan = {
             "policy": made.plan.policy,
@@ -337,8 +345,7 @@ def _model(p, what=""):
     p.add_argument(
         "--policy",
         default="last",
-        help="last, bias, full, sparse, tinytrain:K,budget=KB, "
-        "mobiletl:BLOCKS, tinytl, or plan:FILE.json (default last)",
+        help=f"{registry.usage()} (default last)",
     )
     p.add_argument(
         "--scheme",
@@ -617,11 +624,8 @@ def _read_model(args):
 
 
 def _plan_options(args):
-    if args.scheme and args.policy != "sparse":
-        raise UsageError(f"--scheme {args.scheme} is a sparse update: give --policy sparse with it")
-    policy = f"{args.policy}:{args.scheme}" if args.scheme else args.policy
     return dict(
-        policy=policy,
+        policy=Request.of(args.policy, args.scheme),
         labels=_labels(args),
         classes=args.classes,
         loss=args.loss,

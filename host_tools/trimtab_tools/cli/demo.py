@@ -132,7 +132,9 @@ def _train(folder):
 def build(folder, work):
     """Compile the network with the plan by hand; returns the package's path."""
     model = read_tflite.read(folder / "digits.tflite")
-    made = compile.compile_graph(model, f"plan:{EXAMPLE / 'plan.json'}", name="digits", rate=RATE)
+    made = compile.compile_graph(
+        model, f"plan:{EXAMPLE / 'plan.json'}", name="digits", rate=RATE, kernels=simulated.best_tier()
+    )
     package = work / "digits.ttp"
     package.write_bytes(made.data)
     partly = sum(bool(u.channels) for u in made.plan.updates)
@@ -256,7 +258,9 @@ def run(name):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--board", choices=BOARDS, default="pico")
     try:
         run(parser.parse_args(argv).board)

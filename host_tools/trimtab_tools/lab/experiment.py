@@ -17,7 +17,7 @@ from trimtab.format import ABI
 
 from ..boards import simulated
 from ..compiler import compile, cost
-from ..policies import plan
+from ..policies import head, plan
 from ..samples import order, quantize
 from ..toolchain.builds import cache
 
@@ -76,7 +76,7 @@ class Prepared:
     def __init__(self, graph, data, pixels=None, step=None):
         self.graph, self.y, self.y_test, self.classes = graph, data.y, data.y_test, data.classes
         self.source = graph, data, pixels
-        self.trunk, _ = plan.cut_head(graph, data.classes)
+        self.trunk, _ = head.cut_head(graph, data.classes)
         self.folder = cache() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.names = narrow(self.trunk)
@@ -100,7 +100,7 @@ class Prepared:
         return self.folder / f"{_digest(tensor)}.{part}.npy"
 
     def _make(self, names, data, pixels, step):
-        made = compile.compile_inference(self.trunk, keep_all=True)
+        made = compile.compile_inference(self.trunk, keep_all=True, kernels=simulated.best_tier())
         net = simulated.load(made.data, simulated.best_tier())
         arena = np.frombuffer(net._views[0], np.int8)
         spans = {
@@ -222,6 +222,7 @@ def compile_trial(prepared, trial):
         rate=trial.rate,
         residual=trial.residual,
         samples=first[0, :32].reshape(-1, *shape),
+        kernels=simulated.best_tier(),
     )
 
 

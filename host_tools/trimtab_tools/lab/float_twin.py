@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from ..compiler.autodiff import COSINE
+from ..compiler.state import COSINE
 from ..errors import ModelError, UsageError
 from ..graph.rounding import multiply_once_rounded, multiply_twice_rounded
 from ..operators.registry import OPERATORS, params, tinytl

@@ -17,9 +17,10 @@ from fractions import Fraction
 import numpy as np
 
 from ..compiler import cost, emit, passes
-from ..compiler.autodiff import lower
+from ..compiler.lowering import lower
 from ..errors import UsageError
 from ..policies import plan, schemes
+from ..policies.make import make_plan
 from . import experiment
 from .experiment import Trial, quiet
 
@@ -127,7 +128,7 @@ def _bytes(prepared, space, convs):
     """(of each layer's bias, {(layer, share): of its weights}, of the rest): the rule is a sum."""
 
     def count(policy):
-        return cost.mcunetv3(cost.table(*plan.make(prepared.graph, policy, classes=prepared.classes)))
+        return cost.mcunetv3(cost.table(*make_plan(prepared.graph, policy, classes=prepared.classes)))
 
     depths = [count(f"bias:{d}") for d in range(convs + 1)]
     bias = tuple(depths[convs - i] - depths[convs - i - 1] for i in range(convs))
@@ -191,7 +192,7 @@ class Budget:
 
 def exact(prepared, scheme):
     """What a scheme costs on the board."""
-    trunk, chosen = plan.make(prepared.graph, f"sparse:{scheme}", classes=prepared.classes)
+    trunk, chosen = make_plan(prepared.graph, f"sparse:{scheme}", classes=prepared.classes)
     program, placement, _ = passes.optimize(lower(trunk, chosen))
     return {
         **cost.of(trunk, chosen, program, placement),
@@ -263,7 +264,7 @@ def search(
 
 def updates(prepared, scheme):
     """The scheme as a plan by hand, for --policy plan:FILE.json."""
-    _, chosen = plan.make(prepared.graph, f"sparse:{scheme}", classes=prepared.classes)
+    _, chosen = make_plan(prepared.graph, f"sparse:{scheme}", classes=prepared.classes)
     return {
         "updates": [
             {"layer": u.layer, "bias": u.bias, "weight_channels": list(u.channels), "axis": u.axis}

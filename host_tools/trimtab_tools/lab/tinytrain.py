@@ -11,8 +11,7 @@ from ..boards import simulated
 from ..compiler import compile
 from ..errors import UsageError
 from ..policies import plan
-from ..policies.candidates import most_macs, table
-from ..policies.plan import RATIO, SHARE
+from ..policies.tinytrain import RATIO, SHARE, most_macs, table
 from ..samples import order
 
 
@@ -85,7 +84,8 @@ def choice(
     **options,
 ):
     """A plan for these samples [(x, y)] of one task; options as compile_graph takes them."""
-    made = compile.compile_graph(graph, f"tinytrain:{layers}" if layers else "tinytrain", **options)
+    policy = f"tinytrain:{layers}" if layers else "tinytrain"
+    made = compile.compile_graph(graph, policy, kernels=simulated.best_tier(), **options)
     if made.plan.head and max(y for _, y in samples) >= made.plan.head.classes:
         raise UsageError(
             f"the samples have more classes than the head's {made.plan.head.classes}: "

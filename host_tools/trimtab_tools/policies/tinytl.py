@@ -1,4 +1,7 @@
-"""Policy `tinytl`: lite residual modules beside the blocks of a frozen trunk, and biases behind the first."""
+"""Policy tinytl, after TinyTL (NeurIPS 2020): small modules learn beside the blocks of a frozen trunk.
+
+The biases from the first module's block on are trained too, unless the user says `nobias`.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,8 +11,10 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph import blocks
-from ..graph.geometry import image
 from ..graph.ir import Op, Tensor
+from ..graph.geometry import image
+from .plan import AXIS, Update, layers, whole
+from .policy import Choice, Policy
 
 USAGE = "give a number of blocks, width=1/4, bias or nobias, dx, seed=N, from=FILE.npz, commas between"
 KERNELS = 5, 3, 1  # the largest that the pooled map has room for
@@ -26,17 +31,24 @@ class Options:
     source: str = ""  # an export whose modules are the start
 
 
-def options(policy):
-    """Of the text behind the policy's colon."""
+def choose(trunk, request):
+    chosen = options(request)
+    trunk, modules, behind = insert(trunk, request, chosen)
+    biases = [Update(op.name, axis=AXIS[op.kind]) for op in layers(trunk) if op.name in behind]
+    return Choice(trunk, (*(biases if chosen.bias else ()), *(whole(trunk, op) for op in modules)))
+
+
+def options(request):
+    """Of the words behind the policy's colon."""
     found = Options()
-    for word in filter(None, policy.partition(":")[2].split(",")):
+    for word in filter(None, request.words.split(",")):
         try:
             found = replace(found, **_option(*word.partition("=")))
         except (ValueError, ZeroDivisionError):
-            raise ModelError(f"policy {policy}: {word} is not an option of tinytl: {USAGE}")
+            raise ModelError(f"policy {request}: {word} is not an option of tinytl: {USAGE}")
     if not 0 < found.width <= 1:
         raise ModelError(
-            f"policy {policy}: a width of {found.width} is out of range: use more than 0, up to 1"
+            f"policy {request}: a width of {found.width} is out of range: use more than 0, up to 1"
         )
     return found
 
@@ -53,16 +65,15 @@ def _option(key, sign, value):
     return {name: read(value)}
 
 
-def insert(trunk, policy):
-    """(trunk with modules, their operators, names of the layers from the first module's block on)."""
-    chosen = options(policy)
+def insert(trunk, request, chosen):
+    """(trunk with modules, their operators, names of all operators from the first module's block on)."""
     found = [b for b in blocks.find(trunk) if _has_room(trunk, b)]
     count = len(found) if chosen.blocks is None else chosen.blocks
+    if not found:
+        raise ModelError(f"policy {request}: the model has no inverted residual blocks: choose policy bias")
     if not 0 < count <= len(found):
         raise ModelError(
-            f"policy {policy}: {len(found)} blocks of the model can have a module: choose 1 to {len(found)}"
-            if found
-            else f"policy {policy}: the model has no inverted residual blocks: choose policy bias"
+            f"policy {request}: {len(found)} blocks of the model can have a module: choose 1 to {len(found)}"
         )
     tensors, modules = dict(trunk.tensors), {}
     for number, block in list(enumerate(found, 1))[-count:]:
@@ -150,3 +161,12 @@ def _kaiming(shape, rng):
     bits = math.floor(math.log2(20 / sigma))
     w = np.rint(rng.standard_normal(shape) * sigma * 2.0**bits)
     return np.clip(w, -127, 127).astype(np.int8), 2.0**-bits
+
+
+POLICY = Policy(
+    "tinytl",
+    "tinytl[:OPTIONS]",
+    "Small modules beside the blocks are trained, and biases from the first of these blocks on; the weights "
+    "of the model stay as they are.",
+    choose,
+)

@@ -8,6 +8,7 @@ from trimtab.format import PHASES
 
 from ..compiler import facts as report
 from ..policies.plan import TRAINABLE
+from ..policies.registry import why
 
 KINDS = {  # of buffers, with what they are called; the order is that of the legend
     "sample": "sample",
@@ -126,7 +127,7 @@ def _head(name, facts, plan, flash_bytes):
     )
     return (
         f"<h1>{escape(name)}</h1>"
-        f"<p>{escape(report.WHY.get(plan['policy'], plan['policy']))}{loss}{labels}</p>"
+        f"<p>{escape(why(plan['policy']))}{loss}{labels}</p>"
         f'<div class="cards">{shown}</div>'
     )
 
