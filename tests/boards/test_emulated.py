@@ -7,13 +7,19 @@ import sys
 import time
 import zlib
 
+import helpers
 import pytest
 import serial
-from helpers import provide
 from trimtab.format import ABI
-from trimtab_tools.boards import emulated
+from trimtab_tools.boards.files import FLASH_BYTES, VIPER, flash_image, library_files
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.errors import BoardError, ToolchainError
-from trimtab_tools.toolchain import builds
+from trimtab_tools.link.repl import mpremote, wait_for_prompt
+from trimtab_tools.toolchain import cache, firmware, packages
+from trimtab_tools.toolchain.boards import missing, provide
+from trimtab_tools.toolchain.kernels import host_library, natmod
+from trimtab_tools.toolchain.sources import ARCHIVES, library, verified
 
 NAME_TIER = "from trimtab import kernels; print(kernels.choose().name)"
 
@@ -23,21 +29,21 @@ NAME_TIER = "from trimtab import kernels; print(kernels.choose().name)"
 
 @pytest.fixture(scope="module")
 def pico():
-    provide("pico")
-    files = {**emulated.library_files("armv6m"), "/data/note.txt": b"as it was put there"}
-    with emulated.Pico(files=files) as board:
+    helpers.provide("pico")
+    files = {**library_files("armv6m"), "/data/note.txt": b"as it was put there"}
+    with Pico(files=files) as board:
         yield board
 
 
 def tell(board, code):
     """What code prints on a board."""
-    return emulated.mpremote(board.url, "exec", code).strip()
+    return mpremote(board.url, "exec", code).strip()
 
 
 def test_thumb_core_agrees_with_rp2040js():
-    provide("pico")
+    helpers.provide("pico")
     done = subprocess.run(
-        ["node", builds.emulator().with_name("check.mjs"), "4"], capture_output=True, text=True
+        ["node", firmware.emulator().with_name("check.mjs"), "4"], capture_output=True, text=True
     )
     result = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stdout
@@ -113,8 +119,8 @@ def test_no_byte_is_lost_on_the_way_to_a_slow_reader(pico):
 
 def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
     tell(pico, "f = open('/kept', 'w'); f.write('x' * 5000); f.close(); import os; os.sync()")
-    emulated.mpremote(pico.url, "reset")
-    emulated.wait_for_prompt(pico.url)
+    mpremote(pico.url, "reset")
+    wait_for_prompt(pico.url)
     assert (
         tell(
             pico, "import machine, os; print(machine.reset_cause() == machine.WDT_RESET, os.stat('/kept')[6])"
@@ -129,27 +135,27 @@ def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
 
 
 def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
-    provide("pico")
+    helpers.provide("pico")
     code = "@micropython.viper\ndef f() -> int:\n return ptr32(0x20000001)[0]\nf()"
-    with emulated.Pico() as board:
-        process = board._process
+    with Pico() as board:
+        process = board.process
         with pytest.raises(BoardError):
-            emulated.mpremote(board.url, "exec", code, timeout=60)
+            mpremote(board.url, "exec", code, timeout=60)
         assert process.wait(10) == 3
     assert "unaligned access to 0x20000001" in capfd.readouterr().err
 
 
 def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
-    provide("pico")
+    helpers.provide("pico")
     flash = tmp_path / "flash.bin"
-    flash.write_bytes(b"\xff" * emulated.FLASH_BYTES)  # no firmware
+    flash.write_bytes(b"\xff" * FLASH_BYTES)  # no firmware
     with pytest.raises(BoardError, match="stopped: its last message stands above"):
-        emulated.Pico(flash=flash)
+        Pico(flash=flash)
     assert "pico: " in capfd.readouterr().err
 
 
 def test_romfs_is_read_in_place(tmp_path):
-    provide("pico")
+    helpers.provide("pico")
     (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 1000)
     image = tmp_path / "image.romfs"
     subprocess.run(
@@ -157,7 +163,7 @@ def test_romfs_is_read_in_place(tmp_path):
         check=True,
         capture_output=True,
     )
-    with emulated.Pico("trimtab", romfs=image.read_bytes()) as board:
+    with Pico("trimtab", romfs=image.read_bytes()) as board:
         said = tell(
             board,
             "import uctypes, trimtab; m = memoryview(open('/rom/weights.bin', 'rb')); "
@@ -168,34 +174,34 @@ def test_romfs_is_read_in_place(tmp_path):
 
 def test_romfs_that_does_not_fit_is_refused():
     with pytest.raises(BoardError, match="put less into it"):
-        emulated.flash_image("trimtab", romfs=bytes(705 * 1024))
+        flash_image("trimtab", romfs=bytes(705 * 1024))
 
 
 # -- the unix port -------------------------------------------------------------------------------------------
 
 
 def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
-    provide("unix")
+    helpers.provide("unix")
     code = f"import gc; print(gc.mem_free() + gc.mem_alloc()); {NAME_TIER}"
-    with emulated.Unix("-c", code, heap="192k") as board:
+    with Unix("-c", code, heap="192k") as board:
         heap, tier = board.output().split()
     assert 180_000 < int(heap) <= 192 * 1024 and tier == "c"
-    with emulated.Unix("-c", NAME_TIER, kernels=False) as board:
+    with Unix("-c", NAME_TIER, kernels=False) as board:
         assert board.output().strip() == "viper"
 
 
 def test_unix_speaks_through_pipes_and_finds_its_files():
-    provide("unix")
+    helpers.provide("unix")
     code = "import sys; print(open('a/b').read(), sys.stdin.readline().strip())"
-    with emulated.Unix("-c", code, files={"/a/b": b"hello"}) as board:
+    with Unix("-c", code, files={"/a/b": b"hello"}) as board:
         board.stdin.write(b"there\n")
         assert board.output() == "hello there\n"
 
 
 def test_unix_error_is_told():
-    provide("unix")
+    helpers.provide("unix")
     with (
-        emulated.Unix("-c", "raise SystemExit(7)") as board,
+        Unix("-c", "raise SystemExit(7)") as board,
         pytest.raises(BoardError, match="status 7"),
     ):
         board.output()
@@ -206,31 +212,31 @@ def test_unix_error_is_told():
 
 @pytest.mark.parametrize("arch, code", [("x64", 2), ("armv6m", 4)])
 def test_native_module_names_its_architecture(arch, code):
-    provide("pico")
-    header = builds.natmod(arch).read_bytes()[:4]
+    helpers.provide("pico")
+    header = natmod(arch).read_bytes()[:4]
     assert header[:2] == b"M\x06" and header[2] >> 2 & 15 == code
 
 
 def test_unknown_architecture_names_the_known_ones():
     with pytest.raises(ToolchainError, match="armv6m"):
-        builds.natmod("z80")
+        natmod("z80")
 
 
 def test_missing_packages_are_named_with_the_command(monkeypatch):
-    monkeypatch.setattr(builds.shutil, "which", lambda name: None if name == "cmake" else "/bin/" + name)
-    monkeypatch.setattr(builds.os, "geteuid", lambda: 1000)
-    assert "cmake" in builds.missing("pico")
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None if name == "cmake" else "/bin/" + name)
+    monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
+    assert "cmake" in missing("pico")
     with pytest.raises(ToolchainError, match="run sudo apt-get install -y .*cmake"):
-        builds.provide("pico")
+        provide("pico")
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
-    return builds.cache()
+    return cache.folder()
 
 
-def test_a_thing_is_built_once_for_what_goes_into_it(cache, tmp_path):
+def test_a_thing_is_built_once_for_what_goes_into_it(empty_cache, tmp_path):
     source = tmp_path / "source"
     source.write_text("1")
     built = []
@@ -239,43 +245,43 @@ def test_a_thing_is_built_once_for_what_goes_into_it(cache, tmp_path):
         built.append(out)
         (out / "thing").write_text(source.read_text())
 
-    first = builds._built("thing", [source, "-O2"], build)
-    assert builds._built("thing", [source, "-O2"], build) == first and len(built) == 1
-    assert builds._built("thing", [source, "-O3"], build) != first
+    first = cache.built("thing", [source, "-O2"], build)
+    assert cache.built("thing", [source, "-O2"], build) == first and len(built) == 1
+    assert cache.built("thing", [source, "-O3"], build) != first
     source.write_text("2")
-    assert (builds._built("thing", [source, "-O2"], build) / "thing").read_text() == "2"
+    assert (cache.built("thing", [source, "-O2"], build) / "thing").read_text() == "2"
 
 
-def test_a_failed_build_leaves_nothing_behind(cache):
+def test_a_failed_build_leaves_nothing_behind(empty_cache):
     def build(out):
         (out / "half").write_text("")
-        builds._run("false")
+        cache.run("false")
 
     with pytest.raises(ToolchainError, match="false failed with status 1"):
-        builds._built("thing", [], build)
-    assert [p.name for p in cache.iterdir()] == ["thing.lock"]
+        cache.built("thing", [], build)
+    assert [p.name for p in empty_cache.iterdir()] == ["thing.lock"]
 
 
 def test_an_archive_that_changed_is_refused(tmp_path):
-    archive = next(a for a in builds.ARCHIVES if a.sha256)
+    archive = next(a for a in ARCHIVES if a.sha256)
     with pytest.raises(ToolchainError, match="no longer"):
-        builds._verified(tmp_path, archive)
+        verified(tmp_path, archive)
     (tmp_path / archive.pattern.replace("*", "1")).write_bytes(b"something else")
     with pytest.raises(ToolchainError, match="is not the file that trimtab was tested with"):
-        builds._verified(tmp_path, archive)
+        verified(tmp_path, archive)
 
 
 def test_host_library_takes_flags():
-    provide("sim")
-    plain, checked = builds.host_library(), builds.host_library(["-fsanitize=undefined"])
+    helpers.provide("sim")
+    plain, checked = host_library(), host_library(["-fsanitize=undefined"])
     assert plain != checked and plain.is_file() and checked.stat().st_size > plain.stat().st_size
 
 
 def test_emulator_ends_with_its_parent(pico, tmp_path):
     flash = tmp_path / "flash.bin"
-    flash.write_bytes(emulated.flash_image())
+    flash.write_bytes(flash_image())
     parent = subprocess.run(
-        ["sh", "-c", 'sleep 1 | node "$0" --flash "$1"', builds.emulator(), flash],
+        ["sh", "-c", 'sleep 1 | node "$0" --flash "$1"', firmware.emulator(), flash],
         capture_output=True,
         text=True,
         timeout=30,
@@ -287,9 +293,7 @@ def test_emulator_ends_with_its_parent(pico, tmp_path):
 
 
 def test_mip_installs_every_file_of_the_library():
-    listed = json.loads((builds.library().parent / "package.json").read_text())
-    sources = sorted(path.relative_to(builds.library()).as_posix() for path in builds.library().rglob("*.py"))
-    names = [
-        f"trimtab/{name}" for name in sources if name != emulated.VIPER
-    ]  # no board should compile that one
+    listed = json.loads((library().parent / "package.json").read_text())
+    sources = sorted(path.relative_to(library()).as_posix() for path in library().rglob("*.py"))
+    names = [f"trimtab/{name}" for name in sources if name != VIPER]  # no board should compile that one
     assert listed["urls"] == [[name, name] for name in names]

@@ -8,9 +8,12 @@ from helpers import compiled, provide
 from models import Builder
 from test_emulated import tell
 from trimtab.package import PackageError
-from trimtab_tools.boards import deploy, emulated, flash
+from trimtab_tools.boards import deploy, flash
+from trimtab_tools.boards.files import LAYOUTS, kernels_for, library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import BoardError
-from trimtab_tools.toolchain import builds
+from trimtab_tools.link.repl import wait_for_prompt
+from trimtab_tools.toolchain import firmware
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def package(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stock():
     provide("pico")
-    with emulated.Pico() as board:
+    with Pico() as board:
         yield board
 
 
@@ -56,14 +59,11 @@ def test_deploy_again_copies_only_what_changed(stock, package):
 
 
 def test_boards_get_the_fastest_kernels_that_are_proven():
-    kinds = {
-        arch: emulated.kernels_for(arch)
-        for arch in ("armv6m", "rv32imc", "xtensawin", "armv6", "xtensa", None)
-    }
+    kinds = {arch: kernels_for(arch) for arch in ("armv6m", "rv32imc", "xtensawin", "armv6", "xtensa", None)}
     assert list(kinds.values()) == ["c", "c", "viper", "viper", "plain", "plain"]
-    files = emulated.library_files("xtensawin")
+    files = library_files("xtensawin")
     assert "/lib/trimtab/kernels_viper.mpy" in files and "/lib/_kernels.mpy" not in files
-    assert not any("viper" in path or "_kernels" in path for path in emulated.library_files(None))
+    assert not any("viper" in path or "_kernels" in path for path in library_files(None))
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ def test_board_that_does_not_answer(package, monkeypatch):
 def flashed():
     """A board that had stock firmware and a file, and was flashed."""
     provide("pico")
-    with emulated.Pico(files={"/old": b"stock"}) as board:
+    with Pico(files={"/old": b"stock"}) as board:
         assert tell(board, "import sys; print(sys.implementation._build)") == "RPI_PICO"
         flash.flash(board.url, volume=board.volume)
-        emulated.wait_for_prompt(board.url)
+        wait_for_prompt(board.url)
         yield board
 
 
@@ -174,8 +174,8 @@ def test_a_volume_that_does_not_take_the_firmware(tmp_path, monkeypatch):
 
 def test_uf2_holds_the_firmware():
     provide("firmware")
-    folder = builds.pico_firmware("trimtab")
+    folder = firmware.pico("trimtab")
     blocks = (folder / "firmware.uf2").read_bytes()
     data = b"".join(blocks[i + 32 : i + 32 + 256] for i in range(0, len(blocks), 512))
-    firmware = (folder / "firmware.bin").read_bytes()
-    assert data[: len(firmware)] == firmware and len(firmware) <= emulated.LAYOUTS["trimtab"].romfs_start
+    code = (folder / "firmware.bin").read_bytes()
+    assert data[: len(code)] == code and len(code) <= LAYOUTS["trimtab"].romfs_start

@@ -9,10 +9,11 @@ import pytest
 from helpers import provide
 from models import Builder
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.formats import write_tflite
 from trimtab_tools.formats.tflite_file import Row, serialize
 from trimtab_tools.graph.ir import Tensor
+from trimtab_tools.link.repl import mpremote
 
 
 @pytest.fixture
@@ -253,7 +254,7 @@ def test_an_autoencoder_trains_towards_its_input(here, capsys):
 def bare_pico():
     """Stock MicroPython, nothing else."""
     provide("pico")
-    with emulated.Pico() as pico:
+    with Pico() as pico:
         yield pico
 
 
@@ -262,7 +263,7 @@ def test_board_without_the_library(here, capsys, bare_pico):
     said = refused(capsys, "train", "net.ttp", "--data", "data.npz", "--port", bare_pico.url)
     assert "no trimtab library" in said and "trimtab deploy net.ttp" in said
     assert files(here) == before
-    assert emulated.mpremote(bare_pico.url, "exec", "import os; print(os.listdir('/'))").strip() == "[]"
+    assert mpremote(bare_pico.url, "exec", "import os; print(os.listdir('/'))").strip() == "[]"
 
 
 def test_arena_larger_than_the_boards_ram(here, capsys):

@@ -13,7 +13,7 @@ from trimtab_tools.boards import train as running
 from trimtab_tools.cli import demo
 from trimtab_tools.errors import ToolchainError
 from trimtab_tools.formats import read_tflite
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import boards
 
 EXAMPLES = demo.EXAMPLE.parent
 LAST = re.compile(
@@ -67,7 +67,7 @@ def test_demo_goes_on_with_sim_where_packages_are_missing(monkeypatch, capsys):
         if board != "sim":
             raise ToolchainError("board pico needs nodejs: run sudo apt-get install nodejs")
 
-    monkeypatch.setattr(builds, "provide", provide)
+    monkeypatch.setattr(boards, "provide", provide)
     assert demo.available("pico") == "sim"
     said = capsys.readouterr().err
     assert "sudo apt-get install nodejs" in said and "going on with BOARD=sim" in said

@@ -9,7 +9,7 @@ import pytest
 from trimtab import format, kernels
 from trimtab_tools.boards import native
 from trimtab_tools.toolchain import records_header
-from trimtab_tools.toolchain.builds import FIRMWARE
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 NAMES = [row[0] for row in format.RECORDS]
 DEVICE = sorted(Path(kernels.__file__).parent.rglob("*.py"))

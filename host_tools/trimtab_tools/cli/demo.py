@@ -16,17 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from .. import samples as data
-from ..boards import emulated, simulated
+from ..boards import pico, simulated
 from ..boards import train as running
 from ..boards.connect import attach
 from ..boards.deploy import deploy
+from ..boards.unix import unix_command
 from ..compiler import compile
 from ..compiler.package_reading import Contents
 from ..errors import BoardError, LinkError, ModelError, ToolchainError
 from ..formats import read_tflite
 from ..link import client
+from ..link.repl import mpremote
 from ..link.transport import Process
-from ..toolchain import builds
+from ..toolchain import boards, cache
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "02_adapt_digits"
 RATE = 0.01
@@ -76,10 +78,10 @@ class Unix(Sim):
 
     def ram(self):
         command, env = self._command(MEASURE)
-        return int(builds._run(*command, cwd=self.package.parent, env=env))
+        return int(cache.run(*command, cwd=self.package.parent, env=env))
 
     def _command(self, code):
-        return emulated.unix_command("-c", code, heap=HEAP)
+        return unix_command("-c", code, heap=HEAP)
 
 
 class Pico(Sim):
@@ -87,7 +89,7 @@ class Pico(Sim):
 
     def __init__(self, stack, package):
         self.package = package
-        self.board = stack.enter_context(emulated.Pico())
+        self.board = stack.enter_context(pico.Pico())
 
     def deploy(self):
         done = deploy(self.board.url, self.package)
@@ -103,7 +105,7 @@ class Pico(Sim):
         self.board.reset()
 
     def ram(self):
-        return int(emulated.mpremote(self.board.url, "exec", MEASURE))
+        return int(mpremote(self.board.url, "exec", MEASURE))
 
 
 BOARDS = {"sim": Sim, "unix": Unix, "pico": Pico}
@@ -117,7 +119,7 @@ def pretrained():
     if not EXAMPLE.is_dir():
         raise ModelError("the demo lives in the project's repository: clone it and run make demo there")
     sources = [EXAMPLE / "model.py", Path(__file__).parents[1] / "formats" / "read_keras.py"]
-    return builds._built("digits", sources, _train)
+    return cache.built("digits", sources, _train)
 
 
 def _train(folder):
@@ -126,7 +128,7 @@ def _train(folder):
         raise ModelError(
             f"the demo trains its network with {' and '.join(absent)}: run pip install -e '.[keras,test]'"
         )
-    builds._run(sys.executable, EXAMPLE / "model.py", folder, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
+    cache.run(sys.executable, EXAMPLE / "model.py", folder, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
 def build(folder, work):
@@ -224,7 +226,7 @@ def start(name, stack, package):
 
 def require(good, fault):
     if not good:
-        raise BoardError(f"{fault}: empty the cache ({builds.cache()}), so that all is built again")
+        raise BoardError(f"{fault}: empty the cache ({cache.folder()}), so that all is built again")
 
 
 def say(what, text):
@@ -234,7 +236,7 @@ def say(what, text):
 def available(name):
     """The board, or sim where system packages are missing and may not be installed."""
     try:
-        builds.provide(name)
+        boards.provide(name)
     except ToolchainError as error:
         if name == "sim":
             raise
@@ -256,7 +258,9 @@ def run(name):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--board", choices=BOARDS, default="pico")
     try:
         run(parser.parse_args(argv).board)

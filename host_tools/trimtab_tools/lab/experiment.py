@@ -19,7 +19,7 @@ from ..boards import simulated
 from ..compiler import compile, cost
 from ..policies import plan
 from ..samples import order, quantize
-from ..toolchain.builds import cache
+from ..toolchain import cache
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ class Prepared:
         self.graph, self.y, self.y_test, self.classes = graph, data.y, data.y_test, data.classes
         self.source = graph, data, pixels
         self.trunk, _ = plan.cut_head(graph, data.classes)
-        self.folder = cache() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
+        self.folder = (
+            cache.folder() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.names = narrow(self.trunk)
         missing = [
