@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..compiler.package_reading import Contents
+from ..errors import BoardError
 from ..link.client import Client
 from ..link.transport import Cable, Process, Serial, Thread
 from ..toolchain.boards import BOARDS, NAMES, provide
@@ -81,6 +83,12 @@ STARTS = {"sim": _sim, "unix": _unix, "pico": _pico, "qemu": _qemu}
 def _files(board, package, kernels):
     data = package.read_bytes()
     return {**library_files(BOARDS[board].arch, kernels, data), "/" + package.name: data}
+
+
+def check_same_package(client: Client, contents: Contents, package: Path | str) -> None:
+    """Refuse a board that runs another package than this one."""
+    if client.info["package_crc"] != contents.package.crc:
+        raise BoardError(f"the board runs another package than {package}: run `trimtab deploy {package}`")
 
 
 def cost(board: str, us: float) -> dict[str, float]:

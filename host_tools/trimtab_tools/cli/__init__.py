@@ -15,6 +15,9 @@ from trimtab.package import PackageError
 
 from ..boards import train
 from ..boards.connect import NAMES
+from ..boards.progress import Lines
+from ..boards.progress import bar as progress_bar
+from ..boards.pull import pull
 from ..errors import ModelError, UsageError
 from ..policies.plan import DEFAULT_RATE
 
@@ -250,8 +253,8 @@ def do_simulate(args):
 
 
 def do_train(args):
-    lines = train.Lines(args.json)
-    return train.train(
+    lines = Lines(args.json)
+    train.train(
         args.package,
         args.data,
         val=args.val,
@@ -271,7 +274,7 @@ def do_train(args):
 
 def do_pull(args):
     with _progress(args, "pull") as step:
-        size = train.pull(args.package, args.port or args.board, args.output, step, _key(args), args.keras)
+        size = pull(args.package, args.port or args.board, args.output, step, _key(args), args.keras)
     _say(args, {"model": args.output, "bytes": size}, f"{args.output}: the tuned network, {size} bytes")
 
 
@@ -710,7 +713,7 @@ def _port(args):
 @contextlib.contextmanager
 def _progress(args, what):
     """A line of progress with time left, on stderr; nothing with --json."""
-    with train.bar(not args.json) as bar:
+    with progress_bar(not args.json) as bar:
         task = bar.add_task(what, total=None, speed="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

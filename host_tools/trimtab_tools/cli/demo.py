@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from .. import samples as data
-from ..boards import pico, simulated
-from ..boards import train as running
+from ..boards import loading, pico, simulated
 from ..boards.connect import attach
 from ..boards.deploy import deploy
+from ..boards.progress import Lines
+from ..boards.train import evaluate
 from ..boards.unix import unix_command
 from ..compiler import compile
 from ..compiler.package_reading import Contents
@@ -180,15 +181,15 @@ def expected_crc(package, samples):
 def tell(name, stack, folder, work):
     """The whole story; returns the fields of the last line."""
     package = build(folder, work)
-    contents, lines = Contents(package), running.Lines()
-    train, test = (running.load(contents, folder / f"{part}.npz") for part in ("train", "test"))
+    contents, lines = Contents(package), Lines()
+    train, test = (loading.load(contents, folder / f"{part}.npz") for part in ("train", "test"))
     clear = known(package, folder / "clear.npz")
     say("model", f"reads {clear:.2f} of the clear pictures that it was made for")
     board = start(name, stack, package)
     ram = board.ram()
 
     def score(when):
-        share = running.evaluate(link, contents, test, lines, when)
+        share = evaluate(link, contents, test, lines, when)
         say(when, f"{share:.2f} of {len(test)} hazy pictures")
         return share
 

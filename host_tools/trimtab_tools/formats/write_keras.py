@@ -5,6 +5,7 @@ BatchNormalization into the layer before it. It stays a layer of its own here: i
 the kernel before it the tuned weights divided by its factor, so that the two together are what the board has.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,10 @@ def export(contents, original, output):
     head = contents.head()
     if head:
         model = _with_head(keras, model, {op.name for op in graph.ops}, head)
-    model.save(output)
-    return Path(output).stat().st_size
+    with tempfile.TemporaryDirectory() as scratch:  # Keras writes only to a name that ends in .keras
+        saved = Path(scratch, "model.keras")
+        model.save(saved)
+        return write(output, saved.read_bytes())
 
 
 def real(graph, name):

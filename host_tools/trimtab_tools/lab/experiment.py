@@ -15,6 +15,7 @@ import numpy as np
 from trimtab import __version__
 from trimtab.format import ABI
 
+from .. import output
 from ..boards import simulated
 from ..compiler import compile, cost
 from ..policies import plan
@@ -180,9 +181,7 @@ def find(prepared, trial):
 
 
 def keep(prepared, trial, result):
-    part = _result(prepared, trial).with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(result))
-    part.rename(_result(prepared, trial))
+    output.write(_result(prepared, trial), json.dumps(result))
 
 
 def _result(prepared, trial):
