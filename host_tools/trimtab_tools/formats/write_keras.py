@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
+from ..output import write
 from ..policies.plan import TRAINABLE
 from .read_keras import _load, _tensorflow
 
