@@ -1,5 +1,6 @@
 """The command as its users meet it: verbs and what they print; errors of one sentence, exit code 1, nothing changed."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -278,3 +279,40 @@ def test_arena_larger_than_the_boards_ram(here, capsys):
     said = refused(capsys, "simulate", "big.ttp", "--board", "pico", "--steps", "1", "--json")
     assert "bytes of arena" in said and "--ram" in said
     assert files(here) == before
+
+
+# -- the table of verbs
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_itself_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([verb, "--help"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    examples = [line for line in said.splitlines() if line.startswith("    trimtab ")]
+    assert any(line.startswith(f"    trimtab {verb} ") for line in examples), said
+
+
+def examples():
+    """Every line of every --help that shows a command."""
+    for verb in cli.VERBS:
+        doc = importlib.import_module(f"trimtab_tools.cli.{verb}").__doc__
+        yield from (
+            line.split(">")[0].split() for line in doc.splitlines() if line.startswith("    trimtab ")
+        )
+
+
+@pytest.mark.parametrize("words", list(examples()), ids=" ".join)
+def test_every_example_is_grammatical(words, monkeypatch):
+    seen = []
+    module = importlib.import_module(f"trimtab_tools.cli.{words[1]}")
+    monkeypatch.setattr(module, "run", seen.append)
+    assert cli.main(words[1:]) == 0 and len(seen) == 1
+
+
+def test_help_reads_only_the_table():
+    code = "import sys; from trimtab_tools import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(*sorted(m for m in sys.modules if m.startswith(('trimtab_tools', 'numpy', 'serial'))))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert out.splitlines()[-1].split() == ["trimtab_tools", "trimtab_tools.cli", "trimtab_tools.errors"]

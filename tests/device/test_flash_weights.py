@@ -8,7 +8,7 @@ import time
 import pytest
 from helpers import TIERS, assets, compiled, provide, tier
 from models import Builder
-from test_emulated import tell
+from talk import tell
 from trimtab.package import PackageError
 from trimtab_tools.boards import simulated
 from trimtab_tools.boards.pico import Pico

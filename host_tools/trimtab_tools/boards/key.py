@@ -55,7 +55,7 @@ def put(port: str, key: bytes) -> None:
 def sign(data: bytes, key: bytes) -> bytes:
     """A package's bytes with a signature, which replaces the one that it may have."""
     package = Package(data)
-    offset, size, _ = package._sections["signature"]
+    offset, size, _ = package.span("signature")
     body = data[trust.HEADER_BYTES : offset if size else len(data)]
     body += bytes(-len(body) % 4)
     head = bytearray(data[: trust.HEADER_BYTES])

@@ -1,4 +1,4 @@
-"""The boards that need no hardware, and the toolchain that builds them."""
+"""The emulated Pico: a board as the chip is, as far as trimtab can tell."""
 
 import json
 import os
@@ -7,41 +7,28 @@ import sys
 import time
 import zlib
 
-import helpers
 import pytest
 import serial
+from helpers import provide
+from talk import tell
 from trimtab.format import ABI
-from trimtab_tools.boards.files import FLASH_BYTES, VIPER, flash_image, library_files
+from trimtab_tools.boards.files import FLASH_BYTES, flash_image, library_files
 from trimtab_tools.boards.pico import Pico
-from trimtab_tools.boards.unix import Unix
-from trimtab_tools.errors import BoardError, ToolchainError
+from trimtab_tools.errors import BoardError
 from trimtab_tools.link.repl import mpremote, wait_for_prompt
-from trimtab_tools.toolchain import cache, firmware, packages
-from trimtab_tools.toolchain.boards import missing, provide
-from trimtab_tools.toolchain.kernels import host_library, natmod
-from trimtab_tools.toolchain.sources import ARCHIVES, library, verified
-
-NAME_TIER = "from trimtab import kernels; print(kernels.choose().name)"
-
-
-# -- the emulated Pico ---------------------------------------------------------------------------------------
+from trimtab_tools.toolchain import firmware
 
 
 @pytest.fixture(scope="module")
 def pico():
-    helpers.provide("pico")
+    provide("pico")
     files = {**library_files("armv6m"), "/data/note.txt": b"as it was put there"}
     with Pico(files=files) as board:
         yield board
 
 
-def tell(board, code):
-    """What code prints on a board."""
-    return mpremote(board.url, "exec", code).strip()
-
-
 def test_thumb_core_agrees_with_rp2040js():
-    helpers.provide("pico")
+    provide("pico")
     done = subprocess.run(
         ["node", firmware.emulator().with_name("check.mjs"), "4"], capture_output=True, text=True
     )
@@ -135,7 +122,7 @@ def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
 
 
 def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
-    helpers.provide("pico")
+    provide("pico")
     code = "@micropython.viper\ndef f() -> int:\n return ptr32(0x20000001)[0]\nf()"
     with Pico() as board:
         process = board.process
@@ -146,7 +133,7 @@ def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
 
 
 def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
-    helpers.provide("pico")
+    provide("pico")
     flash = tmp_path / "flash.bin"
     flash.write_bytes(b"\xff" * FLASH_BYTES)  # no firmware
     with pytest.raises(BoardError, match="stopped: its last message stands above"):
@@ -155,7 +142,7 @@ def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
 
 
 def test_romfs_is_read_in_place(tmp_path):
-    helpers.provide("pico")
+    provide("pico")
     (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 1000)
     image = tmp_path / "image.romfs"
     subprocess.run(
@@ -177,106 +164,6 @@ def test_romfs_that_does_not_fit_is_refused():
         flash_image("trimtab", romfs=bytes(705 * 1024))
 
 
-# -- the unix port -------------------------------------------------------------------------------------------
-
-
-def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
-    helpers.provide("unix")
-    code = f"import gc; print(gc.mem_free() + gc.mem_alloc()); {NAME_TIER}"
-    with Unix("-c", code, heap="192k") as board:
-        heap, tier = board.output().split()
-    assert 180_000 < int(heap) <= 192 * 1024 and tier == "c"
-    with Unix("-c", NAME_TIER, kernels=False) as board:
-        assert board.output().strip() == "viper"
-
-
-def test_unix_speaks_through_pipes_and_finds_its_files():
-    helpers.provide("unix")
-    code = "import sys; print(open('a/b').read(), sys.stdin.readline().strip())"
-    with Unix("-c", code, files={"/a/b": b"hello"}) as board:
-        board.stdin.write(b"there\n")
-        assert board.output() == "hello there\n"
-
-
-def test_unix_error_is_told():
-    helpers.provide("unix")
-    with (
-        Unix("-c", "raise SystemExit(7)") as board,
-        pytest.raises(BoardError, match="status 7"),
-    ):
-        board.output()
-
-
-# -- the toolchain -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("arch, code", [("x64", 2), ("armv6m", 4)])
-def test_native_module_names_its_architecture(arch, code):
-    helpers.provide("pico")
-    header = natmod(arch).read_bytes()[:4]
-    assert header[:2] == b"M\x06" and header[2] >> 2 & 15 == code
-
-
-def test_unknown_architecture_names_the_known_ones():
-    with pytest.raises(ToolchainError, match="armv6m"):
-        natmod("z80")
-
-
-def test_missing_packages_are_named_with_the_command(monkeypatch):
-    monkeypatch.setattr(packages.shutil, "which", lambda name: None if name == "cmake" else "/bin/" + name)
-    monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
-    assert "cmake" in missing("pico")
-    with pytest.raises(ToolchainError, match="run sudo apt-get install -y .*cmake"):
-        provide("pico")
-
-
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
-    return cache.folder()
-
-
-def test_a_thing_is_built_once_for_what_goes_into_it(empty_cache, tmp_path):
-    source = tmp_path / "source"
-    source.write_text("1")
-    built = []
-
-    def build(out):
-        built.append(out)
-        (out / "thing").write_text(source.read_text())
-
-    first = cache.built("thing", [source, "-O2"], build)
-    assert cache.built("thing", [source, "-O2"], build) == first and len(built) == 1
-    assert cache.built("thing", [source, "-O3"], build) != first
-    source.write_text("2")
-    assert (cache.built("thing", [source, "-O2"], build) / "thing").read_text() == "2"
-
-
-def test_a_failed_build_leaves_nothing_behind(empty_cache):
-    def build(out):
-        (out / "half").write_text("")
-        cache.run("false")
-
-    with pytest.raises(ToolchainError, match="false failed with status 1"):
-        cache.built("thing", [], build)
-    assert [p.name for p in empty_cache.iterdir()] == ["thing.lock"]
-
-
-def test_an_archive_that_changed_is_refused(tmp_path):
-    archive = next(a for a in ARCHIVES if a.sha256)
-    with pytest.raises(ToolchainError, match="no longer"):
-        verified(tmp_path, archive)
-    (tmp_path / archive.pattern.replace("*", "1")).write_bytes(b"something else")
-    with pytest.raises(ToolchainError, match="is not the file that trimtab was tested with"):
-        verified(tmp_path, archive)
-
-
-def test_host_library_takes_flags():
-    helpers.provide("sim")
-    plain, checked = host_library(), host_library(["-fsanitize=undefined"])
-    assert plain != checked and plain.is_file() and checked.stat().st_size > plain.stat().st_size
-
-
 def test_emulator_ends_with_its_parent(pico, tmp_path):
     flash = tmp_path / "flash.bin"
     flash.write_bytes(flash_image())
@@ -290,10 +177,3 @@ def test_emulator_ends_with_its_parent(pico, tmp_path):
     pid = json.loads(parent.stdout.splitlines()[0])["pid"]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-
-
-def test_mip_installs_every_file_of_the_library():
-    listed = json.loads((library().parent / "package.json").read_text())
-    sources = sorted(path.relative_to(library()).as_posix() for path in library().rglob("*.py"))
-    names = [f"trimtab/{name}" for name in sources if name != VIPER]  # no board should compile that one
-    assert listed["urls"] == [[name, name] for name in names]
