@@ -5,8 +5,9 @@ import struct
 import time
 
 import kernel_shapes
-from trimtab_tools.boards import native, simulated
+from trimtab_tools.boards import simulated
 from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.packed import always_packed
 from trimtab_tools.boards.pico import Pico
 from trimtab_tools.boards.qemu import Qemu
 from trimtab_tools.boards.unix import Unix
@@ -144,7 +145,7 @@ def on(board):
 def native_module(arch):
     """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be measured."""
     data = packages()["trains.ttp"]
-    part = natmod(arch, subset.kernels_of(data), native.always_packed(data, arch))
+    part = natmod(arch, subset.kernels_of(data), always_packed(data, arch))
     return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": natmod(arch).stat().st_size}}
 
 

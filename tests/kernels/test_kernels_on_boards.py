@@ -9,8 +9,9 @@ from helpers import ROOT, compiled, provide
 from models import Builder
 from test_kernels import NAMES, run_c
 from trimtab.format import ABI, OPCODES
-from trimtab_tools.boards import native, simulated
+from trimtab_tools.boards import simulated
 from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.packed import always_packed
 from trimtab_tools.boards.pico import Pico
 from trimtab_tools.boards.unix import Unix
 from trimtab_tools.link.repl import mpremote
@@ -127,7 +128,7 @@ def small(k):
 def test_a_pico_holds_what_one_package_needs():
     provide("pico")
     data = compiled(kernel_shapes.n1(), "full", classes=10).data
-    assert native.always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
+    assert always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
     files = {
         **library_files("armv6m", package=data),
         "/net.ttp": data,
@@ -146,8 +147,8 @@ def test_a_pico_holds_what_one_package_needs():
 
 
 def test_loops_that_a_record_needs_are_not_left_out():
-    assert native.always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
-    assert native.always_packed(small(8), "x64") == set()
+    assert always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
+    assert always_packed(small(8), "x64") == set()
 
 
 def test_without_a_compiler_the_whole_module_is_taken(monkeypatch):

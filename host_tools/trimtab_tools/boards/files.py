@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..errors import BoardError
 from ..toolchain import firmware, packages, sources, subset
 from ..toolchain.kernels import NATMODS, UNPROVEN, natmod
-from . import native
+from .packed import always_packed
 
 VIPER = "kernels_viper.py"
 SMALL = {"xtensa"}  # the ESP8266: its RAM holds no kernels in native code
@@ -61,7 +61,7 @@ def library_files(
                 text = subset.pruned(text, called)
             files[f"/lib/trimtab/{name}.mpy"] = _bytecode(f"{name}.py", text, arch, Path(scratch))
     if kernels == "c":
-        packed = native.always_packed(package, arch) if package else ()
+        packed = always_packed(package, arch) if package else ()
         files["/lib/_kernels.mpy"] = natmod(arch, called, packed).read_bytes()
     return files
 

@@ -6,10 +6,8 @@ from functools import lru_cache
 import numpy as np
 from trimtab.format import RECORDS
 from trimtab.kernels import Tier
-from trimtab.package import Package
 
-from ..compiler import scratch
-from ..toolchain import kernels, packages
+from ..toolchain.kernels import host_library
 
 
 class Memory(ctypes.c_void_p * 5):
@@ -41,30 +39,4 @@ def functions(library: ctypes.CDLL) -> dict:
 
 @lru_cache
 def tier() -> Tier:
-    return Tier("c", functions(ctypes.CDLL(str(kernels.host_library()))), bytearray, bind)
-
-
-DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernels.h
-
-
-def always_packed(data: bytes, arch: str) -> set[str]:
-    """The kernels that need no plain loops on an architecture: all their records in this package take packed ones.
-
-    Each record runs once on this machine, with kernels that have only packed loops; a record that needs plain
-    loops is declined.
-    """
-    if arch not in kernels.PACKED or packages.absent(["gcc"]):
-        return set()
-    package = Package(data)
-    spaces = [
-        bytearray(package.arena_bytes),
-        *(bytearray(package.section(name)) for name in ("state", "const", "steps", "weights")),
-    ]
-    phases = package.records(spaces[3], spaces[2])
-    records = {(RECORDS[code][0], at) for codes, offsets in phases for code, at in zip(codes, offsets)}
-    names = {name for name, _ in records if name in scratch.WORDS}
-    if "tinytrain_fisher" in {name for name, _ in records}:
-        return set()  # the board rewrites such records
-    flags = *kernels.PACKED[arch], kernels.packed_only(scratch.WORDS)
-    call, memory = functions(ctypes.CDLL(str(kernels.host_library(flags)))), bind(*spaces)
-    return names - {name for name, at in records if name in names and call[name](memory, at) == DECLINED}
+    return Tier("c", functions(ctypes.CDLL(str(host_library()))), bytearray, bind)
