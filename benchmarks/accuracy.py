@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from trimtab_tools.boards import train
+from trimtab_tools.boards import progress
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.lab import search
 from trimtab_tools.lab.experiment import Prepared, Trial
@@ -91,7 +91,7 @@ def run(wanted, workers, again=False):
         missing = [trial for d, trial in wanted if d == data and (d, trial) not in done]
         if not missing:
             continue
-        with train.bar() as bar:
+        with progress.bar() as bar:
             task = bar.add_task(f"{data}: frozen layers", total=None, speed="")
             prepared = Prepared(
                 graph, getattr(datasets, data)(), step=lambda i, n: bar.update(task, completed=i, total=n)

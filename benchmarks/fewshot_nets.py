@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from datasets import ASSETS
 from trimtab_tools.formats import read_keras, read_tflite
-from trimtab_tools.toolchain.builds import cache
+from trimtab_tools.toolchain import cache
 
 TRAINED = 5  # alphabets; the others are for tasks
 BLOCKS = (
@@ -59,7 +59,7 @@ def training_pictures():
 def network(recipe):
     """The int8 graph that ends in its features."""
     digest = hashlib.sha256(repr((asdict(recipe), BLOCKS)).encode()).hexdigest()[:12]
-    path = cache() / "fewshot" / f"{recipe.kind}-{digest}.tflite"
+    path = cache.folder() / "fewshot" / f"{recipe.kind}-{digest}.tflite"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         trunk = TRAININGS[recipe.kind](recipe)

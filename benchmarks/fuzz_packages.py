@@ -31,7 +31,7 @@ from trimtab.package import Package, PackageError  # noqa: E402
 from trimtab.session import MESSAGES, TRAIN, Board  # noqa: E402
 from trimtab_tools.boards import native, simulated
 from trimtab_tools.link.host import Host  # noqa: E402
-from trimtab_tools.toolchain import builds  # noqa: E402
+from trimtab_tools.toolchain.kernels import host_library  # noqa: E402
 
 FLAGS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 OTHERS = bytes(code for code in range(256) if code != MESSAGES["hello"][0][0])
@@ -359,7 +359,7 @@ MODES = {"packages": packages, "states": states, "frames": frames}
 
 def start(mode, count, seed=1):
     """Run a mode in a process of its own under the sanitizers; returns its JSON."""
-    library = builds.host_library(FLAGS)
+    library = host_library(FLAGS)
     preload = subprocess.run(
         ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True
     ).stdout.strip()

@@ -16,10 +16,14 @@ from pathlib import Path
 import board_kernels
 import kernel_shapes
 import records
-from trimtab_tools.boards import bare, emulated, simulated
+from trimtab_tools.boards import bare, simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.compiler import compile
 from trimtab_tools.errors import ToolchainError
-from trimtab_tools.toolchain import builds
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain.boards import QEMU_NAMES, provide
+from trimtab_tools.toolchain.kernels import NATMODS
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MHZ = 125
@@ -54,8 +58,8 @@ def kernels():
 
 
 def on_pico(script, files):
-    with emulated.Pico(files=files) as board:
-        return emulated.mpremote(board.url, "exec", script)
+    with Pico(files=files) as board:
+        return mpremote(board.url, "exec", script)
 
 
 def networks():
@@ -66,7 +70,7 @@ def networks():
         "/trains.ttp": compile.compile_graph(graph, "full", classes=10, kernels=simulated.best_tier()).data,
     }
     script = NETWORK % dict(times=TIMES, mhz=MHZ)
-    found = json.loads(on_pico(script, {**emulated.library_files("armv6m"), **packages}))
+    found = json.loads(on_pico(script, {**library_files("armv6m"), **packages}))
     return {"n1": {key: found[key] for key in ("forward_cycles", "step_cycles", "ram_bytes")}, **mcunet()}
 
 
@@ -89,7 +93,7 @@ def mcunet():
 def native_modules():
     """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured on the Pico alone."""
     found = {}
-    for arch in builds.NATMODS:
+    for arch in NATMODS:
         try:
             found[arch] = board_kernels.native_module(arch)
         except ToolchainError as error:
@@ -98,9 +102,7 @@ def native_modules():
         (found["armv6m"], board_kernels.packages()["trains.ttp"]),
         (found["armv6m"]["whole"], None),
     ):
-        row["heap_bytes"] = int(
-            on_pico(board_kernels.HEAP, emulated.library_files("armv6m", package=package))
-        )
+        row["heap_bytes"] = int(on_pico(board_kernels.HEAP, library_files("armv6m", package=package)))
     return found
 
 
@@ -114,7 +116,7 @@ def pico():
 
 
 BOARDS = {"pico": pico, "sim": board_kernels.sim}
-BOARDS.update({name: partial(board_kernels.on, name) for name in ("unix", *builds.QEMU_BOARDS)})
+BOARDS.update({name: partial(board_kernels.on, name) for name in ("unix", *QEMU_NAMES)})
 
 
 def table(result, indent=""):
@@ -144,7 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("board", choices=BOARDS)
     board = parser.parse_args().board
-    builds.provide(board)
+    provide(board)
     result = BOARDS[board]()
     print(table(result))
     RESULTS.mkdir(exist_ok=True)

@@ -16,11 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "suppo
 import pytest  # noqa: E402
 from lines import Damaged, World, damage, noise, tiny  # noqa: E402
 from trimtab.store import Store  # noqa: E402
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import LinkError
 from trimtab_tools.link.client import Client  # noqa: E402
 from trimtab_tools.link.transport import Serial
-from trimtab_tools.toolchain import builds  # noqa: E402
+from trimtab_tools.toolchain.boards import provide
 
 # the first line keeps bytes of a host that streams on from stopping the rest
 MAIN = b"import micropython\nmicropython.kbd_intr(-1)\nimport trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
@@ -81,9 +83,9 @@ def on_pico(package, samples, cuts, resets, rate, seed):
     rng = random.Random(seed)
     source = noise(simulated.load(package).input_bytes)
     cut, reset = moments(rng, samples, cuts), moments(rng, samples, resets)
-    builds.provide("pico")
-    files = {**emulated.library_files("armv6m"), "/net.ttp": package, "/main.py": MAIN}
-    with emulated.Pico(files=files, wait=False) as pico:
+    provide("pico")
+    files = {**library_files("armv6m"), "/net.ttp": package, "/main.py": MAIN}
+    with Pico(files=files, wait=False) as pico:
         client = Client(lambda: Damaged(Serial(pico.url), rng, rate), patience_ms=6000)
 
         def disturb(step):

@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from trimtab_tools.boards import simulated
-from trimtab_tools.boards import train as running
+from trimtab_tools.boards import progress, simulated
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.lab import experiment
@@ -31,7 +30,7 @@ def main():
     net = simulated.load(made.data, simulated.best_tier())
     train, _ = prepared.at(made.program.latent.name)
     net.begin(SOURCE.epochs * len(prepared.y))
-    with running.bar() as bar:
+    with progress.bar() as bar:
         task = bar.add_task("modules on flowers5", total=SOURCE.epochs * len(prepared.y), speed="")
         for samples in experiment.schedule(len(prepared.y), len(train), SOURCE):
             for view, at in samples:

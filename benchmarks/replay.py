@@ -18,7 +18,7 @@ from trimtab.replay import Replay
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.formats import read_tflite
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import cache
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "replay.json", ROOT / "docs" / "results.md"
@@ -47,7 +47,7 @@ def index(new):
 def network(new):
     """The path of the int8 network that knows nine digits."""
     return (
-        builds._built(f"replay-{new}", [Path(__file__).name, str(new), "1"], lambda out: pretrain(new, out))
+        cache.built(f"replay-{new}", [Path(__file__).name, str(new), "1"], lambda out: pretrain(new, out))
         / "net.tflite"
     )
 

@@ -13,7 +13,7 @@ import functools
 import json
 from pathlib import Path
 
-from trimtab_tools.boards import train
+from trimtab_tools.boards.progress import bar as progress_bar
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.lab import search
 from trimtab_tools.lab.experiment import Prepared
@@ -27,7 +27,7 @@ EPOCHS = 2
 
 @contextlib.contextmanager
 def progress(what):
-    with train.bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(what, total=None, speed="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

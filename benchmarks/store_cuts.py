@@ -20,11 +20,14 @@ from lines import noise  # noqa: E402
 from models import Builder  # noqa: E402
 from test_store import Files, Flash  # noqa: E402
 from trimtab.store import Store  # noqa: E402
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import LAYOUTS, flash_image, library_files, littlefs_image
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.compiler import compile as compiler  # noqa: E402
-from trimtab_tools.toolchain import builds  # noqa: E402
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain.boards import provide
 
-START, SIZE = emulated.LAYOUTS["stock"].files_start, emulated.LAYOUTS["stock"].files_bytes
+START, SIZE = LAYOUTS["stock"].files_start, LAYOUTS["stock"].files_bytes
 ASK = "import trimtab; net = trimtab.load('net.ttp'); print(net.step, net.state_crc())"
 
 
@@ -40,7 +43,7 @@ def network():
 
 def saved(package, files, saves, patch):
     """(image before, operations, how many of them each save took, CRC of each step's state)"""
-    before = emulated.littlefs_image(files, SIZE)
+    before = littlefs_image(files, SIZE)
     flash = Flash(before, prog=256, cache=1024)
     Files(flash.mount()).use(patch)
     net = simulated.load(package, simulated.best_tier(), Store("/net.ttp"))
@@ -89,7 +92,7 @@ def right(found, count, finished, states):
 
 def replay(saves, boots, seed=1):
     package = network()
-    files = {**(emulated.library_files("armv6m") if boots else {}), "/net.ttp": package}
+    files = {**(library_files("armv6m") if boots else {}), "/net.ttp": package}
     with pytest.MonkeyPatch.context() as patch:
         before, operations, finished, states = saved(package, files, saves, patch)
         chosen = set(random.Random(seed).sample(range(len(operations)), boots))
@@ -112,14 +115,14 @@ def replay(saves, boots, seed=1):
 
 
 def boot(image):
-    builds.provide("pico")
+    provide("pico")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flash.bin"
-        whole = bytearray(emulated.flash_image("stock"))
+        whole = bytearray(flash_image("stock"))
         whole[START : START + SIZE] = image
         path.write_bytes(whole)
-        with emulated.Pico(flash=path) as pico:
-            return tuple(map(int, emulated.mpremote(pico.url, "exec", ASK).split()[-2:]))
+        with Pico(flash=path) as pico:
+            return tuple(map(int, mpremote(pico.url, "exec", ASK).split()[-2:]))
 
 
 def main():

@@ -8,7 +8,7 @@ from helpers import provide
 from models import Builder
 from trimtab_tools.boards import native, simulated
 from trimtab_tools.compiler import compile, memory, scratch
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain.kernels import host_library
 
 CASES = 60
 
@@ -38,7 +38,7 @@ class Sized(kernel_cases.Case):
 @pytest.fixture(scope="module")
 def functions():
     provide("sim")
-    return native.functions(ctypes.CDLL(str(builds.host_library(("-DTRIMTAB_PACKED=1",)))))
+    return native.functions(ctypes.CDLL(str(host_library(("-DTRIMTAB_PACKED=1",)))))
 
 
 @pytest.mark.parametrize("name", scratch.WORDS)

@@ -6,7 +6,8 @@ import toys
 import trimtab
 from helpers import TIERS, compiled, fastest, load, provide, tier
 from models import run
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 
@@ -154,6 +155,6 @@ net.save()
 again = trimtab.load("net.ttp", {kernels!r})
 print(net.state_crc(), again.state_crc(), again.labels[-1])
 """
-    with emulated.Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
+    with Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
         crc = str(net.state_crc())
         assert unix.output().split() == ["8", "mug", crc, crc, "mug"]

@@ -8,9 +8,10 @@ import time
 import pytest
 from helpers import TIERS, assets, compiled, provide, tier
 from models import Builder
-from test_emulated import tell
+from talk import tell
 from trimtab.package import PackageError
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.toolchain import romfs
@@ -70,7 +71,7 @@ def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
     data = compiled(small_network(), "bias").data
     want = in_sim(data, 4)
     image = romfs.image({"readme.txt": b"hello", "net.ttp": data})
-    with emulated.Pico("trimtab", romfs=image) as board:
+    with Pico("trimtab", romfs=image) as board:
         assert tell(board, "print(open('/rom/readme.txt').read())") == "hello"
         *seen, arena, state, _, places = on_board(board, "/rom/net.ttp", 4)
         assert tuple(seen) == want
@@ -79,7 +80,7 @@ def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
         assert tell(board, "import trimtab; print(trimtab.load('/rom/net.ttp').step)") == "1"
     images = [mpremote_image(tmp_path / str(filler), filler, data) for filler in range(4)]
     assert {image.index(data) % 4 for image in images} == {0, 2}
-    with emulated.Pico("trimtab", romfs=next(i for i in images if i.index(data) % 4)) as board:
+    with Pico("trimtab", romfs=next(i for i in images if i.index(data) % 4)) as board:
         *seen, arena, state, _, places = on_board(board, "/rom/net.ttp", 4)
     assert tuple(seen) == want
     assert places == ["bytearray", "bytearray", "bytearray", "bytearray", "memoryview"]
@@ -117,7 +118,7 @@ def test_published_networks_train_on_a_pico(name, policy):
     made = compiler.compile_graph(graph, policy, classes=10, kernels=simulated.best_tier())
     assert time.process_time() - start < 20
     provide("pico")
-    with emulated.Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
+    with Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
         *seen, arena, state, free, places = on_board(board, "/rom/net.ttp", 3)
     assert tuple(seen) == in_sim(made.data, 3)
     assert (arena, state) == (made.placement.size, made.program_state_bytes)
@@ -165,7 +166,7 @@ def wide_network():
 def test_a_board_streams_what_does_not_fit():
     provide("pico")
     data = compiled(wide_network(), "bias").data
-    with emulated.Pico("trimtab", files={"/net.ttp": data}) as board:
+    with Pico("trimtab", files={"/net.ttp": data}) as board:
         *seen, arena, state, free, places = on_board(board, "/net.ttp", 4)
     assert tuple(seen) == in_sim(data, 4)
     assert free > 16 * 1024 and simulated.load(data).package.bytes_of("weights") > 260_000

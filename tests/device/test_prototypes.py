@@ -18,10 +18,14 @@ from test_package import with_header
 from trimtab.augment import Augment
 from trimtab.package import Package, PackageError
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import write_tflite
+from trimtab_tools.link.repl import mpremote
 from trimtab_tools.operators import oracle
 from trimtab_tools.policies.plan import TRAINABLE
 
@@ -236,7 +240,7 @@ def test_unix_tells_it_too(story, kernels):
     folder, some, out = story
     code = STORY % ([], "net.ttp", kernels, some)
     files = {"net.ttp": (folder / "net.ttp").read_bytes()}
-    with emulated.Unix("-c", code, files=files, kernels=kernels == "c") as unix:
+    with Unix("-c", code, files=files, kernels=kernels == "c") as unix:
         assert told(unix.output()) == told(out)
 
 
@@ -247,8 +251,8 @@ def test_a_pico_tells_it_too(story, kernels, tmp_path):
     data = (folder / "net.ttp").read_bytes()
     script = tmp_path / "story.py"
     script.write_text(STORY % ([], "/net.ttp", kernels, some))
-    with emulated.Pico(files={**emulated.library_files("armv6m", kernels, data), "/net.ttp": data}) as pico:
-        assert told(emulated.mpremote(pico.url, "run", script)) == told(out)
+    with Pico(files={**library_files("armv6m", kernels, data), "/net.ttp": data}) as pico:
+        assert told(mpremote(pico.url, "run", script)) == told(out)
 
 
 # -- moved copies --------------------------------------------------------------------------------------------

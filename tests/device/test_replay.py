@@ -12,7 +12,8 @@ from helpers import compiled, fastest, inputs, load, provide
 from test_agree import network
 from test_classes import RATE, exam, lessons, package
 from trimtab.replay import Replay
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.unix import Unix
 
 
 def held(replay):
@@ -170,5 +171,5 @@ print(gc.mem_alloc() - before < 1000)
 replay.save()
 print(net.state_crc(), crc32(replay.data), bytes(Replay(net, 9).data) == bytes(replay.data))
 """
-    with emulated.Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
+    with Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
         assert unix.output().split() == ["True", str(net.state_crc()), str(zlib.crc32(replay.data)), "True"]

@@ -9,8 +9,8 @@ import pytest
 from littlefs import LittleFS, LittleFSError, UserContext
 from trimtab import store
 from trimtab.store import Store
-from trimtab_tools.boards import emulated
-from trimtab_tools.toolchain import builds
+from trimtab_tools.boards.unix import Unix
+from trimtab_tools.toolchain.boards import provide
 
 PACKAGE = 0x1234
 
@@ -292,9 +292,9 @@ def test_power_cut_at_every_flash_operation_of_a_littlefs(monkeypatch):
 @pytest.mark.parametrize("system, torn", [("VfsLfs2", True), ("VfsFat", False)])
 def test_power_cut_on_micropythons_file_systems(system, torn):
     """On FAT a sector is written wholly or not at all, as cards promise; littlefs survives half a write."""
-    builds.provide("unix")
+    provide("unix")
     story = (Path(__file__).parents[1] / "support" / "flash_story.py").read_text()
     code = f"FS, SAVES, TORN = {system!r}, 6, {torn}\n{story}"
-    with emulated.Unix("-c", code, kernels=False) as unix:
+    with Unix("-c", code, kernels=False) as unix:
         said = unix.output()
     assert int(said.split("cuts ")[1]) > 60

@@ -9,9 +9,11 @@ from helpers import fastest, provide
 from test_classes import NAMES, lessons, package
 from trimtab.format import LABEL_BYTES
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated
 from trimtab_tools.boards.connect import attach
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import BoardError
+from trimtab_tools.link.repl import mpremote
 
 
 @pytest.fixture
@@ -91,15 +93,15 @@ def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
     provide("pico")
     data = photos(tmp_path / "mugs.npz")
     crc = on_the_pc(ttp, tmp_path / "pc", data, capsys)
-    files = {**emulated.library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
-    with emulated.Pico(files=files) as pico:
+    files = {**library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
+    with Pico(files=files) as pico:
         assert taught(capsys, ttp, data, "--add=mug", "--port", pico.url)["state_crc"] == crc
         pico.reset()
         script = tmp_path / "tell.py"
         script.write_text(
             "import trimtab\nnet = trimtab.load('digits.ttp')\nprint(net.labels[-1], net.classes, net.state_crc())"
         )
-        assert emulated.mpremote(pico.url, "run", str(script)).split() == ["mug", "9", str(crc)]
+        assert mpremote(pico.url, "run", str(script)).split() == ["mug", "9", str(crc)]
 
 
 def test_a_class_is_added_at_the_prompt_of_a_pico(ttp, tmp_path):
@@ -125,14 +127,14 @@ print(net.state_crc(), crc32(replay.data), again.state_crc(), crc32(Replay(again
     said = []
     scope = {"print": lambda *words: said.extend(map(str, words))}
     exec(story.format(path=str(ttp)), {**scope, "KERNELS": fastest()})
-    files = {**emulated.library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
+    files = {**library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
     script = tmp_path / "story.py"
     script.write_text("KERNELS = None\n" + story.format(path=ttp.name))
-    with emulated.Pico(files=files) as pico:
-        assert emulated.mpremote(pico.url, "run", str(script)).split() == said
+    with Pico(files=files) as pico:
+        assert mpremote(pico.url, "run", str(script)).split() == said
         pico.reset()
         script.write_text(
             f"import trimtab\nfrom trimtab.replay import Replay\nnet = trimtab.load({ttp.name!r})\n"
             "print(net.labels[-1], net.state_crc(), Replay(net, 10).kept)"
         )
-        assert emulated.mpremote(pico.url, "run", str(script)).split() == ["mug", said[0], "10"]
+        assert mpremote(pico.url, "run", str(script)).split() == ["mug", said[0], "10"]

@@ -16,7 +16,9 @@ from trimtab.frame import encode
 from trimtab.package import Package, PackageError
 from trimtab.session import MESSAGES, TRAIN, Board
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated, key, simulated
+from trimtab_tools.boards import key, simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import BoardError, UsageError
 from trimtab_tools.link.client import Client
 from trimtab_tools.link.host import Host
@@ -274,12 +276,12 @@ def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
     provide("pico")
     package = tiny()
     files = {
-        **emulated.library_files("armv6m"),
+        **library_files("armv6m"),
         "/unsigned.ttp": package,
         "/other.ttp": key.sign(package, OTHER),
         "/net.ttp": key.sign(package, KEY),
     }
-    with emulated.Pico(files=files) as pico:
+    with Pico(files=files) as pico:
         key.put(pico.url, KEY)
         with pytest.raises(BoardError, match="has a key: remove /trimtab.key"):
             key.put(pico.url, OTHER)
@@ -313,7 +315,7 @@ def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
 def test_a_replayed_session_on_the_pico():
     provide("pico")
     files = {
-        **emulated.library_files("armv6m"),
+        **library_files("armv6m"),
         "/net.ttp": key.sign(tiny(), KEY),
         "/main.py": BOOT,
         "/trimtab.key": KEY,
@@ -325,7 +327,7 @@ def test_a_replayed_session_on_the_pico():
             taped.append(data)
             super().write(data)
 
-    with emulated.Pico(files=files, wait=False) as pico:
+    with Pico(files=files, wait=False) as pico:
         client = Client(lambda: Taped(pico.url), key=KEY)
         client.connect()
         assert len(list(client.train(noise(client.info["input_bytes"]), 4))) == 4

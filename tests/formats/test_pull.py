@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from models import Builder
 from trimtab_tools.boards import simulated, train
+from trimtab_tools.boards.progress import Lines
+from trimtab_tools.boards.pull import pull
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.formats import read_tflite, write_tflite
@@ -124,8 +126,8 @@ def test_pull_through_a_board(tmp_path):
     np.savez(
         tmp_path / "d.npz", x=rng.randint(0, 256, (20, 8, 8, 2)).astype(np.uint8), y=rng.randint(0, 3, 20)
     )
-    train.train(package, tmp_path / "d.npz", epochs=2, out=train.Lines(True))
-    size = train.pull(package, "sim", tmp_path / "tuned.tflite")
+    train.train(package, tmp_path / "d.npz", epochs=2, out=Lines(True))
+    size = pull(package, "sim", tmp_path / "tuned.tflite")
     assert size == (tmp_path / "tuned.tflite").stat().st_size
     assert interpreter((tmp_path / "tuned.tflite").read_bytes()).get_output_details()[0][
         "shape"

@@ -13,7 +13,8 @@ from trimtab.kernels import Tier, plain
 from trimtab.plain import core
 from trimtab_tools.boards import native
 from trimtab_tools.compiler import autodiff
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import kernels
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 CHECKS = {
     "forward": lambda c, kernels, xs, ys: check_forward(c, kernels, xs),
@@ -164,12 +165,12 @@ def test_c_kernels_with(fault, tmp_path, monkeypatch):
     network, check, file, part, old, new = C[fault]
     c, xs, ys = right(network, check)
     CHECKS[check](c, tier("c"), xs, ys)
-    shutil.copytree(builds.FIRMWARE / "kernels", tmp_path / "kernels")
+    shutil.copytree(FIRMWARE / "kernels", tmp_path / "kernels")
     source = tmp_path / "kernels" / file
     source.write_text(C_HELPERS + patched(source.read_text(), part, "", old, new))
-    monkeypatch.setattr(builds, "FIRMWARE", tmp_path)
+    monkeypatch.setattr(kernels, "FIRMWARE", tmp_path)
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
-    library = native.ctypes.CDLL(str(builds.host_library()))
+    library = native.ctypes.CDLL(str(kernels.host_library()))
     fails(check, c, Tier("c", native.functions(library), bytearray, native.bind), xs, ys)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from trimtab import format, kernels
 from trimtab_tools.boards import native
-from trimtab_tools.toolchain import builds, records_header
-from trimtab_tools.toolchain.builds import FIRMWARE
+from trimtab_tools.toolchain import kernels as kernel_builds
+from trimtab_tools.toolchain import records_header
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 NAMES = [row[0] for row in format.RECORDS]
 DEVICE = sorted(Path(kernels.__file__).parent.rglob("*.py"))
@@ -70,9 +71,9 @@ def test_without_its_file_a_method_is_absent_and_all_else_is_there(method, tmp_p
     command = ["gcc", "-std=c99", "-E", "-P", "-I%s" % (tmp_path / "kernels"), "-xc", "-"]
     text = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
     assert [word for word in text.split() if word in NAMES] == left
-    monkeypatch.setattr(builds, "FIRMWARE", tmp_path)
+    monkeypatch.setattr(kernel_builds, "FIRMWARE", tmp_path)
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
-    library = ctypes.CDLL(str(builds.host_library()))
+    library = ctypes.CDLL(str(kernel_builds.host_library()))
     assert list(native.functions(library)) == left
 
 

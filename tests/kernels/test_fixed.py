@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from trimtab.plain import core
 from trimtab_tools.graph import rounding
-from trimtab_tools.toolchain.builds import FIRMWARE
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 MIN, MAX = -(1 << 31), (1 << 31) - 1
 POWERS = {(1 << b) + d for b in range(31) for d in (-1, 0, 1)}

@@ -11,7 +11,8 @@ import pytest
 from trimtab import kernels
 from trimtab.format import OPCODES, RECORDS
 from trimtab_tools.boards import native
-from trimtab_tools.toolchain.builds import FIRMWARE, host_library, kernel_sources
+from trimtab_tools.toolchain.kernels import host_library, kernel_sources
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 CASES = 120
 NAMES = [row[0] for row in RECORDS]

@@ -9,8 +9,14 @@ from helpers import ROOT, compiled, provide
 from models import Builder
 from test_kernels import NAMES, run_c
 from trimtab.format import ABI, OPCODES
-from trimtab_tools.boards import emulated, native, simulated
-from trimtab_tools.toolchain import builds
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.packed import always_packed
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain import packages
+from trimtab_tools.toolchain.kernels import natmod
 
 sys.path.append(str(ROOT / "benchmarks"))
 import kernel_shapes  # noqa: E402
@@ -67,7 +73,7 @@ def check(cases, data):
 
 def test_x64_module_on_unix(cases, calls):
     provide("unix")
-    with emulated.Unix("replay.py", files={"replay.py": REPLAY.encode(), "calls.bin": calls}) as board:
+    with Unix("replay.py", files={"replay.py": REPLAY.encode(), "calls.bin": calls}) as board:
         assert board.output().split("\n")[:-1] == ["ABI %d %d" % (ABI, len(NAMES))]
         check(cases, (board.folder / "results.bin").read_bytes())
 
@@ -76,10 +82,10 @@ def test_armv6m_module_on_the_pico(cases, calls, tmp_path):
     provide("pico")
     script, results = tmp_path / "replay.py", tmp_path / "results.bin"
     script.write_text(REPLAY)
-    module = builds.natmod("armv6m").read_bytes()
-    with emulated.Pico(files={"/lib/_kernels.mpy": module, "/calls.bin": calls}) as board:
-        assert emulated.mpremote(board.url, "run", str(script)).split() == ["ABI", str(ABI), str(len(NAMES))]
-        emulated.mpremote(board.url, "fs", "cp", ":/results.bin", str(results))
+    module = natmod("armv6m").read_bytes()
+    with Pico(files={"/lib/_kernels.mpy": module, "/calls.bin": calls}) as board:
+        assert mpremote(board.url, "run", str(script)).split() == ["ABI", str(ABI), str(len(NAMES))]
+        mpremote(board.url, "fs", "cp", ":/results.bin", str(results))
     check(cases, results.read_bytes())
 
 
@@ -122,15 +128,15 @@ def small(k):
 def test_a_pico_holds_what_one_package_needs():
     provide("pico")
     data = compiled(kernel_shapes.n1(), "full", classes=10).data
-    assert native.always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
+    assert always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
     files = {
-        **emulated.library_files("armv6m", package=data),
+        **library_files("armv6m", package=data),
         "/net.ttp": data,
         "/other.ttp": small(3),
         "/plain.ttp": small(8),
     }
-    with emulated.Pico(files=files) as board:
-        heap, crc, other, plain, torn = emulated.mpremote(board.url, "exec", PART).splitlines()
+    with Pico(files=files) as board:
+        heap, crc, other, plain, torn = mpremote(board.url, "exec", PART).splitlines()
     assert int(heap) <= MOST_HEAP
     net = simulated.load(data, "c")
     for i in range(3):
@@ -141,13 +147,13 @@ def test_a_pico_holds_what_one_package_needs():
 
 
 def test_loops_that_a_record_needs_are_not_left_out():
-    assert native.always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
-    assert native.always_packed(small(8), "x64") == set()
+    assert always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
+    assert always_packed(small(8), "x64") == set()
 
 
 def test_without_a_compiler_the_whole_module_is_taken(monkeypatch):
     provide("unix")
-    whole = builds.natmod("x64")
-    assert builds.natmod("x64", {"lut_fwd"}).stat().st_size < whole.stat().st_size / 4
-    monkeypatch.setattr(builds, "absent", lambda tools: ["build-essential"])
-    assert builds.natmod("x64", {"lut_fwd"}) == whole
+    whole = natmod("x64")
+    assert natmod("x64", {"lut_fwd"}).stat().st_size < whole.stat().st_size / 4
+    monkeypatch.setattr(packages, "absent", lambda tools: ["build-essential"])
+    assert natmod("x64", {"lut_fwd"}) == whole

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from trimtab import serve
 from trimtab.frame import Reader, encode
 from trimtab.session import EVALUATE, MESSAGES, RAW, STATES, TRAIN, Board
-from trimtab_tools.boards import emulated
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.errors import BoardError, LinkError
 from trimtab_tools.link.client import Client, Sample, cure
 from trimtab_tools.link.host import Host
+from trimtab_tools.link.repl import mpremote
 from trimtab_tools.link.transport import Pair, Process, Serial, Thread
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import sources
 
 
 def sample(n):
@@ -510,7 +512,7 @@ trimtab.load = load
 
 def test_micropython_on_a_pipe():
     code = "import fake_net; from trimtab import serve; serve.serve(fake_net.FakeNet())"
-    with emulated.Unix("-c", code, files={"fake_net.py": FAKE}, paths=["."], kernels=False) as board:
+    with Unix("-c", code, files={"fake_net.py": FAKE}, paths=["."], kernels=False) as board:
         client = Client(lambda: Process.around(board.process))
         client.connect()
         assert len(list(client.train(sample(200), 300))) == 300
@@ -522,7 +524,7 @@ def test_micropython_on_a_pipe():
 
 def test_two_ctrl_c_end_serving():
     code = "import fake_net; from trimtab import serve; serve.serve(fake_net.FakeNet()); print('REPL')"
-    with emulated.Unix("-c", code, files={"fake_net.py": FAKE}, paths=["."], kernels=False) as board:
+    with Unix("-c", code, files={"fake_net.py": FAKE}, paths=["."], kernels=False) as board:
         client = Client(lambda: Process.around(board.process))
         client.connect()
         client.line.write(b"\x03\x03")
@@ -532,15 +534,15 @@ def test_two_ctrl_c_end_serving():
 
 def library():
     files = {
-        f"lib/trimtab/{path.relative_to(builds.library())}": path.read_bytes()
-        for path in builds.library().rglob("*.py")
+        f"lib/trimtab/{path.relative_to(sources.library())}": path.read_bytes()
+        for path in sources.library().rglob("*.py")
     }
     return dict(files, **{"fake_net.py": FAKE, "boot.py": BOOT, "net.ttp": b"-"})
 
 
 @pytest.fixture(scope="module")
 def pico():
-    with emulated.Pico("stock", library()) as board:
+    with Pico("stock", library()) as board:
         yield board
 
 
@@ -549,7 +551,7 @@ def test_from_the_repl_to_frames_and_back_on_an_emulated_pico(pico):
         assert client.info["name"] == "fake" and client.info["heap_free"] > 100000
         assert len(list(client.train(sample(200), 60))) == 60
         assert client.state_crc() == trained(200, 60)
-    assert emulated.mpremote(pico.url, "eval", "6*7").strip() == "42"
+    assert mpremote(pico.url, "eval", "6*7").strip() == "42"
 
 
 def test_mpremote_gets_in_while_the_pico_serves(pico):
@@ -558,7 +560,7 @@ def test_mpremote_gets_in_while_the_pico_serves(pico):
     run = client.train(sample(200), 60)
     next(run)
     client._drop()  # the host dies in the middle of a frame, perhaps
-    assert emulated.mpremote(pico.url, "eval", "6*7").strip() == "42"
+    assert mpremote(pico.url, "eval", "6*7").strip() == "42"
 
 
 def test_a_reset_of_the_pico_in_the_middle_of_a_run(pico):
@@ -576,5 +578,5 @@ def test_a_reset_of_the_pico_in_the_middle_of_a_run(pico):
 def test_what_is_missing_on_the_pico_is_said(pico):
     with pytest.raises(BoardError, match="the board has no file other.ttp: run `trimtab deploy other.ttp`"):
         Client(lambda: Serial(pico.url), "other.ttp").connect()
-    with emulated.Pico("stock") as bare, pytest.raises(BoardError, match="the board has no trimtab library"):
+    with Pico("stock") as bare, pytest.raises(BoardError, match="the board has no trimtab library"):
         Client(lambda: Serial(bare.url), "net.ttp").connect()

@@ -12,11 +12,15 @@ from test_package import records, take_apart, with_section
 from trimtab import fisher
 from trimtab.format import OPCODES
 from trimtab.package import PackageError
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.compiler import emit
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 from trimtab_tools.lab import tinytrain
+from trimtab_tools.link.repl import mpremote
 from trimtab_tools.policies import plan
 
 SAMPLES = 24
@@ -363,7 +367,7 @@ def test_a_choice_on_unix_equals_the_pcs(kernels, tmp_path):
     made, samples = digits()
     want = told(made, samples, tmp_path)
     assert want[0].count("[") >= 2 and len(want) == 5
-    with emulated.Unix(
+    with Unix(
         "-c", STORY % (kernels, samples, kernels), files={"net.ttp": made.data}, kernels=kernels == "c"
     ) as unix:
         assert unix.output().splitlines() == want
@@ -375,7 +379,7 @@ def test_a_choice_on_the_pico_equals_the_pcs(kernels, tmp_path):
     provide("pico")
     made, samples = digits()
     want = told(made, samples, tmp_path)
-    files = {**emulated.library_files("armv6m", kernels, made.data), "/net.ttp": made.data}
-    with emulated.Pico(files=files) as pico:
-        said = emulated.mpremote(pico.url, "exec", STORY % (kernels, samples, kernels))
+    files = {**library_files("armv6m", kernels, made.data), "/net.ttp": made.data}
+    with Pico(files=files) as pico:
+        said = mpremote(pico.url, "exec", STORY % (kernels, samples, kernels))
     assert said.splitlines() == want

@@ -8,13 +8,13 @@ of int8 with the exponents that the step chose. Only with `Same` can equality be
 """
 
 import numpy as np
+from trimtab_tools.graph.head import COSINES
 from trimtab_tools.graph.rounding import (
     act_range,
     multiply_once_rounded,
     multiply_twice_rounded,
     round_away,
 )
-from trimtab_tools.graph.head import COSINES
 from trimtab_tools.operators import registry
 
 

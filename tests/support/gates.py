@@ -26,8 +26,11 @@ from trimtab.format import SECTIONS  # noqa: E402
 from trimtab.package import Package  # noqa: E402
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.compiler import compile
-from trimtab_tools.toolchain import builds, records_header, subset  # noqa: E402
+from trimtab_tools.toolchain import records_header, subset  # noqa: E402
 from trimtab_tools.toolchain import viper as toolchain_viper  # noqa: E402
+from trimtab_tools.toolchain.kernels import LLVM, NATMODS, natmod  # noqa: E402
+from trimtab_tools.toolchain.packages import absent  # noqa: E402
+from trimtab_tools.toolchain.sources import micropython, mpy_cross  # noqa: E402
 
 STORED = Path(__file__).with_name("gates.json")
 STEPS = 3
@@ -231,21 +234,21 @@ def compiler(tools):
         subprocess.run([name, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
         for name in found
     ]
-    return "; ".join([*lines, *([builds.LLVM[0]] if not found else []), builds.micropython().name])
+    return "; ".join([*lines, *([LLVM[0]] if not found else []), micropython().name])
 
 
 def modules(architectures=None):
     """{architecture: {compiler, whole, n1: bytes and hash of the module for one package}}."""
     made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier()).data
     found = {}
-    for arch in architectures or builds.NATMODS:
-        tools = builds.NATMODS[arch][0]
-        if builds.absent(tools):
+    for arch in architectures or NATMODS:
+        tools = NATMODS[arch][0]
+        if absent(tools):
             continue
         found[arch] = {
             "compiler": compiler(tools),
-            "whole": _hashed(builds.natmod(arch)),
-            "n1": _hashed(builds.natmod(arch, subset.kernels_of(made))),
+            "whole": _hashed(natmod(arch)),
+            "n1": _hashed(natmod(arch, subset.kernels_of(made))),
         }
     return found
 
@@ -262,7 +265,7 @@ def viper():
         text, target = Path(folder) / toolchain_viper.NAME, Path(folder) / "target.mpy"
         text.write_text(toolchain_viper.source())
         for arch in VIPER_ARCHITECTURES:
-            command = [builds.mpy_cross(), f"-march={arch}", "-s", "viper", "-o", target, text]
+            command = [mpy_cross(), f"-march={arch}", "-s", "viper", "-o", target, text]
             subprocess.run(command, check=True)
             found[arch] = _hashed(target)
     return found

@@ -18,7 +18,7 @@ from trimtab_tools.graph.rounding import act_range
 from trimtab_tools.operators import oracle
 from trimtab_tools.operators.check import check
 from trimtab_tools.policies.plan import TRAINABLE
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import boards
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def assets():
 def provide(board):
     """Install what a board needs; a user who may not skips its tests, with the command that would do it."""
     try:
-        builds.provide(board)
+        boards.provide(board)
     except ToolchainError as error:
         pytest.skip(str(error))
 

@@ -8,8 +8,8 @@ gy waits, and the next kernel adds it in passing; others are chained through an 
 from dataclasses import dataclass
 
 from ..errors import ModelError
-from ..graph.program import Buffer
 from ..graph.geometry import image
+from ..graph.program import Buffer
 from ..operators.registry import row
 
 

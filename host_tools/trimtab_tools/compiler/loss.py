@@ -5,10 +5,10 @@ import math
 import numpy as np
 from trimtab.format import LOSSES
 
+from ..graph.head import COSINES
 from ..graph.program import Buffer
 from ..graph.rounding import mantissa
 from ..policies.head import weight_limit
-from ..graph.head import COSINES
 from .autodiff import first_error, mask_of
 
 EXP_TABLE = np.rint(32767 * np.exp(-np.arange(256) / 16))

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..graph.geometry import image
 from ..graph.ir import Graph
 from ..graph.program import Buffer, Program, Record
-from ..graph.geometry import image
 from ..operators.registry import row
 from ..policies.hook import Hook, Weights
 from ..policies.plan import TrainPlan

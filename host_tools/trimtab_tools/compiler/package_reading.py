@@ -11,6 +11,7 @@ from trimtab import classes
 from trimtab.format import CONST, LOSSES, OFFSET_MASK, SPACE_SHIFT, WEIGHTS
 from trimtab.package import Package, PackageError
 
+from .. import output
 from ..errors import ModelError
 from ..formats import write_tflite
 from ..graph.ir import Graph, Op, Tensor
@@ -172,10 +173,7 @@ class Contents:
                     "a .keras file keeps the layers of the model that was compiled: name it with --keras FILE"
                 )
             return write_keras.export(self, keras, path)
-        data = self.tflite()
-        with open(path, "wb") as f:
-            f.write(data)
-        return len(data)
+        return output.write(path, self.tflite())
 
 
 def _notes(package):

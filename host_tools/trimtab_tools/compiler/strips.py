@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from trimtab.format import ARENA
 
-from ..graph.program import Buffer, Program, Slot, Record
+from ..graph.program import Buffer, Program, Record, Slot
 
 
 def _window(v, a, b):

@@ -11,6 +11,7 @@ import numpy as np
 import tflite
 
 from ..errors import ModelError
+from ..output import write
 
 ENOUGH = 200  # samples that the converter looks at; more change the ranges little and take long
 NAME_FIELD = 10  # of a tensor's table in the flatbuffer
@@ -29,7 +30,7 @@ def quantize(model, samples, out=None) -> bytes:
     samples = _samples(samples, shape)
     data = _convert(tf, model, shape, samples)
     if out is not None:
-        Path(out).write_bytes(data)
+        write(out, data)
     return data
 
 

@@ -7,6 +7,7 @@ and the kernel before it takes the tuned weights divided by its factor, so that 
 board has.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from ..errors import ModelError
 from ..graph.ir import Graph
 from ..operators.registry import WEIGHTED
+from ..output import write
 from .read_keras import load, tensorflow
 
 NAMES = {"conv": "Conv2D", "depthwise": "DepthwiseConv2D", "dense": "Dense"}
@@ -43,8 +45,10 @@ def export(contents, original: str, output: str) -> int:
     head = contents.head()
     if head:
         model = _with_head(tf.keras, model, {op.name for op in graph.ops}, head)
-    model.save(output)
-    return Path(output).stat().st_size
+    with tempfile.TemporaryDirectory() as scratch:  # Keras writes only to a name that ends in .keras
+        saved = Path(scratch, "model.keras")
+        model.save(saved)
+        return write(output, saved.read_bytes())
 
 
 def real(graph: Graph, name: str) -> np.ndarray:

@@ -15,11 +15,12 @@ import numpy as np
 from trimtab import __version__
 from trimtab.format import ABI
 
+from .. import output
 from ..boards import simulated
 from ..compiler import compile, cost
 from ..policies import head, plan
 from ..samples import order, quantize
-from ..toolchain.builds import cache
+from ..toolchain import cache
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class Prepared:
         self.graph, self.y, self.y_test, self.classes = graph, data.y, data.y_test, data.classes
         self.source = graph, data, pixels
         self.trunk, _ = head.cut_head(graph, data.classes)
-        self.folder = cache() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
+        self.folder = (
+            cache.folder() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.names = narrow(self.trunk)
         missing = [
@@ -178,9 +181,7 @@ def find(prepared, trial):
 
 
 def keep(prepared, trial, result):
-    part = _result(prepared, trial).with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(result))
-    part.rename(_result(prepared, trial))
+    output.write(_result(prepared, trial), json.dumps(result))
 
 
 def _result(prepared, trial):

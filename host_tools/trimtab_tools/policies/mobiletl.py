@@ -12,7 +12,6 @@ outputs are not lost.
 
 from dataclasses import replace
 
-
 from ..errors import ModelError
 from ..graph import blocks
 from .plan import TRAINABLE, layers, whole

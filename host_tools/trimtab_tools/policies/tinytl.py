@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph import blocks
-from ..graph.ir import Op, Tensor
 from ..graph.geometry import image
+from ..graph.ir import Op, Tensor
 from .plan import AXIS, Update, layers, whole
 from .policy import Choice, Policy
 

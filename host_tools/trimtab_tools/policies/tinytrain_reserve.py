@@ -13,8 +13,8 @@ from trimtab import fisher
 from trimtab import tinytrain as device
 from trimtab.tinytrain import HEAD, PATCHED, bits_of
 
-from ..graph.program import Buffer, reference
 from ..graph.geometry import geometry
+from ..graph.program import Buffer, reference
 from .hook import Weights
 from .plan import AXIS, Update
 

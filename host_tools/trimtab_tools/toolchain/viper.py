@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ToolchainError
-from . import builds, viper_idioms
+from . import cache, viper_idioms
+from .sources import FIRMWARE
+from .sources import library as device_library
 from .viper_idioms import loaded, own
 
 NAME = "kernels_viper.py"  # in the library's folder
-FOLDER = builds.FIRMWARE / "viper"
+FOLDER = FIRMWARE / "viper"
 HEAD = "import sys\nimport micropython\n"
 BUILTINS = {"ptr8", "ptr16", "ptr32", "uint", "sys", "micropython", *dir(builtins)}
 
@@ -33,11 +35,11 @@ def library() -> Path:
     """A folder with a copy of the device library and the module, for interpreters that compile viper."""
 
     def build(out):
-        shutil.copytree(builds.library(), out / "trimtab", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(device_library(), out / "trimtab", ignore=shutil.ignore_patterns("__pycache__"))
         (out / "trimtab" / NAME).write_text(source())
 
     tools = Path(__file__), Path(viper_idioms.__file__)
-    return builds._built("library", [builds.library(), FOLDER, *tools], build)
+    return cache.built("library", [device_library(), FOLDER, *tools], build)
 
 
 # -- joining -------------------------------------------------------------------------------------------------
