@@ -216,18 +216,3 @@ def fields(text):
             (parts[0], parts[1] if len(parts) > 1 else None, extent, parts[3] if len(parts) > 3 else None)
         )
     return rows
-
-
-def crc32(data, seed=0):
-    """CRC32 (IEEE) of bytes; the interpreter's own where it has one."""
-    try:
-        import binascii
-
-        return binascii.crc32(data, seed) & 0xFFFFFFFF
-    except (ImportError, AttributeError):
-        seed ^= 0xFFFFFFFF
-        for byte in data:
-            seed ^= byte & 255
-            for _ in range(8):
-                seed = (seed >> 1) ^ (0xEDB88320 if seed & 1 else 0)
-        return seed ^ 0xFFFFFFFF

@@ -5,18 +5,7 @@
 
 import struct
 
-try:
-    from binascii import crc32
-except ImportError:  # small CircuitPython builds
-
-    def crc32(data, crc=0):
-        crc ^= 0xFFFFFFFF
-        for byte in data:
-            crc ^= byte
-            for _ in range(8):
-                crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
-        return crc ^ 0xFFFFFFFF
-
+from .crc import crc32
 
 PAYLOAD_MAX = 1024
 CRC_BYTES = 4

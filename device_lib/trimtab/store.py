@@ -5,7 +5,7 @@
 import os
 import struct
 
-from .frame import crc32
+from .crc import crc32
 
 MAGIC = b"TTS1"
 # Magic, package CRC, sequence, run, step, bytes of state; then the CRC32 of all other bytes; then the state.

@@ -6,8 +6,8 @@ import os
 import struct
 import time
 
-from .format import HEADER, PHASES, SECTIONS
-from .package import PackageError
+from .format import HEADER, SECTIONS
+from .package import HEADER_BYTES, PackageError
 
 NONCE_BYTES = 16
 PROOF_BYTES = 16
@@ -16,7 +16,6 @@ SEAL_BYTES = 4 + TAG_BYTES  # what a sealed frame is longer: its count, and the 
 SIGNATURE_BYTES = 32
 CHUNK = 1024
 
-HEADER_BYTES = 8 + 4 * (len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)) + 4  # of a package, with its CRC
 ENTRY = 8 + 4 * (len(HEADER) + 3 * SECTIONS.index("signature"))  # where it names the signature
 ENTRY_BYTES = 12
 CRC_BYTES = 4
@@ -55,12 +54,12 @@ def signed(head):
 
 def check(package, key):
     """Refuse a package that does not carry the key's signature over every byte."""
-    offset, size, _ = package._sections["signature"]
+    offset, size, _ = package.span("signature")
     if not size:
         raise PackageError(
             "this package is not signed and the board has a key: sign it with `trimtab key sign`"
         )
-    good = size == SIGNATURE_BYTES and offset >= HEADER_BYTES and not len(package._read(offset + size, 1))
+    good = size == SIGNATURE_BYTES and offset >= HEADER_BYTES and not len(package.read(offset + size, 1))
     if good:
         mac = hmac(pads(key), _parts(package, offset))
         good = same(mac, bytes(package.section("signature")))
@@ -71,10 +70,10 @@ def check(package, key):
 
 
 def _parts(package, stop):
-    yield signed(bytes(package._read(0, HEADER_BYTES)))
+    yield signed(bytes(package.read(0, HEADER_BYTES)))
     buffer = memoryview(bytearray(CHUNK))
     for at in range(HEADER_BYTES, stop, CHUNK):
-        yield package._read(at, min(CHUNK, stop - at), buffer[: min(CHUNK, stop - at)])
+        yield package.read(at, min(CHUNK, stop - at), buffer[: min(CHUNK, stop - at)])
 
 
 # -- sessions

@@ -6,7 +6,8 @@ One window holds what a single record needs. The copy of the records in RAM refe
 import gc
 import struct
 
-from .format import OFFSET_MASK, RECORDS, SPACE_SHIFT, WEIGHTS, crc32, fields
+from .crc import crc32
+from .format import OFFSET_MASK, RECORDS, SPACE_SHIFT, WEIGHTS, fields
 from .package import PackageError
 
 CHUNK = 1024

@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 from trimtab import KEY_BYTES, KEY_FILE, trust
-from trimtab.format import crc32
+from trimtab.crc import crc32
 from trimtab.package import Package
 
 from ..errors import BoardError, UsageError
@@ -57,7 +57,7 @@ def put(port, key):
 def sign(data, key):
     """A package's bytes with its signature, in place of another where it has one."""
     package = Package(data)
-    offset, size, _ = package._sections["signature"]
+    offset, size, _ = package.span("signature")
     body = data[trust.HEADER_BYTES : offset if size else len(data)]
     body += bytes(-len(body) % 4)
     head = bytearray(data[: trust.HEADER_BYTES])

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import numpy as np
+from trimtab.crc import crc32
 from trimtab.format import (
     ABI,
     CONST,
@@ -18,7 +19,6 @@ from trimtab.format import (
     STATE,
     VERSION,
     WEIGHTS,
-    crc32,
 )
 from trimtab.tinytrain import HEAD, PATCHED
 
