@@ -38,7 +38,7 @@ def add_class(net, name):
         )
     at = (net.classes - package.classes) * LABEL_BYTES
     names_of(net)[at : at + len(data)] = data
-    bias = net._span(package.head_bias, 4 * package.output_count)
+    bias = net.span(package.head_bias, 4 * package.output_count)
     struct.pack_into("<i", bias, 4 * net.classes, 0)
     net.name_classes()
     return net.classes - 1
@@ -47,4 +47,4 @@ def add_class(net, name):
 def names_of(net):
     """The part of the state where names lie."""
     package = net.package
-    return net._span(package.names, (package.output_count - package.classes) * LABEL_BYTES)
+    return net.span(package.names, (package.output_count - package.classes) * LABEL_BYTES)

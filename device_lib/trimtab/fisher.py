@@ -47,20 +47,20 @@ def study(net, samples, channels):
     if net.loss == LOSSES[0] or not sum(channels):
         raise ValueError("this package has no candidates to choose among: compile it with --policy tinytrain")
     n, count = sum(channels), len(channels)
-    sums = net._span(package.fisher, 4 * (n + count))
+    sums = net.span(package.fisher, 4 * (n + count))
     sums[:] = bytes(4 * n) + struct.pack("<%di" % count, *[NEVER] * count)
-    kept = net.input_view, net.target_view, net._phases["map"]
-    net.input_view = net._span(package.study_input, len(net.input_view))
-    net.target_view = net._span(package.study_target, len(net.target_view))
-    net._phases["map"] = net._phases["study_map"]
+    kept = net.input_view, net.target_view, net.phases["map"]
+    net.input_view = net.span(package.study_input, len(net.input_view))
+    net.target_view = net.span(package.study_target, len(net.target_view))
+    net.phases["map"] = net.phases["study_map"]
     try:
         for x, y in samples:
             net.load_target(y)
             net.load_input(x)
-            if net._run(*net._phases["study"]):
-                net._run(*net._phases["fisher"])
+            if net.run_phase("study"):
+                net.run_phase("fisher")
     finally:
-        net.input_view, net.target_view, net._phases["map"] = kept
+        net.input_view, net.target_view, net.phases["map"] = kept
     exponents = struct.unpack_from("<%di" % count, sums, 4 * n)
     found, at = [], 0
     for exponent, c in zip(exponents, channels):

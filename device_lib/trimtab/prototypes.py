@@ -13,8 +13,8 @@ def enroll(net, samples):
     """Prototypes of the classes that these (x, label) name, from these alone; the other classes keep theirs."""
     if not net.prototypes:
         raise ValueError("this package has no prototypes: compile it with --head prototype")
-    net._whole()
-    counts = net._span(net.package.head_bias, 4 * net.package.output_count)
+    net.require_whole()
+    counts = net.span(net.package.head_bias, 4 * net.package.output_count)
     seen = set()
     for x, y in samples:
         net.load_target(y)
@@ -24,7 +24,7 @@ def enroll(net, samples):
             seen.add(k)
             struct.pack_into("<i", counts, 4 * k, 0)
         net.classify_input()
-        net._run(*net._phases["enroll"])
+        net.run_phase("enroll")
 
 
 def copies(net, samples, shift=2, flip=False, brightness=0):

@@ -121,15 +121,15 @@ class Choice:
         ):
             if ref >> SPACE_SHIFT != space or (ref & OFFSET_MASK) + size > limit:
                 raise PackageError(DAMAGED)
-        self.bits = net._span(head["bits"], head["bits_bytes"])
-        self.planes = net._span(head["planes"], head["planes_bytes"])
-        line = {at: i for i, at in enumerate(net._offsets)}
+        self.bits = net.span(head["bits"], head["bits_bytes"])
+        self.planes = net.span(head["planes"], head["planes_bytes"])
+        line = {at: i for i, at in enumerate(net.offsets)}
         if len(self.bits) != len(bits_of({}, self.rows)) or [
             at for some in records for at in some if at not in line
         ]:
             raise PackageError(DAMAGED)
         self.records = [sorted([(line[at], at) for at in some]) for some in records]
-        self.kernels = list(net._functions)
+        self.kernels = list(net.functions)
         self.sizes = package.sizes(const, len(steps))
         self.lists = {CONST: const, STEPS: steps}
         self.behind = package.bytes_of("steps")
@@ -189,7 +189,7 @@ class Choice:
             for _, at in records:
                 self._patch(at, given)
         self._switch()
-        self.net._mem = self.bind()
+        self.net.mem = self.bind()
 
     def _given(self, i, where, end):
         """(what a chosen candidate's records get, end of its index lists)."""
@@ -236,9 +236,9 @@ class Choice:
 
     def _switch(self):
         """What is off does not run, nor does the chain of errors below the first chosen layer."""
-        functions = self.net._functions
+        functions = self.net.functions
         functions[:] = self.kernels
-        end, stop = self.net._phases["backward"]
+        end, stop = self.net.phases["backward"]
         if self.chosen:
             first = self.records[min(self.chosen)]
             end = first[-1][0] + 1

@@ -120,7 +120,7 @@ def _measure_exponents(program, data, kernels, samples):
     if not n:
         return
     net = simulated.load(data, kernels)
-    state = net._views[1]
+    state = net.state
     initial = bytearray(state)
     rng = np.random.RandomState(1)
     for b in program.state:
