@@ -1,7 +1,7 @@
 """A package in memory, and the loop that runs its records. What Net offers to a user stands on this.
 
-The names here are public to the library's other files, to the host tools and to tests; users need none of them.
-All memory is allocated when a package is loaded: a training step allocates nothing.
+The names here are public to the library's other files, to the host tools and to tests; users need none of
+them. All memory is allocated when a package is loaded: a training step allocates nothing.
 """
 
 import gc
@@ -25,14 +25,15 @@ try:
 except ImportError:  # CPython, CircuitPython
     heap_lock = heap_unlock = kbd_intr = _nothing
 
-# The order in which the records of all phases are held. It makes prediction one run of records from `prefix` to
-# `forward`, and a training step one run from `prefix` (or, from a latent, `forward`) to `end` or `fold`.
+# The order in which the records of all phases are held. It makes prediction one run of records from `prefix`
+# to `forward`, and a training step one run from `prefix` (or, from a latent, `forward`) to `end` or `fold`.
 # Phases that are not named here follow.
 LINE = ("map", "prefix", "forward", "begin", "loss", "gate", "head", "backward", "end", "fold")
 LINE += tuple([name for name in PHASES if name not in LINE])
 
 RESERVE = 24 * 1024  # bytes of heap that frozen weights leave to Python
 CASTS = hasattr(memoryview, "cast")  # MicroPython's memoryview has no cast and does not mind the sign
+TORN = "a step was stopped half way: load the package again, or forget all training with reset()"
 PROCESSES = ("linux", "darwin", "win32")  # platforms on which Ctrl-C is a signal
 
 
@@ -73,8 +74,8 @@ class Engine:
         self._ends = tuple(
             [self.phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")]
         )
-        # Plain kernels allocate, so the heap stays open for them, and Ctrl-C may stop one half way. MicroPython
-        # delivers Ctrl-C where Python code jumps, so never inside a native kernel.
+        # Plain kernels allocate, so the heap stays open for them, and Ctrl-C may stop one half way.
+        # MicroPython delivers Ctrl-C where Python code jumps, so never inside a native kernel.
         plain = tier.name == "plain"
         self._lock, self._unlock = (_nothing, _nothing) if plain else (heap_lock, heap_unlock)
         self._atomic = not plain and sys.platform not in PROCESSES
@@ -117,7 +118,7 @@ class Engine:
         return crc
 
     def read_state(self, offset, into):
-        """Fill `into` with the state as a save writes it, from `offset`; returns how many bytes there were."""
+        """Fill `into` with the state as a save writes it, from `offset`; returns how many bytes came."""
         done = 0
         for view in self.segments:
             if offset < len(view):
@@ -156,7 +157,7 @@ class Engine:
         self._count()
 
     def _count(self):
-        """Samples that the state holds of an update. Steps count along, because reading the clock allocates."""
+        """Samples summed since the last update. Steps count them, because reading the clock allocates."""
         self._summed = self.step % self.package.accumulate
 
     # -- records
@@ -166,7 +167,7 @@ class Engine:
         return self.run_records(self.phases[first][0], self.phases[last or first][1])
 
     def run_records(self, i, stop):
-        """Records i to stop; returns the last kernel's value. So few locals lie on the stack, not on the heap."""
+        """Records i to stop; returns the last kernel's value. So few locals need no memory of the heap."""
         functions, offsets, mem = self.functions, self.offsets, self.mem
         value = 0
         while i < stop:
@@ -217,9 +218,7 @@ class Engine:
                 kbd_intr(-1)
                 stopped = error
                 if not self._atomic:
-                    self._torn = (
-                        "a step was stopped half way: load the package again, or forget all training with reset()"
-                    )
+                    self._torn = TORN
                     break
             finally:
                 self._unlock()
@@ -232,7 +231,7 @@ class Engine:
 
 
 def tidy():
-    """On a board, collect before an allocation that stays, so that it does not lie among garbage and part the heap."""
+    """On a board, collect before an allocation that stays: it must not lie in the middle of garbage."""
     if hasattr(gc, "mem_free"):
         gc.collect()
 
@@ -250,7 +249,7 @@ def allocate(tier, size, what):
 
 
 def weights_in_memory(package):
-    """The frozen weights where they lie, or in RAM if they leave RESERVE bytes; None if they must be streamed."""
+    """The frozen weights where they lie, or in RAM if that leaves RESERVE bytes; None: stream them."""
     if package.is_file and hasattr(gc, "mem_free"):
         gc.collect()
         if gc.mem_free() < package.bytes_of("weights") + RESERVE:

@@ -1,4 +1,4 @@
-"""Choose which kernels run: C if the board has them, else native code from Python (viper), else plain Python."""
+"""Choose which kernels run: C if the board has them, else native code from Python, else plain Python."""
 
 import sys
 from array import array
@@ -49,7 +49,7 @@ def plain():
 
 
 def native():
-    """The native module or the firmware's own; ImportError or ValueError (another architecture) if there is none."""
+    """C, in a native module or in the firmware. ImportError, or ValueError for another architecture's."""
     import _kernels
 
     if _kernels.ABI != ABI:

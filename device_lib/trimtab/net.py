@@ -13,7 +13,7 @@ _RAW = (bytes, bytearray)
 
 
 class Net(Engine):
-    """One network with its trained state. A sample is uint8 (raw), int8 (quantized) or float (real values)."""
+    """One network with its trained state. Samples are uint8 (raw), int8 (quantized) or real values."""
 
     def __init__(self, package, tier=None, store=None):
         tier = tier if isinstance(tier, kernels.Tier) else kernels.choose(tier)
@@ -49,7 +49,7 @@ class Net(Engine):
         self.run = run
 
     def save(self):
-        """Write the trained state beside the package; power may fail at any moment. Returns the step saved."""
+        """Write the trained state beside the package; power may fail at any moment. Returns its step."""
         if not self.store:
             raise ValueError("this network was not loaded from a file: load it by path to save it")
         self.require_whole()
@@ -58,9 +58,11 @@ class Net(Engine):
         return self.saved_step
 
     def choose(self, samples, epochs=1):
-        """Let a task's samples [(x, label)] say which channels of which layers train, inside what the package reserves.
+        """Let a task's samples [(x, label)] say which channels of which layers train, inside what the package
+        reserves.
 
-        A new head trains on them first. Returns {candidate: its channels}. All training but the head's is forgotten.
+        A new head trains on them first. Returns {candidate: its channels}. All training but the head's is
+        forgotten.
         """
         if not self.choice:
             raise ValueError(
@@ -107,7 +109,7 @@ class Net(Engine):
         self.run_phase("map")
 
     def load_target(self, y):
-        """Put a label, by name or index, into target_view; for mse the wanted output, as real values or int8."""
+        """Put a label (name or index) into target_view; for mse the wanted output, real values or int8."""
         if self.loss == "mse":
             kind = _kind(y)
             if len(y) != self.output_bytes:
@@ -131,7 +133,7 @@ class Net(Engine):
         struct.pack_into("<i", self.target_view, 0, y)
 
     def train(self, x, y):
-        """One sample: forward, backward, update. Returns the loss in 1/1024 nat (mse: squared output steps)."""
+        """Train on one sample; returns the loss in 1/1024 nat (mse: in squared steps of the output)."""
         self.load_target(y)
         self.load_input(x)
         return self.run_step("prefix")
@@ -178,7 +180,7 @@ class Net(Engine):
         return self.run_phase("loss")
 
     def predict(self, x):
-        """The label of a sample; its class where there are no labels; the output values where there is no head."""
+        """The label of a sample; without labels its class; without a head the output values."""
         self.load_input(x)
         best = self.classify_input()
         if self.loss == "softmax":
@@ -199,7 +201,7 @@ class Net(Engine):
     # -- many samples
 
     def fit(self, samples, epochs=1, every=16):
-        """Train on a list of (x, label) in its order, with a progress line. Returns the last epoch's mean loss."""
+        """Train on a list of (x, label) in its order, with a progress line; returns the last mean loss."""
         n = len(samples)
         self.begin(epochs * n)
         mean = 0
@@ -220,13 +222,13 @@ class Net(Engine):
         return stop > start
 
     def enroll(self, samples):
-        """Make the prototypes of the classes of these (x, label) by forward passes. Needs --head prototype."""
+        """Make prototypes of the classes of these (x, label), without gradients. Needs --head prototype."""
         from . import prototypes
 
         prototypes.enroll(self, samples)
 
     def fit_few(self, support, epochs=10, shift=2, flip=False, brightness=0):
-        """Train on moved copies of a few (x, label) against their prototypes. Returns the last epoch's mean loss."""
+        """Train on moved copies of a few (x, label) against their prototypes; returns the last mean loss."""
         from . import prototypes
 
         return prototypes.fit(self, support, epochs, shift, flip, brightness)

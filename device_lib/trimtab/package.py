@@ -1,4 +1,4 @@
-"""Open a package: its header, its sections, and the check that no record points outside the memory it is given."""
+"""Open a package: its header, its sections, and the check that no record points outside its memory."""
 
 import struct
 
@@ -50,9 +50,8 @@ class Package:
         version, abi = struct.unpack("<HH", head[4:8]) if len(head) >= 8 else (VERSION, ABI)
         if (version, abi) != (VERSION, ABI):
             raise PackageError(
-                "package has format %d and ABI %d, this library has %d and %d: compile it again or deploy the "
-                "library"
-                % (version, abi, VERSION, ABI)
+                "package has format %d and ABI %d, this library has %d and %d: compile it again or deploy "
+                "the library" % (version, abi, VERSION, ABI)
             )
         whole = len(head) == HEADER_BYTES
         self.crc = struct.unpack_from("<I", head, HEADER_BYTES - 4)[0] if whole else 0
@@ -104,8 +103,7 @@ class Package:
         return self._sections[name]
 
     def place(self, name, wide=True):
-        """A section to use in place. It stays where it lies if that is memory (for `wide` numbers: aligned), else it is
-        read into RAM."""
+        """A section to use in place: where it lies if that is memory, aligned if `wide`; else in RAM."""
         try:
             data = self.section(name)
             return bytearray(data) if wide and not self.is_file and _address(data) % 4 else data
@@ -139,7 +137,7 @@ class Package:
         return h, w, c
 
     def golden(self):
-        """(output CRC, state CRC after one step, class, start of the sample, target of mse); the sample repeats."""
+        """(output CRC, state CRC after one step, class, sample, target of mse); a short sample repeats."""
         data = self.section("golden")
         end = 12 + min(self.input_bytes, GOLDEN_BYTES)
         if len(data) != end + (self.output_count if self.loss_kind == 2 else 0):
@@ -217,7 +215,7 @@ class Package:
         return phases
 
     def sizes(self, const, steps=0):
-        """Bytes of each space that records may name. Of the records none, but for index lists that tinytrain wrote."""
+        """Bytes of each space that records may name; `steps` where tinytrain wrote index lists there."""
         return self.arena_bytes, self.state_bytes, len(const), steps, self.bytes_of("weights")
 
     def part(self, name, offset, size):
@@ -335,7 +333,9 @@ def _check_indices(name, ref, n, bound, lists):
         raise PackageError("record %s takes its channels from RAM: compile the package again" % name)
     for i in range(n):
         if struct.unpack_from("<H", lists[space], (ref & OFFSET_MASK) + 2 * i)[0] >= bound:
-            raise PackageError("record %s trains a channel that is not there: compile the package again" % name)
+            raise PackageError(
+                "record %s trains a channel that is not there: compile the package again" % name
+            )
 
 
 def _holds(rule, value):

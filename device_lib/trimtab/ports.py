@@ -1,7 +1,8 @@
-# Ways to read and write bytes on each kind of board. A port has read(n, timeout_ms, sure), write(data) and close().
+# Ways to read and write bytes on each kind of board. A port has read(n, timeout_ms, sure), write(data) and
+# close().
 #
-# read() returns up to n bytes, b"" after timeout_ms of silence, None at the end of the line. `sure` is how many
-# bytes must come before a frame can end, as long as the line is undamaged: a port may wait for so many.
+# read() returns up to n bytes, b"" after timeout_ms of silence, None at the end of the line. `sure` is how
+# many bytes must come before a frame can end, as long as the line is undamaged: a port may wait for so many.
 
 import sys
 
@@ -18,8 +19,8 @@ LINES = {
 }
 CAREFUL = (192, 128)
 
-# Platform -> bytes that ReplPort reads in one call, which waits for all of them. Only for lines that lose nothing:
-# elsewhere it reads a byte at a time, which is slow, but never waits for what does not come.
+# Platform -> bytes that ReplPort reads in one call, which waits for all of them. Only for lines that lose
+# nothing: elsewhere it reads a byte at a time, which is slow, but never waits for what does not come.
 BLOCKS = {"rp2": 32}
 
 

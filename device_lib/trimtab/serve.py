@@ -11,7 +11,7 @@ from . import ports
 from .format import ABI, LOSSES
 from .session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN, Board
 
-CTRL_C_MS = 50  # silence that must follow two Ctrl-C: they may also occur in damaged frames, but others follow
+CTRL_C_MS = 50  # silence that must follow two Ctrl-C; in damaged frames other bytes follow them
 IDLE_MS = 20
 STATE_BYTES = 128  # of one state message
 

@@ -7,7 +7,7 @@ from .record import at, ints, put, record
 
 
 def begin_step(mem, off):
-    """The rate of this step, from 64 entries of a cosine over `total` steps; without a total, the first rate."""
+    """The rate of this step: 64 entries of a cosine over `total` steps; without a total, the first."""
     lr, clock, cosine, rate, rate_shift = record(mem, off)
     step, total = ints(mem, clock, 2, "I")
     if total:

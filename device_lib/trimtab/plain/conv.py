@@ -9,7 +9,7 @@ from .window import backward_taps, forward_taps
 
 
 def _planes(mem, w, k, kept, nk, ic):
-    """(buffer, offset, input channels) of the frozen weights and of the trained plane; a weight is their sum."""
+    """(buffer, offset, input channels) of the frozen weights and the trained plane; weights are their sum."""
     planes = []
     if w != NULL:
         planes.append(at(mem, w) + (range(ic),))
@@ -19,7 +19,10 @@ def _planes(mem, w, k, kept, nk, ic):
 
 
 def conv_fwd(mem, off):
-    """y = requantize(bias + sum of (x - zx) * w); |sum| <= 255 * 127 * kh * kw * ic < 2^30 for 33,000 terms."""
+    """y = requantize(bias + sum of (x - zx) * w).
+
+    |sum| <= 255 * 127 * kh * kw * ic < 2^30 for 33,000 terms.
+    """
     # fmt: off
     (y, x, w, k, kept, bias, mult, shift, mask,
      ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl,
@@ -86,7 +89,10 @@ def conv_dx(mem, off):
 
 
 def conv_dw(mem, off):
-    """dw (oc, kh, kw, nk) = sum over positions of gy * (x - zx); |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536."""
+    """dw (oc, kh, kw, nk) = sum over positions of gy * (x - zx).
+
+    |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions.
+    """
     # fmt: off
     (gy, x, kept, gy_exp, k, r, acc, u, lr, rng, residual, pre,
      ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl,

@@ -1,7 +1,7 @@
 """Depthwise convolution: forward, error of the input, update of the weights.
 
-Each input channel has oc / ic outputs. With memory for one channel (`plane`) a result may lie where its source
-lies: a channel is read before it is written.
+Each input channel has oc / ic outputs. With memory for one channel (`plane`) a result may lie where its
+source lies: a channel is read before it is written.
 """
 
 from ..format import NULL

@@ -1,4 +1,4 @@
-"""Operators that keep positions: add, pad and concatenation, tables, softmax, requantization, and their errors."""
+"""Operators that work element by element: add, copies, tables, softmax, requantization; and their errors."""
 
 from .error import ERROR_WORDS, ErrorOut
 from .fixed import INT32_MAX, bit_length, clamp, high31, requant, rsh, rsh_away, shifted
@@ -6,7 +6,7 @@ from .record import at, get, ints, kept_channels, record, store
 
 
 def add_fwd(mem, off):
-    """y = x + x2: both are brought to one scale with 20 more bits, summed, and brought to the output's scale."""
+    """y = x + x2: both are brought to one scale with 20 more bits, and their sum to the output's."""
     (y, x, x2, mask, n, zx, zx2, zy, mult, shift, mult2, shift2, mult_y, shift_y, lo, hi) = record(mem, off)
     ab, ao = at(mem, x)
     bb, bo = at(mem, x2)
@@ -18,7 +18,10 @@ def add_fwd(mem, off):
 
 
 def copy_fwd(mem, off):
-    """x (ih, iw, ic) into a window of y (yh, yw, yc): pad (fill is the zero point), concat (256: leave the rest)."""
+    """Copy x (ih, iw, ic) into a window of y (yh, yw, yc).
+
+    For pad, `fill` is the zero point; for concat it is 256: the rest of y stays.
+    """
     y, x, ih, iw, ic, yh, yw, yc, top, left, first, fill = record(mem, off)
     yb, yo = at(mem, y)
     xb, xo = at(mem, x)
@@ -35,7 +38,7 @@ def copy_fwd(mem, off):
 
 
 def scale_dx(mem, off):
-    """The error of an input of add (m from the scales), pad or concat (m = 128): a window of gy times m / 128."""
+    """The error of an input of add, pad or concat: a window of gy times m / 128, m from the scales."""
     (gy, gy_exp, _, ih, iw, ic, yh, yw, yc, top, left, first, m, m_exp) = record(mem, off)[:-ERROR_WORDS]
     gb, go = at(mem, gy)
     out = ErrorOut(mem, off, get(mem, gy_exp) + m_exp + 7)
@@ -102,7 +105,7 @@ def softmax_fwd(mem, off):
 
 
 def _inverse(half):
-    """1 / (2 * half) in Q31, for half in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29."""
+    """1 / (2 * half), both Q31, half in [1/2, 1): Newton's method from 48/17 - 32/17 * half, Q29."""
     z = 1515870810 + high31(half, -1010580540)
     for _ in range(3):
         z += shifted(high31(z, (1 << 29) - high31(half, z)), -2, INT32_MAX)

@@ -12,9 +12,9 @@ ERROR_WORDS = len(GROUPS["error_out"].split())  # they end the record of each ke
 class ErrorOut:
     """Writes one error tensor row by row: adds the addend, applies the producer's mask, shifts to int8.
 
-    The shift must be known before the values are. A tracker holds it: the largest exponent seen so far, relative
-    to the sample's error at the head, in 1/256 octave. After each sample it rises to that sample's maximum or
-    falls by 4/256, so values saturate only where an error is larger than any before.
+    The shift must be known before the values are. A tracker holds it: the largest exponent seen so far,
+    relative to the sample's error at the head, in 1/256 octave. After each sample it rises to that sample's
+    maximum or falls by 4/256, so values saturate only where an error is larger than any before.
     """
 
     def __init__(self, mem, off, exp):
@@ -26,7 +26,8 @@ class ErrorOut:
         if add_exp == NULL:
             self.add = NULL
         if self.add != NULL:
-            # |rsh(addend)| <= 2^15, so << 14 stays below 2^29; |acc| is below 2^30, so is their sum below 2^31
+            # |rsh(addend)| <= 2^15, so << 14 stays below 2^29; |acc| is below 2^30, so is their sum below
+            # 2^31
             gap = get(mem, add_exp) + add_shift + 7 - exp
             self.down = max(0, gap - 14)
             exp += self.down

@@ -1,6 +1,7 @@
 """The head, a fully connected layer with int16 weights, and the losses: forward, error, update.
 
-Logits, and after the loss the errors p - y, are int32 (n) for n classes; the head's weights are (n, f), f features.
+Logits, and after the loss the errors p - y, are int32 (n) for n classes; the head's weights are (n, f), f
+features.
 """
 
 import struct
@@ -68,7 +69,8 @@ def _minus_ln(p, table):
 
 
 def head_dx(mem, off):
-    """dx (f) = sum over classes of (w / 2) * err; |dx| <= 2^30, since the errors' magnitudes sum to at most 2^16.
+    """dx (f) = sum over classes of (w / 2) * err; |dx| <= 2^30, since the errors' magnitudes sum to at most
+    2^16.
 
     Returns 0 where there is nothing to learn.
     """

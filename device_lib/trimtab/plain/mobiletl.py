@@ -1,8 +1,8 @@
 """MobileTL: inverted residual blocks trained with step-function gradients and a gain for each channel.
 
-A gain is 1 + d / 2^30 for each output channel of a conv, |d| <= 2^29. It scales the conv's requantization, so the
-conv itself costs no more. A step-function gradient is a mask without an upper end: the error passes where the
-activation's input is at least zero.
+A gain is 1 + d / 2^30 for each output channel of a conv, |d| <= 2^29. It scales the conv's requantization, so
+the conv itself costs no more. A step-function gradient is a mask without an upper end: the error passes where
+the activation's input is at least zero.
 """
 
 from .fixed import INT32_MAX, clamp, high31
@@ -36,10 +36,11 @@ def mobiletl_mask(mem, off):
 
 
 def mobiletl_gain(mem, off):
-    """Multiply a conv's multipliers by its gains: those of requantization, in [2^30, 2^31), and of errors, 16 bits.
+    """Multiply a conv's multipliers by its gains: those of requantization, in [2^30, 2^31), and of errors, 16
+    bits.
 
-    d = 0 changes none. A multiplier whose shift is 0 or more saturates instead of growing past 1, because sums
-    that are shifted left would wrap.
+    d = 0 changes none. A multiplier whose shift is 0 or more saturates instead of growing past 1, because
+    sums that are shifted left would wrap.
     """
     mult_out, shift_out, m_out, mult, shift, m, gain, oc = record(mem, off)
     mults, ms, gains = ints(mem, mult, oc, "i"), ints(mem, m, oc, "h"), ints(mem, gain, oc, "i")

@@ -45,7 +45,7 @@ def mean_fwd(mem, off):
 
 
 def avg_dx(mem, off):
-    """The error of average pool and mean: gy times m[count - 1], spread over the inputs that were averaged."""
+    """The error of average pool and mean: gy * m[count - 1], spread over the averaged inputs."""
     # fmt: off
     (gy, m, _, gy_exp,
      ih, iw, ic, oh, ow, _, kh, kw, sh, sw, pt, pl, m_exp) = record(mem, off)[:-ERROR_WORDS]

@@ -19,7 +19,7 @@ def _width(f):
 
 
 def _inverse_root(square):
-    """(m, e): 1 / sqrt(square) = m * 2^(e - 29), for 1 <= square <= 2^30; m in 2^14 .. 2^15, 0 if square is 0."""
+    """(m, e): 1 / sqrt(square) = m * 2^(e - 29), m in 2^14 .. 2^15, for square <= 2^30; m = 0 for 0."""
     if square <= 0:
         return 0, 0
     e = root = 0
@@ -70,7 +70,10 @@ def prototype_fwd(mem, off):
 
 
 def prototype_dx(mem, off):
-    """dx = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err. Prototypes do not train."""
+    """dx (f) = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err.
+
+    Gradients do not train the prototypes. Returns 0 where there is nothing to learn.
+    """
     g, err, protos, unit, norm, sums, mask, exp, head_exp, n, f, scale, scale_exp = record(mem, off)
     errors, units = ints(mem, err, n, "i"), ints(mem, unit, f, "h")
     m, e = ints(mem, norm, 2, "i")

@@ -1,11 +1,13 @@
 """TinyTL: lite residual modules, each a grouped convolution with GroupNorm beside a frozen trunk.
 
-A module is pool, conv, norm, affine and ReLU, 1x1 conv, norm, affine and nearest upsampling. An add joins it to
-the trunk. The normalized tensors (xhat) and the ReLU's output are int8 with 4 fraction bits: the norm bounds them,
-so they need no scale of their own. gamma and beta are int32 with 16 fraction bits and at most `bound` in magnitude;
-kernels use 8 of these bits of gamma and 12 of beta. Behind the second norm they count int8 steps of the trunk.
+A module is pool, conv, norm, affine and ReLU, 1x1 conv, norm, affine and nearest upsampling. An add joins it
+to the trunk. The normalized tensors (xhat) and the ReLU's output are int8 with 4 fraction bits: the norm
+bounds them, so they need no scale of their own. gamma and beta are int32 with 16 fraction bits and at most
+`bound` in magnitude; kernels use 8 of these bits of gamma and 12 of beta. Behind the second norm they count
+int8 steps of the trunk.
 
-A group of the norm is `norm` channels at all positions. Its statistic is y << 8 | E, where 1 / sigma = y / 2^E.
+A group of the norm is `norm` channels at all positions. Its statistic is y << 8 | E, where 1 / sigma = y /
+2^E.
 """
 
 from ..format import NULL
@@ -35,8 +37,8 @@ def _inverse_sigma(squares, n):
 def tinytl_conv_fwd(mem, off):
     """y = xhat of the convolution of x; each output channel reads `part` input channels.
 
-    |sum| <= 255 * 127 * kh * kw * part. The host chooses `pre` so that a group's values add up to less than 2^30.
-    Deviations keep so few bits that their squares add up to at most 2^29; times y they stay below 2^28.
+    |sum| <= 255 * 127 * kh * kw * part. The host chooses `pre` so that a group's values add up to less than
+    2^30. Deviations keep so few bits that their squares add up to at most 2^29; times y they stay below 2^28.
     """
     # fmt: off
     (y, x, w, _, stats,
@@ -109,12 +111,13 @@ def tinytl_affine_fwd(mem, off):
 
 
 def tinytl_norm_dx(mem, off):
-    """From the error of gamma * xhat + beta (behind a ReLU if `relu`) to the convolution's error; moves the affine.
+    """From the error of gamma * xhat + beta (behind a ReLU if `relu`) to the convolution's error; moves the
+    affine.
 
     The errors come as `sums` (n, oc), |sums| < 2^31. g is `parts` tensors one after the other, each with the
     channels of one group of the convolution. Errors are cut to 12 bits, so |dgamma| <= 2^19 n, of which `pre`
-    leaves 22 bits. Times gamma they have 27 bits; they keep so few of them that a group's products with xhat add
-    up to at most 2^30. Then |t * (y >> 2)| < 2^16 * 2^14.
+    leaves 22 bits. Times gamma they have 27 bits; they keep so few of them that a group's products with xhat
+    add up to at most 2^30. Then |t * (y >> 2)| < 2^16 * 2^14.
     """
     # fmt: off
     (g, exp, sums, x, stats, affine, acc, gy_exp, lr,
@@ -169,7 +172,7 @@ def _move_affine(mem, affine, acc, j, dw, lr, pre, u, exponent, bound):
 
 
 def tinytl_add_fwd(mem, off):
-    """y = x + gamma * xhat + beta in int8 steps of y, upsampled from (ih, iw); below 2^23 before the shift."""
+    """y = x + gamma * xhat + beta, upsampled from (ih, iw), in int8 steps of y; the sum is below 2^23."""
     y, x, x2, affine, mask, ih, iw, oh, ow, oc, bound, lo, hi = record(mem, off)
     xb, xo = at(mem, x)
     x2b, x2o = at(mem, x2)

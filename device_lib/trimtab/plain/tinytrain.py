@@ -1,4 +1,4 @@
-"""TinyTrain: the Fisher information by which a board chooses what to train, and the bounds of what it trains."""
+"""TinyTrain: the Fisher information that decides what trains, and the bounds of trained weights."""
 
 from ..format import NULL
 from .fixed import bit_length, rsh, shifted
@@ -11,8 +11,8 @@ _FULL = 1 << 30
 def tinytrain_fisher(mem, off):
     """f (ic) += S^2, with S = sum over positions of (x - zx) * g; |S| < 2^31 for 65,536 positions.
 
-    S is cut to 15 bits, so that S^2 stays below 2^30. f, at most 2^30 itself, and S^2 are brought to the larger of
-    their exponents. Where a sum passes 2^30, all of f is halved.
+    S is cut to 15 bits, so that S^2 stays below 2^30. f, at most 2^30 itself, and S^2 are brought to the
+    larger of their exponents. Where a sum passes 2^30, all of f is halved.
     """
     f, f_exp, x, g, g_exp, sums, n, ic, zx = record(mem, off)
     xb, xo = at(mem, x)

@@ -10,7 +10,8 @@ BIAS_MAX = 1 << 29  # trained biases stay within it, so that sum + bias < 2^31
 
 
 def scaled(v, pre, u, rate, rate_shift):
-    """A gradient sum times the channel's scale-aware factor u and the rate: (product, shift still to be applied).
+    """A gradient sum times the channel's scale-aware factor u and the rate: (product, shift still to be
+    applied).
 
     |v| >> pre <= 2^22 and u * rate >> 8 < 2^8, so the product stays below 2^30.
     """
@@ -19,9 +20,11 @@ def scaled(v, pre, u, rate, rate_shift):
 
 
 class Update:
-    """Moves weights of one layer; update(j, dw, u) moves weight j by its gradient sum dw and its channel's factor u.
+    """Moves weights of one layer; update(j, dw, u) moves weight j by its gradient sum dw and its channel's
+    factor u.
 
-    A delta counts 2^-residual of a step of int8. Where gradients of several samples are summed, it goes to `acc`.
+    A delta counts 2^-residual of a step of int8. Where gradients of several samples are summed, it goes to
+    `acc`.
     """
 
     def __init__(self, mem, k, r, acc, lr, rng, residual, pre, exp):
@@ -93,7 +96,7 @@ def _random(mem, rng):
 
 
 def _stochastic(v, s, x):
-    """(v + uniform [0, 2^s)) >> s for |v| < 2^30; x is random. Of more than 30 bits, the lowest are dropped first."""
+    """(v + uniform [0, 2^s)) >> s for |v| < 2^30 and random x; of s > 30, the excess is dropped first."""
     if s > 30:
         v >>= min(s - 30, 31)
         s = 30
@@ -128,9 +131,9 @@ def move_bias(mem, bias, acc, o, product, exp):
     put(mem, target + 4 * o, clamp(get(mem, target + 4 * o) + delta, -BIAS_MAX, BIAS_MAX))
 
 
-# After the last sample of an update, a fold takes all but keep / 256 of each sum and moves the weight by what it
-# took, so nothing is lost. With keep > 0 a gradient reaches its weight over several folds, its first share being
-# 1 - keep / 256: that is momentum.
+# After the last sample of an update, a fold takes all but keep / 256 of each sum and moves the weight by what
+# it took, so nothing is lost. With keep > 0 a gradient reaches its weight over several folds, its first share
+# being 1 - keep / 256: that is momentum.
 
 
 def remains(v, keep):
