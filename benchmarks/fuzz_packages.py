@@ -23,7 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from fake_net import FakeNet  # noqa: E402
 from trimtab import serve, store  # noqa: E402
-from trimtab.format import HEADER, PHASES, SECTIONS, crc32  # noqa: E402
+from trimtab.crc import crc32  # noqa: E402
+from trimtab.format import HEADER, PHASES, SECTIONS  # noqa: E402
 from trimtab.frame import encode  # noqa: E402
 from trimtab.kernels import Tier  # noqa: E402
 from trimtab.net import Net  # noqa: E402
@@ -150,7 +151,7 @@ def use(net):
     """All that a board does with a network."""
     net.self_test()
     net.info()
-    if net._choice and net.loss == "softmax":
+    if net.choice and net.loss == "softmax":
         net.choose([(bytes(range(256)) * (net.input_bytes // 256) + bytes(net.input_bytes % 256), 0)] * 2)
     for step in range(2):
         net.load_input(bytes(range(256)) * (net.input_bytes // 256) + bytes(net.input_bytes % 256))
@@ -211,7 +212,7 @@ def states(library, count, seed):
                 net.reset()
                 found = store.Store(path).load(net.segments, net.package_crc)
                 try:
-                    net._follow()
+                    net.follow()
                     outcome["ignored" if found is None else "loaded"] += 1
                 except PackageError:
                     outcome["refused"] += 1

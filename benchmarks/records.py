@@ -40,11 +40,11 @@ def network(made, phases):
     for b in made.program.state:
         if b.name == "head.weights":
             weights = rng.integers(-400, 401, b.size // 2).astype("<i2")
-            net._views[1][b.offset : b.offset + b.size] = weights.tobytes()
+            net.state[b.offset : b.offset + b.size] = weights.tobytes()
     if net.loss != "none":
         struct.pack_into("<i", net.target_view, 0, 3)
-    spaces = [bytes(space) for space in net._mem.spaces]
-    offsets = [net._offsets[i] for phase in phases for i in range(*net._phases[phase])]
+    spaces = [bytes(space) for space in net.mem.spaces]
+    offsets = [net.offsets[i] for phase in phases for i in range(*net.phases[phase])]
     names = [RECORDS[struct.unpack_from("<i", spaces[3], offset)[0]][0] for offset in offsets]
     return bare.Run(list(zip(names, offsets)), spaces), net
 

@@ -299,7 +299,7 @@ def test_the_rate_falls_along_a_cosine(total, kernels):
     x = inputs(c.trunk, 1)[0]
     bench.net.begin(total)
     for i in range(total + 2):
-        bench.net._clock[:4] = struct.pack("<I", i)
+        bench.net.clock[:4] = struct.pack("<I", i)
         bench.run(x, 0, after=after)
     for i, rate in enumerate(seen):
         at = (min(i * 64 // total, 63) + 0.5) / 64

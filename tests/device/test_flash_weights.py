@@ -20,14 +20,14 @@ PERIOD = 997
 STORY = f"""
 import gc, json, trimtab
 net = trimtab.load({{path!r}})
-places = [type(m).__name__ for m in net._mem]
+places = [type(m).__name__ for m in net.mem]
 net.begin(9)
 losses = []
 for i in range({{steps}}):
-    net._repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range({PERIOD})]))
+    net.repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range({PERIOD})]))
     losses.append(net.train_input(i % net.classes))
 gc.collect()
-print(json.dumps([losses, net.state_crc(), len(net._arena), len(net._state), gc.mem_free(), places]))
+print(json.dumps([losses, net.state_crc(), len(net.arena), len(net.state), gc.mem_free(), places]))
 """
 
 
@@ -40,7 +40,7 @@ def in_sim(data, steps):
     net.begin(9)
     losses = []
     for i in range(steps):
-        net._repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range(PERIOD)]))
+        net.repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range(PERIOD)]))
         losses.append(net.train_input(i % net.classes))
     return losses, net.state_crc()
 
@@ -136,14 +136,14 @@ def test_streamed_weights_are_the_same_weights(kernels, tmp_path, monkeypatch):
     path = tmp_path / "net.ttp"
     path.write_bytes(data)
     whole = simulated.load(data, tier(kernels))
-    monkeypatch.setattr("trimtab.net._weights", lambda package: None)
+    monkeypatch.setattr("trimtab.engine.weights_in_memory", lambda package: None)
     streamed = simulated.load(str(path), tier(kernels))
     for net in (whole, streamed):
         net.begin(9)
     for i in range(5):
         sample = bytes([(k * 7 + i * 31) & 255 for k in range(PERIOD)])
         for net in (whole, streamed):
-            net._repeat_input(sample)
+            net.repeat_input(sample)
         assert whole.train_input(i % 4) == streamed.train_input(i % 4)
     assert whole.state_crc() == streamed.state_crc()
     damaged = bytearray(data)

@@ -87,7 +87,7 @@ def read_until(line, ending, seconds=30):
 
 def test_plain_kernels_that_were_stopped_say_so():
     net = Net(Package(tiny()), "plain")
-    kernels, at = net._functions, net._phases["head"][0]
+    kernels, at = net.functions, net.phases["head"][0]
 
     def stopped(mem, offset):
         raise KeyboardInterrupt

@@ -41,7 +41,7 @@ def test_what_it_costs():
 
 
 def fold(bench):
-    bench.net._run(*bench.net._phases["fold"])
+    bench.net.run_phase("fold")
 
 
 def total(bench, layer):

@@ -15,7 +15,7 @@ from trimtab.net import Net
 from trimtab.package import Package, PackageError
 from trimtab_tools.compiler import emit
 
-HEAD = trimtab.package._BYTES
+HEAD = trimtab.package.HEADER_BYTES
 
 
 @pytest.fixture(scope="module", params=("two_skips_and_a_branch", "dense_on_reshaped", "avg_pool_same"))

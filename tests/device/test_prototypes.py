@@ -52,7 +52,7 @@ def exam():
 def shorts(net, c, name):
     buffer = next(b for b in c.program.state if b.name == name)
     code = {"head.prototypes": "<i2", "head.counts": "<i4", "head.totals": "<i4"}[name]
-    return np.frombuffer(bytes(net._views[1][buffer.offset : buffer.offset + buffer.size]), code)
+    return np.frombuffer(bytes(net.state[buffer.offset : buffer.offset + buffer.size]), code)
 
 
 def directions(c, pixels):

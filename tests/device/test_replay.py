@@ -155,7 +155,7 @@ def test_a_board_keeps_the_same(kernels):
     story = f"""
 import gc, trimtab
 from trimtab.replay import Replay
-from trimtab.format import crc32
+from trimtab.crc import crc32
 net = trimtab.load("net.ttp", {kernels!r})
 replay = Replay(net, 9)
 net.add_class("mug")

@@ -111,7 +111,7 @@ def test_a_class_is_added_at_the_prompt_of_a_pico(ttp, tmp_path):
     story = f"""
 import trimtab
 from trimtab.replay import Replay
-from trimtab.format import crc32
+from trimtab.crc import crc32
 net = trimtab.load({{path!r}}, KERNELS)
 replay = Replay(net, 10)
 for x, y in {some!r}:

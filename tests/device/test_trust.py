@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-import trimtab
+import trimtab.crc
 from fake_net import FakeNet
 from helpers import provide
 from lines import World, damage, noise, tiny
@@ -70,7 +70,7 @@ def test_a_signed_package_runs_and_every_flipped_byte_is_refused():
         forged = bytearray(signed)
         forged[at] ^= 4
         struct.pack_into(
-            "<I", forged, trust.HEADER_BYTES - 4, trimtab.format.crc32(forged[: trust.HEADER_BYTES - 4])
+            "<I", forged, trust.HEADER_BYTES - 4, trimtab.crc.crc32(forged[: trust.HEADER_BYTES - 4])
         )
         assert refused(forged)
 

@@ -81,7 +81,7 @@ def test_tuned_model_computes_what_the_board_computes(policy, options):
         x, _, _ = synthetic(9, 2 * i, net.input_bytes, net.classes)
         net.input_view[:] = x
         best = net.classify_input()
-        ours = np.frombuffer(bytes(net._span(place.offset, place.size)), np.int8)
+        ours = np.frombuffer(bytes(net.span(place.offset, place.size)), np.int8)
         logits = np.array(net.outputs())
         lite.set_tensor(x_in, np.frombuffer(x, np.int8).reshape(made.trunk[made.trunk.inputs[0]].shape))
         lite.invoke()

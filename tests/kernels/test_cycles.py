@@ -84,7 +84,7 @@ def test_small_network_trains_in_a_million_cycles_and_11_kb():
     run, net = records.network(made, records.STEP)
     (done,) = bare.run([run])
     net.train_input()
-    assert done.state == bytes(net._mem.spaces[1])
+    assert done.state == bytes(net.mem.spaces[1])
     assert sum(done.cycles) <= 1_000_000
     assert made.placement.size + made.program_state_bytes <= 33_400 // 3
 
@@ -103,7 +103,7 @@ def test_mcunet_predicts_in_120_million_cycles_and_trains_in_175():
     run, net = records.network(made, records.STEP)
     (done,) = bare.run([run], skew=0)
     net.train_input()
-    assert done.state == bytes(net._mem.spaces[1])
+    assert done.state == bytes(net.mem.spaces[1])
     assert done.stack <= STACK
     rows = records.rows(made, done)
     assert records.total(rows, records.FORWARD) <= 120_000_000

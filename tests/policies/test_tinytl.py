@@ -84,7 +84,7 @@ def test_forward_is_the_reference(name, tmp_path):
     wanted = reference.forward(c.trunk, samples)
     with all_apart(c) as data:
         net = simulate.load(data, fastest())
-        arena = np.frombuffer(net._views[0], np.int8)
+        arena = np.frombuffer(net.arena, np.int8)
         for i, x in enumerate(samples):
             net.input_view[:] = x.tobytes()
             net.classify_input()
@@ -195,9 +195,9 @@ def test_gradients(name, options, tmp_path):
     bench.settle(list(samples), [i % 4 for i in range(8)])
     biases = sum(not u.channels for u in c.plan.updates)
     head = bench.read(bench.state("head.weights"), "<i2").reshape(4, -1) / 4096
-    initial, found, real = bytes(bench.net._views[1]), {}, {}
+    initial, found, real = bytes(bench.net.state), {}, {}
     for i, x in enumerate(samples):
-        bench.net._views[1][:] = initial
+        bench.net.state[:] = initial
         before = moving(bench, c)
         assert bench.run(x, i % 4)
         twin = float_twin.Twin(c.trunk, c.plan, c.trunk.inputs[0])

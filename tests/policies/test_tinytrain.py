@@ -92,7 +92,7 @@ def test_a_study_leaves_nothing_behind_but_trackers():
     kept = [
         made.program.state[i] for i, about in enumerate(made.program.trained) if about["role"] != "exponents"
     ]
-    views = [bench.net._views[1], other._views[1]]
+    views = [bench.net.state, other.state]
     bench.net.reset()
     fisher.study(bench.net, samples, list(made.program.candidates.values()))
     for x, y in samples:

@@ -76,8 +76,8 @@ def test_training_a_choice_equals_training_its_plan(kernels, residual, tmp_path)
     made, net, samples = board(tier(kernels), residual=residual)
     net.choose(samples)
     by_hand = {2: [0, 7], 3: [1, 4, 6, 9, 19], 5: [0, 1, 13, 15], 6: [2, 3, 5, 12]}
-    for chosen in (net._choice.chosen, by_hand, {6: [0, 1, 2, 3]}):
-        net._choice.take(chosen)
+    for chosen in (net.choice.chosen, by_hand, {6: [0, 1, 2, 3]}):
+        net.choice.take(chosen)
         net.begin(0)
         names = [c.layer for c in made.program.pools.candidates]
         updates = [{"layer": names[i], "weight_channels": c} for i, c in chosen.items()]
@@ -150,16 +150,16 @@ def test_the_choice_is_part_of_the_state(tmp_path):
         net.train(*sample)
     net.save()
     crc = net.state_crc()
-    assert net.self_test() and net.state_crc() == crc and net._choice.chosen == chosen
+    assert net.self_test() and net.state_crc() == crc and net.choice.chosen == chosen
     again = trimtab.load(str(tmp_path / "net.ttp"), fastest())
-    assert again.state_crc() == crc != fresh and again._choice.chosen == chosen
+    assert again.state_crc() == crc != fresh and again.choice.chosen == chosen
     assert [net.train(*s) for s in samples] == [
         again.train(*s) for s in samples
     ] and net.state_crc() == again.state_crc()
     assert [net.predict(s[0]) for s in samples] == [again.predict(s[0]) for s in samples]
     assert net.state_crc() == again.state_crc()  # predicting leaves no trace
     net.reset()
-    assert net.state_crc() == fresh and net._choice.chosen == {}
+    assert net.state_crc() == fresh and net.choice.chosen == {}
     other = simulated.load(made.data, fastest())
     assert [net.train(*s) for s in samples] == [other.train(*s) for s in samples]
 
@@ -172,7 +172,7 @@ def test_prototypes_choose_by_moved_copies(kernels):
     found = tinytrain.information(made, samples, kernels=tier(kernels))
     rows = [c.row for c in made.program.pools.candidates]
     assert chosen == {
-        i: fisher.strongest(found[i][1], rows[i]) for i in fisher.pick(found, rows, net._choice.fits)
+        i: fisher.strongest(found[i][1], rows[i]) for i in fisher.pick(found, rows, net.choice.fits)
     }
     assert len(chosen) > 1
     net.fit_few(samples, 2, shift=0)
@@ -212,7 +212,7 @@ def test_passes_change_no_bit_of_a_choice():
 def test_a_choice_with_streamed_weights(kernels, tmp_path, monkeypatch):
     made, net, samples = board(tier(kernels))
     (tmp_path / "net.ttp").write_bytes(made.data)
-    monkeypatch.setattr("trimtab.net._weights", lambda package: None)
+    monkeypatch.setattr("trimtab.engine.weights_in_memory", lambda package: None)
     streamed = simulated.load(str(tmp_path / "net.ttp"), tier(kernels))
     assert streamed.choose(samples) == net.choose(samples)
     assert [streamed.train(*s) for s in samples] == [net.train(*s) for s in samples]
@@ -258,7 +258,7 @@ def test_a_state_that_no_board_wrote_is_refused(tmp_path, bits, says):
     (tmp_path / "net.ttp").write_bytes(made.data)
     net = trimtab.load(str(tmp_path / "net.ttp"), fastest())
     net.choose(samples)
-    net._choice.bits[:] = bits(bytes(net._choice.bits))
+    net.choice.bits[:] = bits(bytes(net.choice.bits))
     net.save()
     with pytest.raises(PackageError, match=says):
         trimtab.load(str(tmp_path / "net.ttp"), fastest())
@@ -268,7 +268,7 @@ def test_more_layers_than_the_pools_hold_are_refused(tmp_path):
     made, net, samples = board()
     rows = [c.row for c in made.program.pools.candidates]
     with pytest.raises(PackageError, match="does not fit the package"):
-        net._choice.take({i: list(range(row[fisher.COUNT])) for i, row in enumerate(rows)})
+        net.choice.take({i: list(range(row[fisher.COUNT])) for i, row in enumerate(rows)})
 
 
 def test_a_section_that_lies_is_refused():
@@ -282,7 +282,7 @@ def test_a_section_that_lies_is_refused():
             bad = good[:at] + struct.pack("<I", value & 0xFFFFFFFF) + good[at + 4 :]
             try:
                 other = simulated.load(with_section(made.data, "choice", bad), "plain")
-                other._choice.take(chosen)
+                other.choice.take(chosen)
                 other.train(*samples[0])
             except (PackageError, MemoryError):
                 refused += 1
@@ -300,7 +300,7 @@ def test_records_that_share_words_are_refused():
         struct.pack_into("<i", steps, places[field], value)
     parts["steps"] = bytes(steps)
     assert simulated.load(emit.assemble(header, parts, phases), "plain")
-    with pytest.raises(PackageError, match="steps of the package overlap"):
+    with pytest.raises(PackageError, match="records of the package overlap"):
         simulated.load(emit.assemble(header, parts, {**phases, "end": (places["zx"], 1)}), "plain")
 
 
@@ -337,7 +337,7 @@ samples = %r
 print(sorted(net.choose(samples).items()))
 print(net.state_crc())
 print([net.train(*sample) for sample in samples])
-print(fisher.study(net, samples[:4], [row[fisher.INPUTS] for row in net._choice.rows]))
+print(fisher.study(net, samples[:4], [row[fisher.INPUTS] for row in net.choice.rows]))
 net.save()
 again = trimtab.load("net.ttp", %r)
 print(net.state_crc(), again.state_crc(), [again.predict(x) for x, _ in samples])

@@ -145,8 +145,8 @@ class Bench:
 
     def bytes(self, where, size=None):
         buffer, byte = (where.buffer, where.byte) if hasattr(where, "buffer") else (where, 0)
-        space, at = self.net._views[buffer.space], buffer.offset + byte
-        return space[at : at + (buffer.size if size is None else size)]
+        space = self.net.state if buffer.space else self.net.arena
+        return space[buffer.offset + byte :][: buffer.size if size is None else size]
 
     def read(self, where, dtype="<i1", size=None):
         return np.frombuffer(bytes(self.bytes(where, size)), dtype).astype(np.int64)
@@ -182,10 +182,10 @@ class Bench:
         """One training step; before(step) and after(step, again) see each record; again() repeats it."""
         set_sample(self.net, x, target)
         for phase in self.ORDER:
-            start, _ = self.net._phases[phase]
+            start, _ = self.net.phases[phase]
             value = 1
             for i, s in enumerate(self.c.program.phases[phase], start):
-                again = functools.partial(self.net._functions[i], self.net._mem, self.net._offsets[i])
+                again = functools.partial(self.net.functions[i], self.net.mem, self.net.offsets[i])
                 if before:
                     before(s)
                 value = again()
@@ -197,12 +197,12 @@ class Bench:
 
     def settle(self, samples, targets):
         """Steps that leave nothing behind but the trackers, which come to know the size of every error."""
-        kept = bytes(self.net._views[1])
+        kept = bytes(self.net.state)
         trackers = self.state("exponents")
         for x, target in zip(samples, targets):
             self.run(x, target)
             found = bytes(self.bytes(trackers))
-            self.net._views[1][:] = kept
+            self.net.state[:] = kept
             self.bytes(trackers)[:] = found
 
 

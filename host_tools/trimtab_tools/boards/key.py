@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 from trimtab import KEY_BYTES, KEY_FILE, trust
-from trimtab.format import crc32
+from trimtab.crc import crc32
 from trimtab.package import Package
 
 from .. import output

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from trimtab.crc import crc32
 from trimtab.format import (
     ABI,
     CONST,
@@ -19,7 +20,6 @@ from trimtab.format import (
     STATE,
     VERSION,
     WEIGHTS,
-    crc32,
 )
 
 from ..graph.ir import Graph

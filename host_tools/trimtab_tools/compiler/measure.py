@@ -34,7 +34,7 @@ def first_exponents(
     if not trackers.size:
         return
     net = Net(Package(data), kernels)
-    state, place = net._views[1], slice(trackers.offset, trackers.offset + trackers.size)
+    state, place = net.state, slice(trackers.offset, trackers.offset + trackers.size)
     rng = np.random.RandomState(1)
     initial = _with_random_head(program, state, rng)
     for i in range(trackers.size // 2 + ROUNDS):
@@ -85,11 +85,11 @@ def golden(data: bytes, kernels: Tier) -> bytes:
     """Output CRC, state CRC after one step, class; then what the sample repeats and, for mse, its target."""
     net = Net(Package(data), kernels)
     x, label, _ = synthetic(0, 0, min(net.input_bytes, GOLDEN_BYTES), net.classes)
-    net._repeat_input(x)
+    net.repeat_input(x)
     net.classify_input()
-    output, after, target = net._output_crc(), 0, b""
+    output, after, target = net.output_crc(), 0, b""
     if net.loss != "none":
-        net._repeat_input(x)
+        net.repeat_input(x)
         _set_target(net, label, np.random.RandomState(2))
         target = bytes(net.target_view) if net.loss == "mse" else b""
         net.train_input()

@@ -105,7 +105,7 @@ class Prepared:
     def _make(self, names, data, pixels, step):
         made = compile.compile_inference(self.trunk, keep_all=True, kernels=simulated.best_tier())
         net = simulated.load(made.data, simulated.best_tier())
-        arena = np.frombuffer(net._views[0], np.int8)
+        arena = np.frombuffer(net.arena, np.int8)
         spans = {
             name: slice(at, at + self.trunk[name].size)
             for name, at in ((name, made.program.activations[name].offset) for name in names)
@@ -233,7 +233,7 @@ def _entry(net):
 
         def classify(x):
             net.latent_view[:] = x.tobytes()
-            return net._run(*net._phases["forward"])
+            return net.run_phase("forward")
 
         return net.train_latent, classify
 

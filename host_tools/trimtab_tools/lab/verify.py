@@ -92,7 +92,7 @@ class Reference:
 
 def _ours(net, compiled, graph, name):
     buffer = compiled.program.activations[name]
-    return np.frombuffer(bytes(net._span(buffer.offset, buffer.size)), np.int8).reshape(graph[name].shape)
+    return np.frombuffer(bytes(net.span(buffer.offset, buffer.size)), np.int8).reshape(graph[name].shape)
 
 
 def _first_difference(net, compiled, graph, wanted, i):
