@@ -6,11 +6,11 @@ import sys
 import types
 
 import pytest
-from trimtab.plain import core
 from checks import check_forward, check_gradients, check_same_rounding, check_updates
 from helpers import tier
 from test_gradients import case
 from trimtab.kernels import Tier, plain
+from trimtab.plain import core
 from trimtab_tools.boards import native
 from trimtab_tools.compiler import autodiff
 from trimtab_tools.compiler import compile as compiler

@@ -175,7 +175,10 @@ def summary(data):
 
 def check_space(about, files, new, freed):
     """Refuse, before anything is written, what the board's flash cannot hold."""
-    blocks = lambda size: -(-size // about.block)
+
+    def blocks(size):
+        return -(-size // about.block)
+
     needed = sum(blocks(len(files[path])) for path in new) + SPARE_BLOCKS
     free = about.free_blocks + sum(map(blocks, freed.values()))
     if new and needed > free:

@@ -12,7 +12,7 @@ from ..compiler import scratch
 from ..toolchain import builds
 
 
-class Memory(ctypes.c_void_p * 5):
+class Memory(ctypes.c_void_p * 5):  # type: ignore[misc]
     """Addresses of arena, state, const, steps and weights, and the buffers themselves, so that they live as long."""
 
 

@@ -256,7 +256,9 @@ def run(name):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--board", choices=BOARDS, default="pico")
     try:
         run(parser.parse_args(argv).board)
