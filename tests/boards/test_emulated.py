@@ -9,6 +9,7 @@ import zlib
 
 import pytest
 import serial
+from boards import tell
 from helpers import provide
 from trimtab.format import ABI
 from trimtab_tools.boards import emulated
@@ -27,11 +28,6 @@ def pico():
     files = {**emulated.library_files("armv6m"), "/data/note.txt": b"as it was put there"}
     with emulated.Pico(files=files) as board:
         yield board
-
-
-def tell(board, code):
-    """What code prints on a board."""
-    return emulated.mpremote(board.url, "exec", code).strip()
 
 
 def test_thumb_core_agrees_with_rp2040js():

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 import trimtab
+from boards import tell
 from helpers import compiled, provide
 from models import Builder
-from test_emulated import tell
 from trimtab.package import PackageError
 from trimtab_tools.boards import deploy, emulated, flash
 from trimtab_tools.errors import BoardError

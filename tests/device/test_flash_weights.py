@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
+from boards import tell
 from helpers import TIERS, assets, compiled, provide, tier
 from models import Builder
-from test_emulated import tell
 from trimtab.package import PackageError
 from trimtab_tools.boards import emulated, simulated
 from trimtab_tools.compiler import compile as compiler

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import toys
 import trimtab
-from checks import check_gradients, head, settled
+from checks import check_gradients, head, real_gradient, settled
 from float_reference import Exact, Trace, softmax_error
 from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, tier
 from models import Builder
-from test_agree import network
-from test_gradients import OPERATORS, real_gradient
-from test_package import with_header
+from networks import trained_layers as network
+from operator_graphs import OPERATORS
+from package_parts import with_header
 from trimtab.augment import Augment
 from trimtab.package import Package, PackageError
 from trimtab_tools import cli

@@ -9,8 +9,8 @@ import pytest
 import toys
 import trimtab
 from helpers import compiled, fastest, inputs, load, provide
-from test_agree import network
-from test_classes import RATE, exam, lessons, package
+from networks import trained_layers as network
+from toys import RATE, exam, lessons, package
 from trimtab.replay import Replay
 from trimtab_tools.boards import emulated, simulated
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimtab
 from helpers import fastest, provide
-from test_classes import NAMES, lessons, package
+from toys import NAMES, lessons, package
 from trimtab.format import LABEL_BYTES
 from trimtab_tools import cli
 from trimtab_tools.boards import emulated

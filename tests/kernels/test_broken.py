@@ -8,7 +8,7 @@ import types
 import pytest
 from checks import check_forward, check_gradients, check_same_rounding, check_updates
 from helpers import tier
-from test_gradients import case
+from operator_graphs import case
 from trimtab.kernels import Tier, plain
 from trimtab.plain import core
 from trimtab_tools.boards import native

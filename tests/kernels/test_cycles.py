@@ -5,7 +5,7 @@ import sys
 import kernel_cases
 import pytest
 from helpers import ROOT, provide
-from test_kernels import NAMES, run_c
+from kernel_cases import NAMES, run_c
 from trimtab_tools.boards import bare, native
 from trimtab_tools.compiler import compile
 

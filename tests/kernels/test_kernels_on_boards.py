@@ -6,8 +6,8 @@ import sys
 import kernel_cases
 import pytest
 from helpers import ROOT, compiled, provide
+from kernel_cases import NAMES, check
 from models import Builder
-from test_kernels import NAMES, run_c
 from trimtab.format import ABI, OPCODES
 from trimtab_tools.boards import emulated, native, simulated
 from trimtab_tools.toolchain import builds
@@ -53,16 +53,6 @@ def calls(cases):
         spaces = [*map(bytes, case.spaces), case.steps]
         data += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     return data
-
-
-def check(cases, data):
-    """The results file against this machine's kernels."""
-    for case in cases:
-        arena, state = (len(space) for space in case.spaces[:2])
-        value, data = struct.unpack_from("<i", data)[0], data[4:]
-        assert (value, case.result(data[:arena], data[arena : arena + state])) == run_c(case), case.name
-        data = data[arena + state :]
-    assert not data
 
 
 def test_x64_module_on_unix(cases, calls):

@@ -6,7 +6,7 @@ import zlib
 import kernel_cases
 import pytest
 from helpers import provide
-from test_kernels import NAMES, run_c
+from kernel_cases import NAMES, run_c
 from trimtab.format import ABI, OPCODES
 from trimtab_tools.boards import emulated
 from trimtab_tools.boards.emulated import mpremote

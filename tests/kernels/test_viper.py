@@ -6,9 +6,8 @@ import subprocess
 import kernel_cases
 import pytest
 from helpers import provide
-from test_agree import network
-from test_kernels import NAMES
-from test_kernels_on_boards import check
+from kernel_cases import NAMES, check
+from networks import trained_layers as network
 from trimtab.format import OPCODES, RECORDS
 from trimtab_tools import cli
 from trimtab_tools.boards import emulated

@@ -7,8 +7,7 @@ import sys
 import kernel_cases
 import pytest
 from helpers import provide
-from test_kernels import NAMES
-from test_kernels_on_boards import check
+from kernel_cases import NAMES, check
 from trimtab.format import RECORDS
 from trimtab_tools.toolchain import builds
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from boards import PLACES, simulated
 from checks import check_forward, check_gradients, check_same_rounding, check_updates, settled
 from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, step, tier
 from models import Builder
-from test_agree import PLACES, simulated
 from trimtab_tools import cli
 from trimtab_tools.compiler import cost, facts
 from trimtab_tools.errors import ModelError

@@ -11,8 +11,8 @@ from checks import Exact, Trace, head
 from float_reference import softmax_error
 from helpers import TIERS, Bench, assets, calibrated, compiled, fastest, inputs, provide, tier
 from models import Builder, run
-from test_agree import network
-from test_package import records, take_apart, with_section
+from networks import trained_layers as network
+from package_parts import records, take_apart, with_section
 from trimtab import fisher
 from trimtab.format import OPCODES
 from trimtab.package import PackageError

@@ -203,3 +203,11 @@ class Bench:
             found = bytes(self.bytes(trackers))
             self.net._views[1][:] = kept
             self.bytes(trackers)[:] = found
+
+
+def state(bench):
+    """{name: array} of all that is trained."""
+    return {
+        about["name"]: bench.read(bench.state(about["name"]), np.dtype(about["dtype"]).newbyteorder("<"))
+        for about in bench.c.program.trained
+    }
