@@ -30,6 +30,7 @@ def pico():
         yield board
 
 
+@pytest.mark.pico
 def test_thumb_core_agrees_with_rp2040js():
     provide("pico")
     done = subprocess.run(
@@ -40,6 +41,7 @@ def test_thumb_core_agrees_with_rp2040js():
     assert result["wrong"] == 0 and result["compared"] > 200_000
 
 
+@pytest.mark.pico
 def test_pico_runs_micropython_with_a_picos_memory(pico):
     said = tell(
         pico,
@@ -50,15 +52,18 @@ def test_pico_runs_micropython_with_a_picos_memory(pico):
     assert 230_000 < int(said[2]) < 250_000
 
 
+@pytest.mark.pico
 def test_pico_holds_the_files_it_was_given(pico):
     assert tell(pico, "print(open('/data/note.txt').read())") == "as it was put there"
 
 
+@pytest.mark.pico
 def test_pico_loads_the_library_and_its_native_module(pico):
     code = "from trimtab import kernels, format; import _kernels; print(kernels.choose().name, _kernels.ABI)"
     assert tell(pico, code) == f"c {ABI}"
 
 
+@pytest.mark.pico
 def test_board_time_counts_cycles(pico):
     code = (
         "import time\n@micropython.viper\ndef f(n: int):\n while n: n -= 1\n"
@@ -81,6 +86,7 @@ def raw(board, code, data):
     return port
 
 
+@pytest.mark.pico
 def test_no_byte_is_lost_on_the_way_to_the_board(pico):
     data = bytes(i * i * 7 >> 3 & 255 for i in range(100_000))
     port = raw(
@@ -95,6 +101,7 @@ def test_no_byte_is_lost_on_the_way_to_the_board(pico):
     port.close()
 
 
+@pytest.mark.pico
 def test_no_byte_is_lost_on_the_way_to_a_slow_reader(pico):
     port = raw(
         pico,
@@ -107,6 +114,7 @@ def test_no_byte_is_lost_on_the_way_to_a_slow_reader(pico):
     port.close()
 
 
+@pytest.mark.pico
 def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
     tell(pico, "f = open('/kept', 'w'); f.write('x' * 5000); f.close(); import os; os.sync()")
     emulated.mpremote(pico.url, "reset")
@@ -124,6 +132,7 @@ def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
     assert tell(pico, "import os; print(os.stat('/kept')[6])") == "5000"
 
 
+@pytest.mark.pico
 def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
     provide("pico")
     code = "@micropython.viper\ndef f() -> int:\n return ptr32(0x20000001)[0]\nf()"
@@ -135,6 +144,7 @@ def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
     assert "unaligned access to 0x20000001" in capfd.readouterr().err
 
 
+@pytest.mark.pico
 def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
     provide("pico")
     flash = tmp_path / "flash.bin"
@@ -144,6 +154,7 @@ def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
     assert "pico: " in capfd.readouterr().err
 
 
+@pytest.mark.pico
 def test_romfs_is_read_in_place(tmp_path):
     provide("pico")
     (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 1000)
@@ -170,6 +181,7 @@ def test_romfs_that_does_not_fit_is_refused():
 # -- the unix port -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.unix
 def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
     provide("unix")
     code = f"import gc; print(gc.mem_free() + gc.mem_alloc()); {NAME_TIER}"
@@ -180,6 +192,7 @@ def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
         assert board.output().strip() == "viper"
 
 
+@pytest.mark.unix
 def test_unix_speaks_through_pipes_and_finds_its_files():
     provide("unix")
     code = "import sys; print(open('a/b').read(), sys.stdin.readline().strip())"
@@ -188,6 +201,7 @@ def test_unix_speaks_through_pipes_and_finds_its_files():
         assert board.output() == "hello there\n"
 
 
+@pytest.mark.unix
 def test_unix_error_is_told():
     provide("unix")
     with (
@@ -200,6 +214,7 @@ def test_unix_error_is_told():
 # -- the toolchain -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize("arch, code", [("x64", 2), ("armv6m", 4)])
 def test_native_module_names_its_architecture(arch, code):
     provide("pico")
@@ -267,6 +282,7 @@ def test_host_library_takes_flags():
     assert plain != checked and plain.is_file() and checked.stat().st_size > plain.stat().st_size
 
 
+@pytest.mark.pico
 def test_emulator_ends_with_its_parent(pico, tmp_path):
     flash = tmp_path / "flash.bin"
     flash.write_bytes(emulated.flash_image())

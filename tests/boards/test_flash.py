@@ -33,6 +33,7 @@ def stock():
 # -- deploy --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.pico
 def test_deploy_copies_what_is_missing_and_the_board_trains(stock, package):
     seen = []
     result = deploy.deploy(stock.url, package, lambda done, total: seen.append((done, total)))
@@ -43,6 +44,7 @@ def test_deploy_copies_what_is_missing_and_the_board_trains(stock, package):
     assert said == "True c", said
 
 
+@pytest.mark.pico
 def test_deploy_again_copies_only_what_changed(stock, package):
     deploy.deploy(stock.url, package)
     assert deploy.deploy(stock.url, package)["copied"] == []
@@ -90,6 +92,7 @@ def test_damaged_package_is_refused_before_the_board_is_touched(package, tmp_pat
         deploy.deploy("socket://127.0.0.1:1", cut)
 
 
+@pytest.mark.pico
 def test_too_little_flash_is_refused_before_anything_is_written(stock):
     with deploy.connected(stock.url) as board:
         about = deploy.ask(board)
@@ -126,6 +129,7 @@ def flashed():
         yield board
 
 
+@pytest.mark.pico
 def test_flashed_board_has_the_library_frozen_and_c_kernels(flashed):
     said = tell(
         flashed,
@@ -135,6 +139,7 @@ def test_flashed_board_has_the_library_frozen_and_c_kernels(flashed):
     assert said == "TRIMTAB_PICO trimtab/__init__.py c"
 
 
+@pytest.mark.pico
 def test_flashed_board_needs_only_the_package(flashed, package):
     result = deploy.deploy(flashed.url, package)
     assert result["library"] == "firmware" and result["copied"] == ["/net.ttp"]
@@ -142,6 +147,7 @@ def test_flashed_board_needs_only_the_package(flashed, package):
     assert said == "True c", said
 
 
+@pytest.mark.pico
 def test_firmware_of_another_version_is_refused(flashed, package, monkeypatch):
     monkeypatch.setattr(trimtab, "__version__", "9.9")
     with pytest.raises(BoardError, match="holds trimtab .* and this is 9.9: run trimtab flash"):
@@ -172,6 +178,7 @@ def test_a_volume_that_does_not_take_the_firmware(tmp_path, monkeypatch):
     assert (tmp_path / "firmware.uf2").read_bytes() == bytes(512)
 
 
+@pytest.mark.pico
 def test_uf2_holds_the_firmware():
     provide("firmware")
     folder = builds.pico_firmware("trimtab")

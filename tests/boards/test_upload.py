@@ -35,6 +35,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.pico
 def test_a_large_package_is_sent_resumed_and_checked(tmp_path):
     builds.provide("pico")
     package = tmp_path / "big.ttp"

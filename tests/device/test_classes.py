@@ -115,6 +115,7 @@ def test_rows_are_reserved_behind_labels(options):
         compiled(toys.reader(), "last", **options)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", TIERS)
 def test_a_class_is_added_under_micropython(kernels):
     """The same lesson on the unix port gives the same state."""

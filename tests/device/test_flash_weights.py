@@ -64,6 +64,7 @@ def small_network():
     return b.graph()
 
 
+@pytest.mark.pico
 def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
     """Our image is aligned. MicroPython's is not always: then tables and steps are copied, the weights are not."""
     provide("pico")
@@ -102,6 +103,7 @@ def mpremote_image(folder, filler, data):
 # -- the published networks ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize(
     "name, policy",
     [
@@ -162,6 +164,7 @@ def wide_network():
     return b.graph()
 
 
+@pytest.mark.pico
 def test_a_board_streams_what_does_not_fit():
     provide("pico")
     data = compiled(wide_network(), "bias").data

@@ -230,6 +230,7 @@ def test_c_tells_the_story_as_plain_does(story):
     assert f"{net.state_crc()} 20" in out
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ("plain", "viper", "c"))
 def test_unix_tells_it_too(story, kernels):
     provide("unix")
@@ -240,6 +241,7 @@ def test_unix_tells_it_too(story, kernels):
         assert told(unix.output()) == told(out)
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize("kernels", ("viper", "c"))
 def test_a_pico_tells_it_too(story, kernels, tmp_path):
     provide("pico")

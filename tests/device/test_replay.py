@@ -141,6 +141,7 @@ def test_refusals():
         Replay(load(compiled(toys.reader(), "full", loss="mse"), fastest()), 3)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ["viper", "c"])
 def test_a_board_keeps_the_same(kernels):
     """The unix port: same rows, same state, and no memory taken but at the beginning."""

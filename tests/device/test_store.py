@@ -218,6 +218,7 @@ def test_power_cut_at_every_flash_operation_of_a_littlefs(monkeypatch):
         image[at : at + len(data)] = data
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("system, torn", [("VfsLfs2", True), ("VfsFat", False)])
 def test_power_cut_on_micropythons_file_systems(system, torn):
     """On FAT a sector is written wholly or not at all, as cards promise; littlefs survives half a write."""

@@ -86,6 +86,7 @@ def test_asked_twice_it_is_added_once(ttp):
     assert trimtab.load(str(ttp), fastest()).labels == (*NAMES, "mug", "jug")
 
 
+@pytest.mark.pico
 def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
     """Added, trained, saved; after a reset still there, and the state is that of the PC."""
     provide("pico")
@@ -102,6 +103,7 @@ def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
         assert emulated.mpremote(pico.url, "run", str(script)).split() == ["mug", "9", str(crc)]
 
 
+@pytest.mark.pico
 def test_a_class_is_added_at_the_prompt_of_a_pico(ttp, tmp_path):
     """The same with a replay, from the REPL: rows and state are those of the PC, before and after a reset."""
     provide("pico")

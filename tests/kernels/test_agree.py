@@ -42,6 +42,8 @@ def test_the_network_is_of_the_promised_size():
     )
 
 
+@pytest.mark.pico
+@pytest.mark.unix
 @pytest.mark.parametrize("name", ["sparse", "stochastic", "sums", "momentum"])
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:

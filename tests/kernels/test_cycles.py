@@ -14,6 +14,8 @@ import kernel_shapes  # noqa: E402
 import kernels  # noqa: E402
 import records  # noqa: E402
 
+pytestmark = pytest.mark.pico
+
 CASES = 40
 STACK = 1024  # bytes that a kernel may take
 MOST = {  # cycles per multiplication

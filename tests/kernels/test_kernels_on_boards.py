@@ -55,6 +55,7 @@ def calls(cases):
     return data
 
 
+@pytest.mark.unix
 def test_x64_module_on_unix(cases, calls):
     provide("unix")
     with emulated.Unix("replay.py", files={"replay.py": REPLAY.encode(), "calls.bin": calls}) as board:
@@ -62,6 +63,7 @@ def test_x64_module_on_unix(cases, calls):
         check(cases, (board.folder / "results.bin").read_bytes())
 
 
+@pytest.mark.pico
 def test_armv6m_module_on_the_pico(cases, calls, tmp_path):
     provide("pico")
     script, results = tmp_path / "replay.py", tmp_path / "results.bin"
@@ -109,6 +111,7 @@ def small(k):
     return compiled(b.graph(), "full", classes=3).data
 
 
+@pytest.mark.pico
 def test_a_pico_holds_what_one_package_needs():
     provide("pico")
     data = compiled(kernel_shapes.n1(), "full", classes=10).data
@@ -135,6 +138,7 @@ def test_loops_that_a_record_needs_are_not_left_out():
     assert native.always_packed(small(8), "x64") == set()
 
 
+@pytest.mark.unix
 def test_without_a_compiler_the_whole_module_is_taken(monkeypatch):
     provide("unix")
     whole = builds.natmod("x64")

@@ -12,6 +12,8 @@ from trimtab_tools.boards import emulated
 from trimtab_tools.boards.emulated import mpremote
 from trimtab_tools.toolchain import builds
 
+pytestmark = pytest.mark.qemu
+
 CASES = 30
 HEAP = """
 import gc

@@ -111,6 +111,7 @@ def pointwise():
     return struct.pack("<i%di" % len(names), OPCODES["conv_fwd"], *(values[name] for name in names))
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("name", NAMES)
 def test_every_kernel_equals_c_on_unix(name):
     provide("unix")
@@ -142,6 +143,7 @@ def package(tmp_path_factory):
     return folder / "net.ttp"
 
 
+@pytest.mark.pico
 def test_a_pico_is_fast_without_c(tmp_path):
     provide("pico")
     script = tmp_path / "speed.py"
@@ -159,6 +161,7 @@ def test_a_board_gets_the_kernels_of_its_package(package):
     assert b"conv_fwd" in part and b"conv_dw" not in part and b"conv_dw" in whole
 
 
+@pytest.mark.unix
 def test_a_kernel_that_is_not_on_the_board_names_the_cure(package):
     provide("unix")
     code = """

@@ -11,6 +11,8 @@ from kernel_cases import NAMES, check
 from trimtab.format import RECORDS
 from trimtab_tools.toolchain import builds
 
+pytestmark = pytest.mark.qemu
+
 CASES = 40
 QEMU = ["qemu-xtensa", "-cpu", "de233_fpu"]
 sys.path.append(str(builds.FIRMWARE / "xtensa"))

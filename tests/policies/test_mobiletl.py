@@ -133,6 +133,7 @@ def test_a_model_without_blocks():
         compiled(b.graph(), "mobiletl")
 
 
+@pytest.mark.keras
 def test_a_keras_network_with_hard_swish():
     """As converters leave it: hard-swish and pads as operators of their own."""
     tf = pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install trimtab[keras]")
@@ -284,6 +285,8 @@ def packages(tmp_path_factory):
     return folder
 
 
+@pytest.mark.pico
+@pytest.mark.unix
 @pytest.mark.parametrize("name", ["relu6", "hard_swish"])
 def test_twenty_steps_are_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:

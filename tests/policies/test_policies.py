@@ -33,6 +33,7 @@ def ds_cnn(tmp_path_factory):
     return path
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_pico_trains_it_as_the_simulation_says(policy, ds_cnn, tmp_path, capsys):
     provide("pico")
