@@ -46,9 +46,9 @@ format: $(VENV)/.base
 	$(PYTHON) -m ruff check --quiet --fix .
 	$(PYTHON) -m ruff format --quiet .
 
-# The pages are plain Markdown: what can break in them are links and examples, and tests check both.
+# The pages are plain Markdown: what can break in them are links and names of files.
 docs: $(VENV)/.base
-	$(PYTHON) -m pytest --quiet tests/docs
+	$(PYTHON) -m pytest --quiet --durations=0 --durations-min=9 tests/docs/test_links.py
 
 # Cycles of kernels and networks, sizes of the native modules: a table and benchmarks/results/BOARD.json.
 bench: $(VENV)/.keras
