@@ -6,7 +6,7 @@ BOARD ?= pico
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
-PYTEST := $(PYTHON) -m pytest -ra -n auto --dist worksteal
+PYTEST := $(PYTHON) -m pytest -ra -n auto --dist worksteal --durations=10
 BOARDS := sim unix pico m3 m4 c3 xtensa
 
 .PHONY: setup demo test test-all boards lint format docs bench firmware clean
@@ -48,7 +48,7 @@ format: $(VENV)/.base
 
 # The pages are plain Markdown: what can break in them are links and names of files.
 docs: $(VENV)/.base
-	$(PYTHON) -m pytest --quiet --durations=0 --durations-min=9 tests/docs/test_links.py
+	$(PYTHON) -m pytest --quiet tests/docs/test_links.py
 
 # Cycles of kernels and networks, sizes of the native modules: a table and benchmarks/results/BOARD.json.
 bench: $(VENV)/.keras
