@@ -36,6 +36,7 @@ class Stop(Exception):
 
 
 @pytest.mark.pico
+@pytest.mark.slow
 def test_a_large_package_is_sent_resumed_and_checked(tmp_path):
     builds.provide("pico")
     package = tmp_path / "big.ttp"

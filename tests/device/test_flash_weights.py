@@ -9,6 +9,7 @@ import pytest
 from boards import tell
 from helpers import TIERS, assets, compiled, provide, tier
 from models import Builder
+from sampled import others_slow
 from trimtab.package import PackageError
 from trimtab_tools.boards import emulated, simulated
 from trimtab_tools.compiler import compile as compiler
@@ -106,12 +107,15 @@ def mpremote_image(folder, filler, data):
 @pytest.mark.pico
 @pytest.mark.parametrize(
     "name, policy",
-    [
+    others_slow(
+        [
+            ("mcunet-5fps", "sparse:mcunet-49kb"),
+            ("mcunet-5fps", "bias:22"),
+            ("mbv2-w0.35", "sparse:mbv2-49kb"),
+            ("proxyless-w0.3", "sparse:proxyless-49kb"),
+        ],
         ("mcunet-5fps", "sparse:mcunet-49kb"),
-        ("mcunet-5fps", "bias:22"),
-        ("mbv2-w0.35", "sparse:mbv2-49kb"),
-        ("proxyless-w0.3", "sparse:proxyless-49kb"),
-    ],
+    ),
 )
 def test_published_networks_train_on_a_pico(name, policy):
     graph = read_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))

@@ -15,6 +15,7 @@ from models import Builder
 from networks import trained_layers as network
 from operator_graphs import OPERATORS
 from package_parts import with_header
+from sampled import others_slow
 from trimtab.augment import Augment
 from trimtab.package import Package, PackageError
 from trimtab_tools import cli
@@ -242,7 +243,7 @@ def test_unix_tells_it_too(story, kernels):
 
 
 @pytest.mark.pico
-@pytest.mark.parametrize("kernels", ("viper", "c"))
+@pytest.mark.parametrize("kernels", others_slow(("viper", "c"), "c"))
 def test_a_pico_tells_it_too(story, kernels, tmp_path):
     provide("pico")
     folder, some, out = story

@@ -87,6 +87,7 @@ def test_asked_twice_it_is_added_once(ttp):
 
 
 @pytest.mark.pico
+@pytest.mark.slow
 def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
     """Added, trained, saved; after a reset still there, and the state is that of the PC."""
     provide("pico")

@@ -6,6 +6,7 @@ import pytest
 from boards import PLACES, STEPS, simulated
 from helpers import provide
 from networks import trained_layers as network
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import cost
@@ -44,7 +45,7 @@ def test_the_network_is_of_the_promised_size():
 
 @pytest.mark.pico
 @pytest.mark.unix
-@pytest.mark.parametrize("name", ["sparse", "stochastic", "sums", "momentum"])
+@pytest.mark.parametrize("name", others_slow(["sparse", "stochastic", "sums", "momentum"], "sparse"))
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)

@@ -8,6 +8,7 @@ from boards import PLACES, simulated
 from checks import check_forward, check_gradients, check_same_rounding, check_updates, settled
 from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, step, tier
 from models import Builder
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.compiler import cost, facts
 from trimtab_tools.errors import ModelError
@@ -287,7 +288,7 @@ def packages(tmp_path_factory):
 
 @pytest.mark.pico
 @pytest.mark.unix
-@pytest.mark.parametrize("name", ["relu6", "hard_swish"])
+@pytest.mark.parametrize("name", others_slow(["relu6", "hard_swish"], "relu6"))
 def test_twenty_steps_are_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)
