@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 import pytest  # noqa: E402
 from lines import noise  # noqa: E402
+from littlefs_flash import Files, Flash  # noqa: E402
 from models import Builder  # noqa: E402
-from test_store import Files, Flash  # noqa: E402
 from trimtab.store import Store  # noqa: E402
 from trimtab_tools.boards import simulated
 from trimtab_tools.boards.files import LAYOUTS, flash_image, library_files, littlefs_image

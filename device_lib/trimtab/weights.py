@@ -66,7 +66,7 @@ def _plan(steps, at, specs, start):
     values = struct.unpack_from("<%di" % len(specs), steps, at + 4)
     value = {spec[0]: v for spec, v in zip(specs, values)}
     parts, to = [], 0
-    for i, (name, kind, extent, _) in enumerate(specs):
+    for i, (_, kind, extent, _) in enumerate(specs):
         if kind and values[i] >> SPACE_SHIFT == WEIGHTS:
             n = 1
             for factor in extent:

@@ -23,6 +23,7 @@ def flashed():
         yield board
 
 
+@pytest.mark.pico
 def test_flashed_board_has_the_library_frozen_and_c_kernels(flashed):
     said = tell(
         flashed,
@@ -32,6 +33,7 @@ def test_flashed_board_has_the_library_frozen_and_c_kernels(flashed):
     assert said == "TRIMTAB_PICO trimtab/__init__.py c"
 
 
+@pytest.mark.pico
 def test_flashed_board_needs_only_the_package(flashed, package):
     result = deploy.deploy(flashed.url, package)
     assert result["library"] == "firmware" and result["copied"] == ["/net.ttp"]
@@ -39,6 +41,7 @@ def test_flashed_board_needs_only_the_package(flashed, package):
     assert said == "True c", said
 
 
+@pytest.mark.pico
 def test_firmware_of_another_version_is_refused(flashed, package, monkeypatch):
     monkeypatch.setattr(trimtab, "__version__", "9.9")
     with pytest.raises(BoardError, match="holds trimtab .* and this is 9.9: run trimtab flash"):
@@ -69,6 +72,7 @@ def test_a_volume_that_does_not_take_the_firmware(tmp_path, monkeypatch):
     assert (tmp_path / "firmware.uf2").read_bytes() == bytes(512)
 
 
+@pytest.mark.pico
 def test_uf2_holds_the_firmware():
     provide("firmware")
     folder = firmware.pico("trimtab")

@@ -38,6 +38,8 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.pico
+@pytest.mark.slow
 def test_a_large_package_is_sent_resumed_and_checked(tmp_path):
     provide("pico")
     package = tmp_path / "big.ttp"

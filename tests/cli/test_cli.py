@@ -259,6 +259,7 @@ def bare_pico():
         yield pico
 
 
+@pytest.mark.pico
 def test_board_without_the_library(here, capsys, bare_pico):
     before = files(here)
     said = refused(capsys, "train", "net.ttp", "--data", "data.npz", "--port", bare_pico.url)
@@ -267,6 +268,7 @@ def test_board_without_the_library(here, capsys, bare_pico):
     assert mpremote(bare_pico.url, "exec", "import os; print(os.listdir('/'))").strip() == "[]"
 
 
+@pytest.mark.pico
 def test_arena_larger_than_the_boards_ram(here, capsys):
     provide("pico")
     b = Builder((200, 200, 4), seed=1)

@@ -44,6 +44,8 @@ def test_demo_learns_saves_and_comes_back(board, capsys):
     assert int(ram) > 0
 
 
+@pytest.mark.pico
+@pytest.mark.slow
 def test_demo_on_the_emulated_pico(monkeypatch, capsys):
     """Deploy, train, save and reboot with few samples: the demo compares weights with the simulation's."""
     load = loading.load

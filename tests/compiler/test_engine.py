@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import TIERS, assets, compiled, fastest, inputs, load, step, tier
 from models import Builder
-from test_compile import random_graph, random_plan
+from networks import random_graph, random_plan
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import emit, lifetimes, memory
 from trimtab_tools.compiler.gather import pack

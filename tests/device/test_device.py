@@ -95,6 +95,7 @@ def check_story(said, package, kernels):
         assert lines["allocated"] == "0"
 
 
+@pytest.mark.unix
 def test_sums_allocate_nothing_either(package):
     provide("unix")
     b = Builder((6, 6, 2), seed=2)
@@ -111,6 +112,7 @@ def test_sums_allocate_nothing_either(package):
         assert unix.output().splitlines()[-1] == "allocated 0"
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ["c", "viper", "plain"])
 def test_story_on_unix(package, kernels):
     provide("unix")
@@ -119,6 +121,7 @@ def test_story_on_unix(package, kernels):
         check_story(unix.output(), package, kernels)
 
 
+@pytest.mark.pico
 def test_story_on_the_pico(package):
     provide("pico")
     files = {**library_files("armv6m"), "/net.ttp": package}
@@ -129,6 +132,7 @@ def test_story_on_the_pico(package):
         assert mpremote(pico.url, "exec", code).strip() == f"120 {on_the_pc(package)[3]}"
 
 
+@pytest.mark.unix
 def test_errors_on_the_board(package):
     provide("unix")
     with Unix("-c", STORY, files={"net.ttp": package}) as unix:

@@ -8,6 +8,7 @@ import time
 import pytest
 from helpers import TIERS, assets, compiled, provide, tier
 from models import Builder
+from sampled import others_slow
 from talk import tell
 from trimtab.package import PackageError
 from trimtab_tools.boards import simulated
@@ -65,6 +66,7 @@ def small_network():
     return b.graph()
 
 
+@pytest.mark.pico
 def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
     """Our image is aligned. MicroPython's is not always: then tables and steps are copied, the weights are not."""
     provide("pico")
@@ -103,14 +105,18 @@ def mpremote_image(folder, filler, data):
 # -- the published networks ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize(
     "name, policy",
-    [
+    others_slow(
+        [
+            ("mcunet-5fps", "sparse:mcunet-49kb"),
+            ("mcunet-5fps", "bias:22"),
+            ("mbv2-w0.35", "sparse:mbv2-49kb"),
+            ("proxyless-w0.3", "sparse:proxyless-49kb"),
+        ],
         ("mcunet-5fps", "sparse:mcunet-49kb"),
-        ("mcunet-5fps", "bias:22"),
-        ("mbv2-w0.35", "sparse:mbv2-49kb"),
-        ("proxyless-w0.3", "sparse:proxyless-49kb"),
-    ],
+    ),
 )
 def test_published_networks_train_on_a_pico(name, policy):
     graph = read_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
@@ -163,6 +169,7 @@ def wide_network():
     return b.graph()
 
 
+@pytest.mark.pico
 def test_a_board_streams_what_does_not_fit():
     provide("pico")
     data = compiled(wide_network(), "bias").data

@@ -53,6 +53,7 @@ def clean(package, steps):
     return net.state_crc()
 
 
+@pytest.mark.pico
 def test_on_the_pico():
     provide("pico")
     package, steps = tiny(), 900  # more than 40 Ctrl-C leave time for

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from checks import check_direction, cosine, expected, held, real_update
 from float_reference import Exact, softmax_error
-from helpers import TIERS, Bench, compiled, fastest, inputs, set_sample, step, tier
-from test_compile import network, state
-from test_gradients import OPERATORS, around
-from test_plan import graph as small
+from helpers import TIERS, Bench, compiled, fastest, inputs, set_sample, state, step, tier
+from networks import classifier as small
+from networks import skip_block as network
+from operator_graphs import OPERATORS, around
 from trimtab_tools.compiler import facts
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError

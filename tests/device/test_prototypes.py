@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import toys
 import trimtab
-from checks import check_gradients, head, settled
+from checks import check_gradients, head, real_gradient, settled
 from float_reference import Exact, Trace, softmax_error
 from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, tier
 from models import Builder
-from test_agree import network
-from test_gradients import OPERATORS, real_gradient
-from test_package import with_header
+from networks import trained_layers as network
+from operator_graphs import OPERATORS
+from package_parts import with_header
+from sampled import others_slow
 from trimtab.augment import Augment
 from trimtab.package import Package, PackageError
 from trimtab_tools import cli
@@ -234,6 +235,7 @@ def test_c_tells_the_story_as_plain_does(story):
     assert f"{net.state_crc()} 20" in out
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ("plain", "viper", "c"))
 def test_unix_tells_it_too(story, kernels):
     provide("unix")
@@ -244,7 +246,8 @@ def test_unix_tells_it_too(story, kernels):
         assert told(unix.output()) == told(out)
 
 
-@pytest.mark.parametrize("kernels", ("viper", "c"))
+@pytest.mark.pico
+@pytest.mark.parametrize("kernels", others_slow(("viper", "c"), "c"))
 def test_a_pico_tells_it_too(story, kernels, tmp_path):
     provide("pico")
     folder, some, out = story

@@ -9,8 +9,8 @@ import pytest
 import toys
 import trimtab
 from helpers import compiled, fastest, inputs, load, provide
-from test_agree import network
-from test_classes import RATE, exam, lessons, package
+from networks import trained_layers as network
+from toys import RATE, exam, lessons, package
 from trimtab.replay import Replay
 from trimtab_tools.boards import simulated
 from trimtab_tools.boards.unix import Unix
@@ -142,6 +142,7 @@ def test_refusals():
         Replay(load(compiled(toys.reader(), "full", loss="mse"), fastest()), 3)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ["viper", "c"])
 def test_a_board_keeps_the_same(kernels):
     """The unix port: same rows, same state, and no memory taken but at the beginning."""

@@ -3,9 +3,9 @@
 import ast
 
 import pytest
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain.sources import library
 
-STUBS = sorted(path.name for path in builds.library().glob("*.pyi"))
+STUBS = sorted(path.name for path in library().glob("*.pyi"))
 
 
 def signatures(path):
@@ -24,11 +24,11 @@ def signatures(path):
 
 @pytest.mark.parametrize("name", STUBS)
 def test_a_stub_has_the_arguments_of_its_source(name):
-    stub = signatures(builds.library() / name)
-    source = signatures(builds.library() / name.removesuffix("i"))
+    stub = signatures(library() / name)
+    source = signatures(library() / name.removesuffix("i"))
     assert stub and {key: source.get(key) for key in stub} == stub
 
 
 def test_the_stub_of_net_is_complete():
-    stub, source = (signatures(builds.library() / name) for name in ("net.pyi", "net.py"))
+    stub, source = (signatures(library() / name) for name in ("net.pyi", "net.py"))
     assert set(source) - set(stub) == {"Net.follow"}  # Engine's stub has it

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimtab
 from helpers import fastest, provide
-from test_classes import NAMES, lessons, package
+from toys import NAMES, lessons, package
 from trimtab.format import LABEL_BYTES
 from trimtab_tools import cli
 from trimtab_tools.boards.connect import attach
@@ -88,6 +88,8 @@ def test_asked_twice_it_is_added_once(ttp):
     assert trimtab.load(str(ttp), fastest()).labels == (*NAMES, "mug", "jug")
 
 
+@pytest.mark.pico
+@pytest.mark.slow
 def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
     """Added, trained, saved; after a reset still there, and the state is that of the PC."""
     provide("pico")
@@ -104,6 +106,7 @@ def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
         assert mpremote(pico.url, "run", str(script)).split() == ["mug", "9", str(crc)]
 
 
+@pytest.mark.pico
 def test_a_class_is_added_at_the_prompt_of_a_pico(ttp, tmp_path):
     """The same with a replay, from the REPL: rows and state are those of the PC, before and after a reset."""
     provide("pico")

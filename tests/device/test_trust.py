@@ -272,6 +272,7 @@ def test_without_a_session_nothing_is_done():
 BOOT = b"import trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
 
 
+@pytest.mark.pico
 def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
     provide("pico")
     package = tiny()
@@ -312,6 +313,7 @@ def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
             Client(lambda: Serial(pico.url), "net.ttp").connect()
 
 
+@pytest.mark.pico
 def test_a_replayed_session_on_the_pico():
     provide("pico")
     files = {

@@ -11,6 +11,8 @@ from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_tflite
 
+pytestmark = pytest.mark.keras
+
 keras = pytest.importorskip("keras")
 PLAN = f"plan:{demo.EXAMPLE / 'plan.json'}"
 

@@ -5,7 +5,7 @@ import sys
 import kernel_cases
 import pytest
 from helpers import ROOT, provide
-from test_kernels import NAMES, run_c
+from kernel_cases import NAMES, run_c
 from trimtab_tools.boards import bare, native, simulated
 from trimtab_tools.compiler import compile
 
@@ -13,6 +13,8 @@ sys.path.append(str(ROOT / "benchmarks"))
 import kernel_shapes  # noqa: E402
 import kernels  # noqa: E402
 import records  # noqa: E402
+
+pytestmark = pytest.mark.pico
 
 CASES = 40
 STACK = 1024  # bytes that a kernel may take

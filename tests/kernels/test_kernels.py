@@ -8,28 +8,19 @@ from pathlib import Path
 
 import kernel_cases
 import pytest
+from kernel_cases import NAMES, run_c
 from trimtab import kernels
-from trimtab.format import OPCODES, RECORDS
-from trimtab_tools.boards import native
+from trimtab.format import OPCODES
 from trimtab_tools.toolchain.kernels import host_library, kernel_sources
 from trimtab_tools.toolchain.sources import FIRMWARE
 
 CASES = 120
-NAMES = [row[0] for row in RECORDS]
 PLAIN = kernels.plain().functions
 
 
 def run_plain(case):
     arena, state, const = (array("b", bytes(space)) for space in case.spaces)
     value = PLAIN[case.name]((arena, state, const, array("i", case.steps)), 0)
-    return value, case.result(arena, state)
-
-
-def run_c(case):
-    tier = native.tier()
-    arena, state = bytearray(case.spaces[0]), bytearray(case.spaces[1])
-    mem = tier.bind(arena, state, bytes(case.spaces[2]), case.steps)
-    value = tier.functions[case.name](mem, 0)
     return value, case.result(arena, state)
 
 

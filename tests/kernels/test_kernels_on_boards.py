@@ -6,8 +6,8 @@ import sys
 import kernel_cases
 import pytest
 from helpers import ROOT, compiled, provide
+from kernel_cases import NAMES, check
 from models import Builder
-from test_kernels import NAMES, run_c
 from trimtab.format import ABI, OPCODES
 from trimtab_tools.boards import simulated
 from trimtab_tools.boards.files import library_files
@@ -61,16 +61,7 @@ def calls(cases):
     return data
 
 
-def check(cases, data):
-    """The results file against this machine's kernels."""
-    for case in cases:
-        arena, state = (len(space) for space in case.spaces[:2])
-        value, data = struct.unpack_from("<i", data)[0], data[4:]
-        assert (value, case.result(data[:arena], data[arena : arena + state])) == run_c(case), case.name
-        data = data[arena + state :]
-    assert not data
-
-
+@pytest.mark.unix
 def test_x64_module_on_unix(cases, calls):
     provide("unix")
     with Unix("replay.py", files={"replay.py": REPLAY.encode(), "calls.bin": calls}) as board:
@@ -78,6 +69,7 @@ def test_x64_module_on_unix(cases, calls):
         check(cases, (board.folder / "results.bin").read_bytes())
 
 
+@pytest.mark.pico
 def test_armv6m_module_on_the_pico(cases, calls, tmp_path):
     provide("pico")
     script, results = tmp_path / "replay.py", tmp_path / "results.bin"
@@ -125,6 +117,7 @@ def small(k):
     return compiled(b.graph(), "full", classes=3).data
 
 
+@pytest.mark.pico
 def test_a_pico_holds_what_one_package_needs():
     provide("pico")
     data = compiled(kernel_shapes.n1(), "full", classes=10).data
@@ -151,6 +144,7 @@ def test_loops_that_a_record_needs_are_not_left_out():
     assert always_packed(small(8), "x64") == set()
 
 
+@pytest.mark.unix
 def test_without_a_compiler_the_whole_module_is_taken(monkeypatch):
     provide("unix")
     whole = natmod("x64")

@@ -9,15 +9,15 @@ from helpers import provide
 from trimtab.format import RECORDS
 from trimtab.kernels import plain
 from trimtab.plain import METHODS
-from trimtab_tools.boards import emulated
-from trimtab_tools.toolchain import builds
+from trimtab_tools.boards.unix import unix_command
+from trimtab_tools.toolchain.sources import library
 
 TELL = "from trimtab.kernels import plain; print(' '.join(plain().functions))"
 
 
 def library(folder, method, text=None):
     """A copy of the library in which a method's file is missing, or has this text."""
-    shutil.copytree(builds.library(), folder / "trimtab")
+    shutil.copytree(library(), folder / "trimtab")
     file = folder / "trimtab" / "plain" / (method + ".py")
     file.unlink() if text is None else file.write_text(text)
     return folder
@@ -30,7 +30,7 @@ def on_cpython(folder):
 
 def on_micropython(folder):
     provide("unix")
-    command, env = emulated.unix_command("-c", TELL, paths=[folder], heap="4m")
+    command, env = unix_command("-c", TELL, paths=[folder], heap="4m")
     run = subprocess.run(command, env=env, capture_output=True, text=True)
     return run.stdout + run.stderr
 

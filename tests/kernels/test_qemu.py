@@ -6,13 +6,15 @@ import zlib
 import kernel_cases
 import pytest
 from helpers import provide
-from test_kernels import NAMES, run_c
+from kernel_cases import NAMES, run_c
 from trimtab.format import ABI, OPCODES
 from trimtab_tools.boards.files import library_files
 from trimtab_tools.boards.qemu import Qemu
 from trimtab_tools.link.repl import mpremote
 from trimtab_tools.toolchain.boards import BOARDS, QEMU_NAMES
 from trimtab_tools.toolchain.kernels import natmod
+
+pytestmark = pytest.mark.qemu
 
 CASES = 30
 HEAP = """

@@ -6,9 +6,8 @@ import subprocess
 import kernel_cases
 import pytest
 from helpers import provide
-from test_agree import network
-from test_kernels import NAMES
-from test_kernels_on_boards import check
+from kernel_cases import NAMES, check
+from networks import trained_layers as network
 from trimtab.format import OPCODES, RECORDS
 from trimtab_tools import cli
 from trimtab_tools.boards.files import library_files
@@ -116,6 +115,7 @@ def pointwise():
     return struct.pack("<i%di" % len(names), OPCODES["conv_fwd"], *(values[name] for name in names))
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("name", NAMES)
 def test_every_kernel_equals_c_on_unix(name):
     provide("unix")
@@ -148,6 +148,7 @@ def package(tmp_path_factory):
     return folder / "net.ttp"
 
 
+@pytest.mark.pico
 def test_a_pico_is_fast_without_c(tmp_path):
     provide("pico")
     script = tmp_path / "speed.py"
@@ -165,6 +166,7 @@ def test_a_board_gets_the_kernels_of_its_package(package):
     assert b"conv_fwd" in part and b"conv_dw" not in part and b"conv_dw" in whole
 
 
+@pytest.mark.unix
 def test_a_kernel_that_is_not_on_the_board_names_the_cure(package):
     provide("unix")
     code = """

@@ -7,11 +7,12 @@ import sys
 import kernel_cases
 import pytest
 from helpers import provide
-from test_kernels import NAMES
-from test_kernels_on_boards import check
+from kernel_cases import NAMES, check
 from trimtab.format import RECORDS
 from trimtab_tools.toolchain.kernels import natmod, xtensa_program
 from trimtab_tools.toolchain.sources import FIRMWARE
+
+pytestmark = pytest.mark.qemu
 
 CASES = 40
 QEMU = ["qemu-xtensa", "-cpu", "de233_fpu"]

@@ -510,6 +510,7 @@ trimtab.load = load
 """
 
 
+@pytest.mark.unix
 def test_micropython_on_a_pipe():
     code = "import fake_net; from trimtab import serve; serve.serve(fake_net.FakeNet())"
     with Unix("-c", code, files={"fake_net.py": FAKE}, paths=["."], kernels=False) as board:
@@ -522,6 +523,7 @@ def test_micropython_on_a_pipe():
         assert board.process.wait(5) == 0
 
 
+@pytest.mark.unix
 def test_two_ctrl_c_end_serving():
     code = "import fake_net; from trimtab import serve; serve.serve(fake_net.FakeNet()); print('REPL')"
     with Unix("-c", code, files={"fake_net.py": FAKE}, paths=["."], kernels=False) as board:
@@ -546,6 +548,7 @@ def pico():
         yield board
 
 
+@pytest.mark.pico
 def test_from_the_repl_to_frames_and_back_on_an_emulated_pico(pico):
     with Client(lambda: Serial(pico.url), "net.ttp") as client:
         assert client.info["name"] == "fake" and client.info["heap_free"] > 100000
@@ -554,6 +557,7 @@ def test_from_the_repl_to_frames_and_back_on_an_emulated_pico(pico):
     assert mpremote(pico.url, "eval", "6*7").strip() == "42"
 
 
+@pytest.mark.pico
 def test_mpremote_gets_in_while_the_pico_serves(pico):
     client = Client(lambda: Serial(pico.url), "net.ttp")
     client.connect()
@@ -563,6 +567,7 @@ def test_mpremote_gets_in_while_the_pico_serves(pico):
     assert mpremote(pico.url, "eval", "6*7").strip() == "42"
 
 
+@pytest.mark.pico
 def test_a_reset_of_the_pico_in_the_middle_of_a_run(pico):
     with Client(lambda: Serial(pico.url), "net.ttp", patience_ms=1500) as client:
         seen = []
@@ -575,6 +580,7 @@ def test_a_reset_of_the_pico_in_the_middle_of_a_run(pico):
     assert seen == list(range(1, 46))
 
 
+@pytest.mark.pico
 def test_what_is_missing_on_the_pico_is_said(pico):
     with pytest.raises(BoardError, match="the board has no file other.ttp: run `trimtab deploy other.ttp`"):
         Client(lambda: Serial(pico.url), "other.ttp").connect()

@@ -14,7 +14,7 @@ from trimtab_tools.formats.tflite_file import OP_NAMES
 from trimtab_tools.graph.ir import Op
 from trimtab_tools.operators.check import check
 from trimtab_tools.operators.registry import CODES, MACS, OPERATORS, ROWS, WEIGHTED, row
-from trimtab_tools.toolchain.builds import FIRMWARE
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 METHODS = ("tinytl", "mobiletl")
 TRAIN = """

@@ -5,21 +5,11 @@ import json
 import numpy as np
 import pytest
 from models import Builder
+from networks import classifier as graph
 from trimtab_tools.errors import ModelError
 from trimtab_tools.policies.head import weight_limit
 from trimtab_tools.policies.make import make_plan
 from trimtab_tools.policies.plan import Update, channel_strength
-
-
-def graph(head=True):
-    b = Builder((6, 6, 3), 2)
-    b.conv(8, act="relu")
-    b.depthwise()
-    b.mean()
-    if head:
-        b.dense(10, per_channel=True)
-        b.softmax()
-    return b.graph()
 
 
 def by_hand(tmp_path, *rows):

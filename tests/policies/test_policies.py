@@ -5,6 +5,7 @@ import json
 import pytest
 from helpers import provide
 from models import Builder
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.formats import write_tflite
 
@@ -33,7 +34,8 @@ def ds_cnn(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.pico
+@pytest.mark.parametrize("policy", others_slow(POLICIES, "sparse"))
 def test_a_pico_trains_it_as_the_simulation_says(policy, ds_cnn, tmp_path, capsys):
     provide("pico")
     package = tmp_path / f"{policy}.ttp"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import Bench, all_apart, calibrated, compiled, fastest, inputs, provide, step
 from models import Builder
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.boards import simulated as simulate
 from trimtab_tools.compiler import cost
@@ -204,7 +205,8 @@ def test_gradients(name, options, tmp_path):
         twin.w = head.copy()
         for layer in twin.layers:
             if isinstance(layer, float_twin.Lite):
-                layer.passes = lambda side=passed(c.trunk, layer.op, x): side
+                side = passed(c.trunk, layer.op, x)
+                layer.passes = lambda side=side: side
         was = {key: value.copy() for key, value in moving_in(twin).items()}
         twin.step(x, i % 4, RATE)
         now = moving_in(twin)
@@ -273,7 +275,9 @@ def packages(tmp_path_factory):
 PLACES = [("sim", "c"), ("unix", "plain"), ("unix", "viper"), ("unix", "c"), ("pico", "viper"), ("pico", "c")]
 
 
-@pytest.mark.parametrize("name", ["modules", "all", "sums"])
+@pytest.mark.pico
+@pytest.mark.unix
+@pytest.mark.parametrize("name", others_slow(["modules", "all", "sums"], "modules"))
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)

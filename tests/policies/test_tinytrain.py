@@ -8,7 +8,7 @@ import toys
 from checks import Exact, Trace, head
 from float_reference import softmax_error
 from helpers import Bench, assets, calibrated, compiled, fastest, inputs, written
-from test_agree import network
+from networks import trained_layers as network
 from trimtab import fisher
 from trimtab_tools import cli
 from trimtab_tools.boards import simulated

@@ -8,7 +8,7 @@ import toys
 import trimtab
 from helpers import TIERS, Bench, calibrated, compiled, fastest, inputs, provide, tier, written
 from models import Builder, run
-from test_package import records, take_apart, with_section
+from package_parts import records, take_apart, with_section
 from trimtab import fisher
 from trimtab.format import OPCODES
 from trimtab.package import PackageError

@@ -31,8 +31,17 @@ def assets():
     return path
 
 
+# Board -> the marker of its tests, so that `pytest -m "not pico"` leaves out all that needs it.
+MARKERS = {"pico": "pico", "firmware": "pico", "unix": "unix"}
+MARKERS.update(dict.fromkeys(("m3", "m4", "c3", "xtensa"), "qemu"))
+running = set()  # the markers of the test that runs: conftest sets them
+
+
 def provide(board):
     """Install what a board needs; a user who may not skips its tests, with the command that would do it."""
+    marker = MARKERS.get(board)
+    if marker and marker not in running:
+        pytest.fail(f"this test needs board {board}: mark it with pytest.mark.{marker}")
     try:
         boards.provide(board)
     except ToolchainError as error:
@@ -210,3 +219,9 @@ def written(updates, folder):
     """Updates as a policy."""
     (folder / "plan.json").write_text(json.dumps({"updates": updates}))
     return f"plan:{folder}/plan.json"
+def state(bench):
+    """{name: array} of all that is trained."""
+    return {
+        about["name"]: bench.read(bench.state(about["name"]), np.dtype(about["dtype"]).newbyteorder("<"))
+        for about in bench.c.program.trained
+    }

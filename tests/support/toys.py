@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from helpers import calibrated
+from helpers import calibrated, compiled
 from models import Builder
 from trimtab_tools.lab.experiment import Data
 
@@ -53,3 +53,26 @@ def deep():
     b.reshape(14 * 4)
     b.dense(9)
     return b.graph()
+# -- digits taught one after the other
+
+NAMES = tuple("cdefghij")
+RATE = 4e-3
+
+
+def package(labels=NAMES, **options):
+    """The reader with an empty head for these names."""
+    return compiled(reader(), "last:1", classes=0, labels=labels, rate=RATE, **options)
+
+
+def lessons(classes, n=400, seed=0):
+    """(pixels, class) of digits below `classes`."""
+    data = digits()
+    at = np.flatnonzero(data.y < classes)
+    at = np.random.default_rng(seed).choice(at, n)
+    return [(data.train[0, i].tobytes(), int(data.y[i])) for i in at]
+
+
+def exam(classes):
+    """(pixels, class) of every test digit of these classes."""
+    data = digits()
+    return [(x.tobytes(), int(y)) for x, y in zip(data.test, data.y_test) if y in classes]

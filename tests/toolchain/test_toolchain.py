@@ -4,7 +4,6 @@ import json
 
 import helpers
 import pytest
-from trimtab_tools.boards.files import VIPER
 from trimtab_tools.errors import ToolchainError
 from trimtab_tools.toolchain import packages
 from trimtab_tools.toolchain.boards import BOARDS, NAMES, missing, provide
@@ -50,7 +49,7 @@ def test_host_library_takes_flags():
 def test_mip_installs_every_file_of_the_library():
     listed = json.loads((library().parent / "package.json").read_text())
     sources = sorted(path.relative_to(library()).as_posix() for path in library().rglob("*.py"))
-    names = [f"trimtab/{name}" for name in sources if name != VIPER]  # no board should compile that one
+    names = [f"trimtab/{name}" for name in sources]
     assert listed["urls"] == [[name, name] for name in names]
 
 

@@ -10,7 +10,7 @@ from trimtab.kernels import Tier
 from ..toolchain.kernels import host_library
 
 
-class Memory(ctypes.c_void_p * 5):
+class Memory(ctypes.c_void_p * 5):  # type: ignore[misc]
     """The addresses of arena, state, const, steps and weights. It also holds the buffers, so that they live as long."""
 
 
