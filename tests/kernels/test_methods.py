@@ -10,14 +10,14 @@ from trimtab.format import RECORDS
 from trimtab.kernels import plain
 from trimtab.plain import METHODS
 from trimtab_tools.boards.unix import unix_command
-from trimtab_tools.toolchain.sources import library
+from trimtab_tools.toolchain import sources
 
 TELL = "from trimtab.kernels import plain; print(' '.join(plain().functions))"
 
 
 def library(folder, method, text=None):
     """A copy of the library in which a method's file is missing, or has this text."""
-    shutil.copytree(library(), folder / "trimtab")
+    shutil.copytree(sources.library(), folder / "trimtab")
     file = folder / "trimtab" / "plain" / (method + ".py")
     file.unlink() if text is None else file.write_text(text)
     return folder
