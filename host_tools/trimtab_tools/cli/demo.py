@@ -210,7 +210,7 @@ def tell(name: str, stack: contextlib.ExitStack, folder: Path, work: Path) -> di
     }
 
 
-def start(name: str, stack: contextlib.ExitStack, package: Path):
+def start(name: str, stack: contextlib.ExitStack, package: Path) -> Sim:
     """The board with the package on it."""
     began = time.monotonic()
     board = PLAYERS[name](stack, package)

@@ -7,12 +7,14 @@ For example:
     trimtab key sign person.ttp --key my.key
 """
 
+from argparse import ArgumentParser, Namespace
+
 from ..errors import UsageError
 from . import options
 from .shared import port, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument(
         "action",
         choices=("make", "put", "sign"),
@@ -23,7 +25,7 @@ def grammar(p):
     options.port(p)
 
 
-def run(args):
+def run(args: Namespace) -> None:
     ACTIONS[args.action](args)
 
 

@@ -9,6 +9,7 @@ For example:
 
 import functools
 import json
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import output
@@ -16,7 +17,7 @@ from . import options
 from .shared import labelled, progress, read_model, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     options.model(p)
     p.add_argument("--data", required=True, help=options.DATA)
     p.add_argument(
@@ -45,7 +46,7 @@ def grammar(p):
     p.add_argument("-o", "--output", required=True, help="the plan, .json")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..lab import search
     from ..policies.plan import DEFAULT_RATE
 
