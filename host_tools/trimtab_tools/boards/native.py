@@ -11,7 +11,7 @@ from ..toolchain.kernels import host_library
 
 
 class Memory(ctypes.c_void_p * 5):
-    """The addresses of arena, state, const, steps and weights. It also holds the buffers, so that they live as long."""
+    """The addresses of arena, state, const, steps and weights, and the buffers, so that they live as long."""
 
 
 def bind(*spaces: bytearray | memoryview) -> Memory:

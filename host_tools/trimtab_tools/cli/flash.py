@@ -1,4 +1,4 @@
-"""Put trimtab's firmware on a board: MicroPython with the library and the kernels inside. Files on it are lost.
+"""Put trimtab's firmware on a board: MicroPython with library and kernels inside. Its files are lost.
 
 For example:
 

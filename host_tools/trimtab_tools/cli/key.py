@@ -1,4 +1,4 @@
-"""Make a key, put it on a board, sign packages. A board with a key takes only packages and commands of that key.
+"""Make a key, put it on a board, sign packages. A board with a key obeys only those who have it.
 
 For example:
 

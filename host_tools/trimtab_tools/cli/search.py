@@ -57,10 +57,10 @@ def run(args: Namespace) -> None:
         options.numbers(args.depths, int),
         options.numbers(args.ratios, options.fraction) or search.RATIOS,
     )
-    limits = (options.size(word, word) if word else None for word in (args.ram, args.flash))
+    ram, flash = (options.size(word, word) if word else None for word in (args.ram, args.flash))
     found = search.search(
         prepared,
-        search.Budget(args.budget, *limits, args.cycles),
+        search.Budget(args.budget, ram, flash, args.cycles),
         space,
         args.lr or DEFAULT_RATE,
         args.epochs,

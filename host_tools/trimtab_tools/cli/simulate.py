@@ -1,4 +1,4 @@
-"""Train some steps on an emulated board that has seen nothing; tells losses, memory, time, a CRC of the state.
+"""Train some steps on an emulated board that has seen nothing; tells memory, time and a CRC of the state.
 
 For example:
 

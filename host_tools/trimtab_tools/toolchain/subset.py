@@ -1,4 +1,4 @@
-"""Leave out the kernels that a package does not call. Native code lives in a board's RAM, so each one counts."""
+"""Leave out the kernels that a package does not call: native code lives in a board's RAM."""
 
 import ast
 import re
@@ -19,7 +19,8 @@ def pruned(text: str, names: Collection[str]) -> str:
     """A Python module's source with only `bind`, the named functions and what these call."""
     tree = ast.parse(text)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    kept, called = set(), {"bind", *names}
+    kept: set[str] = set()
+    called = {"bind", *names}
     while called - kept:
         kept |= called
         nodes = [node for name in kept for node in ast.walk(functions[name])]
