@@ -1,4 +1,4 @@
-"""Kernels alone on the emulated Cortex-M0+, without MicroPython: bit-exact results, exact cycles, a second to start."""
+"""Kernels alone on the emulated Cortex-M0+, without MicroPython: exact cycles, started in a second."""
 
 import struct
 import subprocess
@@ -30,7 +30,7 @@ Result = namedtuple("Result", "values cycles stack arena state")
 
 
 def image(flags: Iterable[str] = ()) -> Path:
-    """The folder of the kernels, linked to the start of RAM: kernels.bin, and kernels.elf that has their addresses."""
+    """The folder of kernels.bin, linked to the start of RAM, and of kernels.elf, which has the addresses."""
 
     def build(out):
         packages.need(["make", *packages.ARM])

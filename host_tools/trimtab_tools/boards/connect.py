@@ -1,6 +1,6 @@
 """A board by name or port, ready to be talked to: `with attach("pico", "x.ttp") as client: ...`.
 
-sim is the device library in this process and unix is MicroPython on this machine; both save beside the package,
+sim is the device library in this process, unix is MicroPython on this machine. Both save beside the package,
 as a board does. Emulated boards live as long as the `with`. Anything else is a port (COM3, /dev/ttyACM0,
 socket://host:port) with a board on which the package has been deployed.
 """

@@ -123,7 +123,7 @@ def ask(board: Repl) -> About:
 
 
 def changed(board: Repl, files: dict[str, bytes]) -> tuple[list[str], dict[str, int]]:
-    """The paths whose files the board lacks or has otherwise, and {path: bytes} of the files that give way."""
+    """The paths whose files must be sent, and {path: bytes} of the files on the board that give way."""
     old = {path: board.eval(f"there({path!r})") for path in files}
     new = [path for path, data in files.items() if old[path] != summary(data)]
     old.update({path + PART: board.eval(f"there({path + PART!r})") for path in new})

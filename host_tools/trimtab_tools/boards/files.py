@@ -35,7 +35,7 @@ LAYOUTS = {
 
 
 def kernels_for(arch: str | None) -> str:
-    """The fastest kernels that a board of this architecture gets without being asked: "c", "viper" or "plain"."""
+    """The fastest proven kernels for boards of this architecture: "c", "viper" or "plain"."""
     if arch in NATMODS and arch not in UNPROVEN:
         return "c"
     return "viper" if arch and arch not in SMALL else "plain"
@@ -81,8 +81,14 @@ def littlefs_image(files: dict[str, bytes], size: int) -> bytes:
     packages.need_python(littlefs="littlefs-python")
     from littlefs import LittleFS
 
-    shape = {"prog_size": 256, "read_size": 32, "cache_size": 1024, "lookahead_size": 32}
-    fs = LittleFS(block_size=BLOCK, block_count=size // BLOCK, **shape)
+    fs = LittleFS(
+        block_size=BLOCK,
+        block_count=size // BLOCK,
+        prog_size=256,
+        read_size=32,
+        cache_size=1024,
+        lookahead_size=32,
+    )
     for name, data in files.items():
         path = name.strip("/")
         if "/" in path:

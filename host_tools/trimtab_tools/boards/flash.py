@@ -88,7 +88,7 @@ def flash(
     uf2: Path | str | None = None,
     volume: Path | str | None = None,
 ) -> Path:
-    """Flash a board and return the firmware's path. Without a port the board must already be in its bootloader."""
+    """Flash a board; returns the firmware's path. Without a port the board must be in its bootloader."""
     if board not in TARGETS:
         raise BoardError(f"no firmware for {board}: choose one of {', '.join(TARGETS)}")
     target = TARGETS[board]

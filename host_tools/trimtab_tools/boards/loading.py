@@ -12,7 +12,7 @@ from ..errors import UsageError
 
 
 def load(contents: Contents, source: Path | str, more: Sequence[str] = ()) -> list:
-    """The samples of a file or folder, as they go over the link. more: names of classes beyond the package's."""
+    """The samples of a source, as they go over the link. more: names of classes beyond the package's."""
     t, mse = contents.input, contents.loss == "mse"
     x, y, _ = data.load(
         source, [*contents.labels, *more], t.shape[1:], contents.package.classes + len(more), targets=mse
@@ -35,7 +35,7 @@ def _wanted(out, y, source):
 
 
 def real_values(x: np.ndarray, tensor) -> np.ndarray:
-    """What samples stand for. Floats stay; integers follow the input's scale, and raw bytes cover its whole range."""
+    """What samples stand for: floats as they are, integers by the input's scale, raw bytes by its range."""
     if x.dtype == np.float32:
         return x
     levels = x.astype(np.float64) - (128 if x.dtype == np.uint8 else 0)
@@ -43,13 +43,13 @@ def real_values(x: np.ndarray, tensor) -> np.ndarray:
 
 
 def shuffled(samples: Sequence, seed: int) -> Callable:
-    """i -> sample i of a training that goes through the samples again and again, each time in another order."""
+    """i -> sample i of a training that repeats the samples, in another order each time."""
     order = functools.lru_cache(2)(lambda epoch: data.order(len(samples), seed, epoch))
     return lambda i: samples[order(i // len(samples))[i % len(samples)]]
 
 
 def noise(contents: Contents, seed: int) -> Callable:
-    """i -> sample i of a generator that starts at the seed. With mse the target is what the generator gives next."""
+    """i -> sample i of a generator that starts at the seed. With mse the target is what it gives next."""
     p = contents.package
     if contents.loss == "mse":
         return lambda i: data.synthetic(seed, i, p.input_bytes + p.output_count, 1)

@@ -11,10 +11,10 @@ from ..toolchain.kernels import host_library
 
 
 class Memory(ctypes.c_void_p * 5):  # type: ignore[misc]
-    """The addresses of arena, state, const, steps and weights. It also holds the buffers, so that they live as long."""
+    """The addresses of arena, state, const, steps and weights, and the buffers, so that they live as long."""
 
 
-def bind(*spaces):
+def bind(*spaces: bytearray | memoryview) -> Memory:
     """The Memory of these spaces. One that is only read is copied if it is not aligned to 4 bytes."""
     memory = Memory()
     memory.spaces = [np.frombuffer(space if len(space) else bytes(4), np.uint8) for space in spaces]

@@ -1,4 +1,4 @@
-"""Which kernels of a package need no plain loops on a board, so that its native module can leave those out."""
+"""Which kernels of a package need no plain loops on a board: its native module leaves those out."""
 
 import ctypes
 
@@ -13,7 +13,7 @@ DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernel.h
 
 
 def always_packed(data: bytes, arch: str) -> set[str]:
-    """The kernels that need no plain loops on an architecture: all their records in this package take packed ones.
+    """The kernels that need no plain loops on an architecture, as all their records take packed ones.
 
     Each record runs once on this machine, with kernels that have only packed loops; a record that needs plain
     loops is declined.

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ..errors import BoardError
 from ..link.repl import wait_for_prompt
@@ -15,8 +16,8 @@ from .files import flash_image
 class Pico:
     """An emulated Pico with its serial port at .url and, while it is in boot mode, its USB volume at .volume.
 
-    flash names a file that keeps the 2 MB of flash between runs. It is made of kind, files and romfs if it does
-    not exist. Without it the board forgets everything when it is closed.
+    flash names a file that keeps the 2 MB of flash between runs. If it does not exist, it is made of kind,
+    files and romfs. Without it the board forgets everything when it is closed.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Pico:
         self._folder = Path(tempfile.mkdtemp(prefix="trimtab-pico."))
         self.flash = Path(flash) if flash else self._folder / "flash.bin"
         self.volume = self._folder / "RPI-RP2"
-        self.process = None
+        self.process: Any = None
         try:
             if not self.flash.exists():
                 self.flash.write_bytes(flash_image(kind, files, romfs))

@@ -1,4 +1,4 @@
-"""A run that was cut goes on. What the host must remember of it lies in a file beside the package, PACKAGE.run.
+"""A run that was cut goes on. What the host must remember lies in a file beside the package, PACKAGE.run.
 
 The board's state carries the number of its run and its step. Samples, order and length are the same again if
 package, data, seed and epochs are. So the file holds these, the number, and what the board held before.
@@ -43,8 +43,8 @@ class Run:
         self.path = Path(f"{package}.run")
         self.what = what
         self.number = int.from_bytes(os.urandom(4), "little") | 1
-        self.found = None  # [run, step] of the board when the run began
-        self.before = None  # the accuracy then, if it was measured
+        self.found: list[int] | None = None  # [run, step] of the board when the run began
+        self.before: float | None = None  # the accuracy then, if it was measured
 
     @property
     def cut(self) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def simulate(
     source: Path | str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
-    """Train some steps on a board that has seen nothing, with samples of a source or noise; tells what came out."""
+    """Train some steps on a fresh board, with samples of a source or noise; tells what came out."""
     contents = _trainable(package)
     if steps < 1:
         raise UsageError(f"--steps {steps} trains nothing: use 1 or more")
@@ -84,7 +85,7 @@ def train(
         check_same_package(client, contents, package)
         if add:
             samples, checks = _with_classes(client, contents, add, samples, checks)
-        result = {"board": board, "steps": total, "samples": n}
+        result: dict[str, Any] = {"board": board, "steps": total, "samples": n}
         if checks and not run.cut:
             run.before = evaluate(client, contents, checks, out, "before")
         if checks and run.before is not None:
@@ -114,7 +115,7 @@ def _trainable(package):
 
 
 def _with_classes(client, contents, names, *lists):
-    """The samples with the board's labels. The board keeps classes that it did not know, even over a reset."""
+    """The samples with the board's labels. The board learns the names that it lacks and saves them."""
     before = client.info["classes"]
     index = [*range(len(contents.labels)), *(client.add_class(name) for name in names)]
     if client.info["classes"] > before:

@@ -17,7 +17,7 @@ def unix_command(
 ) -> tuple[list[str], dict[str, str]]:
     """How to start MicroPython's unix port: (command, environment).
 
-    The words are its command line: a script, or "-c" and code. heap is the size of its heap, for instance "192k".
+    The words are its command line: a script, or "-c" and code. heap is the size of its heap, such as "192k".
     kernels=False hides the native module.
     """
     path = [".frozen", *map(str, paths), str(viper.library())]

@@ -1,7 +1,7 @@
-"""The command `trimtab`: a table of verbs. Each verb is the module of its name and is imported when it is used.
+"""The command `trimtab`: a table of verbs. Each verb is the module of its name, imported when it is used.
 
-A verb's module has grammar(parser), which adds its options, and run(args), which does the work and may return an
-exit code. Its docstring is what `trimtab VERB --help` says.
+A verb's module has grammar(parser), which adds its options, and run(args), which does the work and may return
+an exit code. Its docstring is what `trimtab VERB --help` says.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def _end(sentence: str, code: int) -> int:
 
 
 def _parser(wanted: str | None) -> argparse.ArgumentParser:
-    """The parser of all verbs. Only the wanted one has its options, so that the modules of the others stay unread."""
+    """The parser of all verbs. Only the wanted one has options: the modules of the others stay unread."""
     parser = argparse.ArgumentParser(
         prog="trimtab",
         description="Train neural networks on microcontrollers, from Python.",

@@ -7,6 +7,7 @@ For example:
 """
 
 import json
+from argparse import ArgumentParser, Namespace
 
 from .. import output
 from ..errors import UsageError
@@ -14,7 +15,7 @@ from . import options
 from .shared import labelled, progress, read_model, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     options.model(p)
     p.add_argument("--data", required=True, help=f"samples of the task: {options.DATA}")
     p.add_argument(
@@ -46,7 +47,7 @@ def grammar(p):
     p.add_argument("-o", "--output", required=True, help="the plan, .json")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..lab import tinytrain
 
     graph = read_model(args)

@@ -7,18 +7,20 @@ For example:
     trimtab compile net.keras --samples train.npz --policy bias --ram 96k -o net.ttp
 """
 
+from argparse import ArgumentParser, Namespace
+
 from .. import output
 from . import options
 from .shared import compiled, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     options.model(p)
     options.plan(p)
     p.add_argument("-o", "--output", required=True, help="the package, .ttp")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     made = compiled(args)
     output.write(args.output, made.data)
     arena, state, bound = made.placement.size, made.program_state_bytes, made.placement.lower_bound

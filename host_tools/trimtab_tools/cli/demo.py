@@ -1,7 +1,7 @@
-"""`make demo`: a network that was trained for clear pictures learns, on a board, to read those of a hazy camera.
+"""`make demo`: a network that reads clear pictures learns, on a board, to read those of a hazy camera.
 
-It does what examples/02_adapt_digits/README.md does by hand. It also checks what it shows: the board's trained
-weights equal the simulation's, and what was saved is there after a reboot.
+It does what examples/02_adapt_digits/README.md does by hand. It also checks what it shows: the board's
+trained weights equal the simulation's, and what was saved is there after a reboot.
 """
 
 import argparse
@@ -211,7 +211,7 @@ def tell(name: str, stack: contextlib.ExitStack, folder: Path, work: Path) -> di
     }
 
 
-def start(name: str, stack: contextlib.ExitStack, package: Path):
+def start(name: str, stack: contextlib.ExitStack, package: Path) -> Sim:
     """The board with the package on it."""
     began = time.monotonic()
     board = PLAYERS[name](stack, package)

@@ -6,18 +6,19 @@ For example:
     trimtab deploy person.ttp --port /dev/ttyACM0
 """
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from . import options
 from .shared import port, progress, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("package")
     options.port(p)
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..boards import deploy
 
     with progress(args, "deploy") as step:

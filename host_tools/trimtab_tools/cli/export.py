@@ -8,6 +8,7 @@ For example:
 """
 
 import io
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import output
@@ -17,7 +18,7 @@ from .shared import say
 RUNNERS = {".tflite": "TensorFlow Lite", ".keras": "Keras"}
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("package")
     p.add_argument(
         "-o", "--output", required=True, help="tensors.npz, or model.tflite, or model.keras with --keras"
@@ -26,7 +27,7 @@ def grammar(p):
     p.add_argument("--state", help="a saved state (.s0 or .s1) whose weights take the place of the package's")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..compiler.package_reading import Contents, open_state
 
     contents = Contents(args.package, open_state(args.state) if args.state else None)

@@ -6,16 +6,18 @@ For example:
     trimtab info person.ttp --json
 """
 
+from argparse import ArgumentParser, Namespace
+
 from .shared import say
 
 LONG = ("graph", "activations", "trained", "memory")  # notes for other readers
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("package")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..compiler.package_reading import Contents
 
     c = Contents(args.package)

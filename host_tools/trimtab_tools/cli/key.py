@@ -1,4 +1,4 @@
-"""Make a key, put it on a board, sign packages. A board with a key takes only packages and commands of that key.
+"""Make a key, put it on a board, sign packages. A board with a key obeys only those who have it.
 
 For example:
 
@@ -7,12 +7,14 @@ For example:
     trimtab key sign person.ttp --key my.key
 """
 
+from argparse import ArgumentParser, Namespace
+
 from ..errors import UsageError
 from . import options
 from .shared import port, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument(
         "action",
         choices=("make", "put", "sign"),
@@ -23,7 +25,7 @@ def grammar(p):
     options.port(p)
 
 
-def run(args):
+def run(args: Namespace) -> None:
     ACTIONS[args.action](args)
 
 

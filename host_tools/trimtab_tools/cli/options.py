@@ -161,7 +161,7 @@ def size(word: str, text: str) -> int:
 
 
 def check_ram(arena: int, state: int, text: str) -> None:
-    """Arena and state are one block each. Refuse them if they do not fit into the blocks that the board has."""
+    """Refuse an arena and a state, one block each, that do not fit into the blocks that the board has."""
     blocks = [size(word, text) for word in text.split(",")]
     for places in itertools.product(range(len(blocks)), repeat=2):
         left = list(blocks)

@@ -6,16 +6,18 @@ For example:
     trimtab plan person.tflite --policy bias --ram 200k
 """
 
+from argparse import ArgumentParser, Namespace
+
 from . import options
 from .shared import compiled, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     options.model(p)
     options.plan(p)
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..compiler import facts
 
     made = compiled(args)

@@ -6,10 +6,12 @@ For example:
     trimtab pull net.ttp --port /dev/ttyACM0 --keras net.keras -o tuned.keras
 """
 
+from argparse import ArgumentParser, Namespace
+
 from . import options, shared
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("package")
     options.board(p)
     options.port(p, "none: the board is emulated")
@@ -18,7 +20,7 @@ def grammar(p):
     options.key(p)
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..boards.pull import pull
 
     with shared.progress(args, "pull") as step:

@@ -5,6 +5,7 @@ For example:
     trimtab rank small.ttp large.ttp --data photos
 """
 
+from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
 from ..errors import UsageError
@@ -12,7 +13,7 @@ from . import options
 from .shared import progress, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("packages", nargs="+", metavar="package", help="packages of one task, .ttp")
     p.add_argument("--data", required=True, help=f"samples of the task: {options.DATA}")
     p.add_argument("--epochs", type=int, default=5, help="on three quarters of the samples (default 5)")
@@ -21,7 +22,7 @@ def grammar(p):
     )
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..lab.rank import rank
 
     if args.epochs < 1:

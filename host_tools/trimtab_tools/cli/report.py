@@ -7,6 +7,7 @@ For example:
     trimtab report person.ttp --log log.json -o person.html
 """
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import output
@@ -15,14 +16,14 @@ from . import options
 from .shared import compiled, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     options.model(p, "a package (.ttp), or a model: ")
     options.plan(p)
     p.add_argument("-o", "--output", required=True, help="the page, .html")
     p.add_argument("--log", help="what trimtab train --json printed, for the curves")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..compiler import facts
     from ..report import page
 

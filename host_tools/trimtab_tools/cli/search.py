@@ -9,6 +9,7 @@ For example:
 
 import functools
 import json
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import output
@@ -16,7 +17,7 @@ from . import options
 from .shared import labelled, progress, read_model, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     options.model(p)
     p.add_argument("--data", required=True, help=options.DATA)
     p.add_argument(
@@ -45,7 +46,7 @@ def grammar(p):
     p.add_argument("-o", "--output", required=True, help="the plan, .json")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..lab import search
     from ..policies.plan import DEFAULT_RATE
 
@@ -56,10 +57,10 @@ def run(args):
         options.numbers(args.depths, int),
         options.numbers(args.ratios, options.fraction) or search.RATIOS,
     )
-    limits = (options.size(word, word) if word else None for word in (args.ram, args.flash))
+    ram, flash = (options.size(word, word) if word else None for word in (args.ram, args.flash))
     found = search.search(
         prepared,
-        search.Budget(args.budget, *limits, args.cycles),
+        search.Budget(args.budget, ram, flash, args.cycles),
         space,
         args.lr or DEFAULT_RATE,
         args.epochs,

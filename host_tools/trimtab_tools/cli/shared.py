@@ -1,16 +1,23 @@
 """What several verbs do: read a model, compile it, find the board, show progress, say the result."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from . import options
 
+if TYPE_CHECKING:
+    from ..compiler.compile import Compiled
+    from ..graph.ir import Graph
 
-def read_model(args: Namespace):
+
+def read_model(args: Namespace) -> Graph:
     """The graph of a model file, whose name tells its format."""
     if args.model.endswith((".keras", ".h5")):
         import numpy as np
@@ -29,7 +36,7 @@ def read_model(args: Namespace):
     return read_tflite.read(args.model)
 
 
-def compiled(args: Namespace):
+def compiled(args: Namespace) -> Compiled:
     """The model compiled with the options of options.plan; a plan that needs more than --ram is refused."""
     from ..boards import simulated
     from ..compiler import compile
@@ -56,7 +63,7 @@ def compiled(args: Namespace):
     return made
 
 
-def labelled(args: Namespace, graph, purpose: str) -> tuple:
+def labelled(args: Namespace, graph: Graph, purpose: str) -> tuple:
     """Training samples for a graph, (x, y, names of the classes); refuses samples without labels."""
     from .. import samples
 

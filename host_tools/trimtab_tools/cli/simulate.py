@@ -1,4 +1,4 @@
-"""Train some steps on an emulated board that has seen nothing; tells losses, memory, time, a CRC of the state.
+"""Train some steps on an emulated board that has seen nothing; tells memory, time and a CRC of the state.
 
 For example:
 
@@ -6,11 +6,13 @@ For example:
     trimtab simulate person.ttp --board pico --data photos --steps 20
 """
 
+from argparse import ArgumentParser, Namespace
+
 from . import options
 from .shared import progress, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("package")
     options.board(p)
     p.add_argument("--steps", type=int, default=50, help="training steps (default 50)")
@@ -20,7 +22,7 @@ def grammar(p):
     p.add_argument("--data", help=f"{options.DATA} (default: noise made from the seed)")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..boards import train
 
     with progress(args, "simulate") as step:

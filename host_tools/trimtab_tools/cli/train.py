@@ -8,10 +8,12 @@ For example:
 Ctrl-C saves on the board. The same command goes on where a run was cut.
 """
 
+from argparse import ArgumentParser, Namespace
+
 from . import options, shared
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("package")
     p.add_argument("--data", required=True, help=options.DATA)
     p.add_argument("--val", help="samples to evaluate before and after, in the same form")
@@ -34,7 +36,7 @@ def grammar(p):
     p.add_argument("--logdir", help="folder for TensorBoard logs")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     from ..boards import train
     from ..boards.progress import Lines
 

@@ -7,17 +7,19 @@ For example:
 The exit code is 1 if any output differs.
 """
 
+from argparse import ArgumentParser, Namespace
+
 from ..errors import UsageError
 from .shared import progress, say
 
 
-def grammar(p):
+def grammar(p: ArgumentParser) -> None:
     p.add_argument("model", help="an int8 .tflite file")
     p.add_argument("-n", type=int, default=200, help="inputs to try (default 200)")
     p.add_argument("--kernels", choices=("c", "plain"), default="c", help="which of ours (default c)")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..lab import verify
 
     if not 1 <= args.n <= 1000000:

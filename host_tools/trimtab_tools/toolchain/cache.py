@@ -26,7 +26,7 @@ def folder() -> Path:
 def built(name: str, inputs: Iterable[Any], build: Callable[[Path], None]) -> Path:
     """The folder NAME-HASH in the cache; build(folder) fills it if it is not there yet.
 
-    The inputs are all that the result depends on: strings, files and folders, anything whose str() says what it is.
+    The inputs are all that the result depends on: files, folders, and anything whose str() says what it is.
     """
     out = folder() / f"{name}-{digest(inputs)}"
     with _locked(name):
@@ -93,5 +93,5 @@ def _lock(file: Any) -> None:
         return
     while True:
         with contextlib.suppress(OSError):  # LK_LOCK gives up after ten seconds, a build takes longer
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
             return

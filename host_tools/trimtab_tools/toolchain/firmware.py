@@ -82,7 +82,7 @@ def _trimtab(out: Path) -> None:
 
 
 def _rp2(out: Path, settings: dict, env: dict[str, str] | None = None) -> None:
-    """Build firmware.bin and firmware.uf2 into a folder. The object files stay, so that the next build is short."""
+    """Build firmware.bin and firmware.uf2. The object files stay, so that the next build is short."""
     source = micropython()
     packages.need(RP2_TOOLS)
     objects = (
@@ -115,7 +115,7 @@ def emulator() -> Path:
 
 
 def qemu(board: str, tools: list[str], variables: dict[str, str]) -> Path:
-    """MicroPython for a board of QEMU's, as an ELF file. Its definition is the folder firmware/qemu/TRIMTAB_BOARD."""
+    """MicroPython for a board of QEMU's, as an ELF file. Its definition is firmware/qemu/TRIMTAB_BOARD."""
     source, folder = micropython(), FIRMWARE / "qemu"
 
     def build(out):

@@ -4,7 +4,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trimtab.format import OPCODES
 
@@ -17,7 +17,7 @@ class Natmod(NamedTuple):
     """How the native module of one architecture is made."""
 
     tools: list[str]
-    variables: dict[str, str]  # of make
+    variables: dict[str, Any]  # of make
 
 
 NATMODS = {
@@ -34,16 +34,16 @@ NATMODS = {
     ),
 }
 
-# Architectures whose kernels have packed loops -> the flags by which this machine's compiler makes the same loops.
+# Architecture with packed loops -> the flags by which this machine's compiler makes the same loops.
 PACKED = {"armv6m": ("-DTRIMTAB_PACKED=1",)}
 
-# Tested in an emulator, never run on silicon: a board gets these kernels only when somebody copies them by hand.
+# Tested in an emulator, never run on silicon: a board gets these kernels only from somebody's hand.
 UNPROVEN = {"xtensawin"}
 
 # The only compiler for the ESP32 that packages bring: LLVM, with the C library that it wants.
 LLVM = (
-    "clang-22 libclang-cpp22 libllvm22 llvm-22 libclang-common-22-dev libc6 libstdc++6 libgcc-s1 zlib1g libzstd1 "
-    "libxml2 libedit2 libtinfo6 libffi8 libbsd0 libmd0 liblzma5 libicu76"
+    "clang-22 libclang-cpp22 libllvm22 llvm-22 libclang-common-22-dev libc6 libstdc++6 libgcc-s1 zlib1g "
+    "libzstd1 libxml2 libedit2 libtinfo6 libffi8 libbsd0 libmd0 liblzma5 libicu76"
 ).split()
 
 
@@ -70,7 +70,7 @@ def host_library(flags: Iterable[str] = ()) -> Path:
 
 
 def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = ()) -> Path:
-    """The native module of one architecture, _kernels.mpy, with all kernels or those named and what they call.
+    """The native module of an architecture, _kernels.mpy, with all kernels or with those that are named.
 
     Kernels that are packed have no plain loops: they refuse records that would need them.
     """

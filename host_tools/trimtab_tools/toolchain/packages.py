@@ -1,4 +1,4 @@
-"""What the builds need from outside: Debian packages of this system, packages unpacked beside it, Python modules."""
+"""What the builds need from outside: installed Debian packages, unpacked ones, Python modules."""
 
 import importlib.util
 import os

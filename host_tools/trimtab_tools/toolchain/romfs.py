@@ -1,7 +1,7 @@
-"""A ROMFS image in which every file begins at a multiple of 4 bytes, so that packages are used where they lie.
+"""A ROMFS image in which packages are used where they lie: every file begins at a multiple of 4 bytes.
 
-MicroPython's own builder puts files at any address. Here a padding record, which readers skip, stands before the
-data of each file.
+MicroPython's own builder puts files at any address. Here a padding record, which readers skip, stands before
+the data of each file.
 
     python -m trimtab_tools.toolchain.romfs net.ttp -o image.romfs
     mpremote romfs deploy image.romfs
@@ -20,7 +20,7 @@ ALIGN = 4
 
 def image(files: dict[str, bytes]) -> bytes:
     """The image of {path: bytes}. Its own address must be a multiple of 4."""
-    tree = {}
+    tree: dict = {}
     for path, data in files.items():
         *folders, name = path.strip("/").split("/")
         place = tree

@@ -1,11 +1,12 @@
 """What is built from: our own C, our device library, MicroPython's sources and its bytecode compiler."""
 
 import hashlib
-import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+import trimtab
 
 from ..errors import ToolchainError
 from . import cache, packages
@@ -17,7 +18,7 @@ FIRMWARE = next(p for p in (HERE / "firmware", HERE.parents[1] / "firmware") if 
 
 def library() -> Path:
     """The folder of the device library."""
-    return Path(importlib.util.find_spec("trimtab").origin).parent
+    return Path(trimtab.__file__).parent
 
 
 def mpy_cross() -> Path:
@@ -33,7 +34,7 @@ def mpy_cross() -> Path:
 
 
 class Archive(NamedTuple):
-    """A Debian package whose content is part of the tree. apt checks its signature; the hash pins what was tested."""
+    """A Debian package that is part of the tree. apt checks who signed it, the hash what is in it."""
 
     package: str
     kind: str  # source or binary
