@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from methods import needs
 from models import Builder
 from trimtab_tools.boards import simulated, train
 from trimtab_tools.boards.progress import Lines
@@ -64,7 +65,7 @@ def state_of(net):
         ("bias", {"labels": ("a", "b", "c")}),
         ("full", {"classes": 4}),
         ("full", {}),
-        ("mobiletl", {"classes": 4}),
+        pytest.param("mobiletl", {"classes": 4}, marks=needs("mobiletl")),
         ("full", {"classes": 4, "head": "prototype"}),
     ],
 )

@@ -5,12 +5,14 @@ import json
 import gates
 import pytest
 from helpers import provide
+from methods import left_out
 
 STORED = json.loads(gates.STORED.read_text())
 
 
 def test_packages_of_every_policy():
-    assert gates.packages() == STORED["packages"]
+    stored = {name: held for name, held in STORED["packages"].items() if not left_out(name.split()[1])}
+    assert gates.packages() == stored
 
 
 def test_they_are_of_forty_graphs():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import toys
 from helpers import calibrated, compiled, fastest, inputs
+from methods import needs
 from models import Builder
 from trimtab_tools.boards import simulated
 from trimtab_tools.errors import ModelError, UsageError
@@ -42,11 +43,13 @@ def test_integers_learn_what_their_float_twin_learns(prepared, policy):
     assert whole["losses"] == pytest.approx(real["losses"], rel=0.04)
 
 
+@needs("mobiletl")
 def test_steps_for_slopes_learn_as_well(prepared):
     steps, slopes = (run(prepared, Trial(policy, RATE, 4))["test"] for policy in ("mobiletl:1", "last:4"))
     assert abs(steps - slopes) <= 2.5
 
 
+@needs("mobiletl")
 def test_a_float_twin_knows_no_steps(prepared):
     with pytest.raises(UsageError, match="no steps"):
         run(prepared, Trial("mobiletl:1", RATE, 1, twin="qas"))

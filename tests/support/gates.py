@@ -21,6 +21,7 @@ sys.path += [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 import kernel_shapes  # noqa: E402
 import records  # noqa: E402
 from helpers import calibrated, inputs  # noqa: E402
+from methods import left_out  # noqa: E402
 from models import Builder  # noqa: E402
 from trimtab.format import SECTIONS  # noqa: E402
 from trimtab.package import Package  # noqa: E402
@@ -154,6 +155,8 @@ def cases():
         for seed in range(seeds):
             for i in range(each):
                 policy, options = policies[(seed * each + i) % len(policies)]
+                if left_out(policy):
+                    continue
                 yield (
                     f"{builder.__name__}-{seed} {policy} {_words(options)}".strip(),
                     (builder, seed),

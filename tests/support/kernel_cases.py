@@ -4,9 +4,10 @@ import struct
 
 import numpy as np
 from trimtab.format import ARENA, CONST, LIMITS, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
+from trimtab.kernels import plain
 from trimtab_tools.boards import native
 
-NAMES = [row[0] for row in RECORDS]
+NAMES = [row[0] for row in RECORDS if row[0] in plain().functions]  # without the kernels of methods left out
 SPECS = {row[0]: fields(row[1]) for row in RECORDS}
 SCRATCH = ("row", "sums", "plane", "scratch")  # their content after a call is nobody's business
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
