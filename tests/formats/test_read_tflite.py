@@ -27,7 +27,7 @@ def network(seed=0):
     c = b.pool("avg_pool", (3, 3), (2, 2), "same")
     d = b.unary("relu6", **b.same_scale())
     b.concat(c, d)
-    for kind in ("relu", "hard_swish", "requantize", "logistic"):
+    for kind in ("relu", "hard_swish", "requantize", "tanh", "logistic"):
         b.unary(kind)
     b.mean(keepdims=True)
     b.reshape(b.shape()[3])
@@ -197,7 +197,7 @@ def batch_of_four(tensors, rows):
 def unknown_operator(tensors, rows):
     tensors["y"] = (replace(tensors["conv_0"][0], name="y", shape=(1, 6, 6, 4)), 0)
     rows[0].outputs = ("y",)
-    rows.append(Row("TANH", 2, ("y",), ("conv_0",)))
+    rows.append(Row("ELU", 1, ("y",), ("conv_0",)))
 
 
 def floats(tensors, rows):
@@ -229,7 +229,7 @@ REFUSALS = {
     "weight zero point": (weights_shifted, "zero point"),
     "grouped": (grouped, "grouped"),
     "batch": (batch_of_four, "batch of 4"),
-    "operator": (unknown_operator, "operator TANH is not supported"),
+    "operator": (unknown_operator, "operator ELU is not supported"),
     "float": (floats, "computes in float32"),
     "float inside": (float_inside, "float in the middle"),
     "hybrid bias": (

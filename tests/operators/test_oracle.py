@@ -135,7 +135,7 @@ OPERATORS = {
     "add": add,
     "softmax": softmax,
     "concat_pad_reshape": joined,
-    **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "requantize")},
+    **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "requantize")},
 }
 
 

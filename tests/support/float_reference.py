@@ -249,6 +249,7 @@ CURVES = {  # the function, and its slope
         lambda v: np.where(v < 3, (v > -3) * (2 * v + 3) / 6, 1.0),
     ),
     "logistic": (sigmoid, lambda v: sigmoid(v) * sigmoid(-v)),
+    "tanh": (np.tanh, lambda v: 1 / np.cosh(v) ** 2),
 }
 
 

@@ -9,6 +9,8 @@ from trimtab_tools.graph.geometry import same_pad
 from trimtab_tools.graph.ir import Graph, Op, Tensor
 from trimtab_tools.operators.check import check
 
+FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
+
 
 class Builder:
     """Grow a graph layer by layer; `x` is the tensor that the next layer reads."""
@@ -100,9 +102,7 @@ class Builder:
         return self.layer("softmax", self.shape(), scale=1 / 256, zero=-128, beta=beta)
 
     def unary(self, kind, **out_quant):
-        if kind == "logistic":
-            out_quant = {"scale": 1 / 256, "zero": -128}
-        return self.layer(kind, self.shape(), **out_quant)
+        return self.layer(kind, self.shape(), **FIXED.get(kind, out_quant))
 
     def concat(self, *names, axis=3):
         shape = list(self.shape(names[0]))

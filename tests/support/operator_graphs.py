@@ -113,6 +113,7 @@ OPERATORS = {
     "relu6": unary("relu6", -128, 6 / 255),
     "hard_swish": unary("hard_swish", -100),
     "logistic": unary("logistic"),
+    "tanh": unary("tanh"),
     "pad": lambda b: b.pad((1, 0), (2, 1), (0, 0)),
     "concat": concat(3),
     "concat_rows": concat(1),

@@ -20,6 +20,7 @@ from . import (
     requantize,
     reshape,
     softmax,
+    tanh,
 )
 from .operator import Operator
 
@@ -40,6 +41,7 @@ ROWS = (
     relu.RELU6,
     hard_swish.OPERATOR,
     logistic.OPERATOR,
+    tanh.OPERATOR,
 )
 
 
