@@ -90,7 +90,7 @@ class Scratch:
     zero = 52
     low = 53
     high = 54
-    once = 55  # 1: a product is rounded once, by its 64 bits; 0: twice, by its upper half and then by the shift
+    once = 55  # 1: a product is rounded once; 0: twice, to its upper half and by the shift
 
     # what `expand` and `dots` read
     input = 56
