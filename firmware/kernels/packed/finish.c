@@ -30,6 +30,7 @@ void trimtab_finish_open(struct finish *f, const struct output *out, int32_t ste
     f->once = 0;
 }
 
+// Any shift, any clamp, either rounding.
 static void finish_slowly(const struct finish *f, const int32_t *acc, int32_t i, const struct channel *c) {
     for (int32_t row = f->q.rows; row; row--, acc += f->q.skip >> 2) {
         for (int32_t n = f->q.width; n; n -= 4, i += f->q.step, acc++) {
@@ -85,7 +86,8 @@ static void digits(struct requant *q, int32_t mult) {
     q->m[2] = mult >> 20;
 }
 
-// Where negative sums are clamped and nobody asks which: 0 where one is too large. Both roundings are one sum, < 2^32.
+// For a clamp at the zero point without a mask: negative sums need no scale. Both roundings are one addition, below 2^32.
+// Returns 0 if a sum is too large.
 static int32_t finish_relu(struct finish *f, const int32_t *acc, int32_t i, int32_t offset,
     const struct channel *c, int32_t e) {
     struct requant *q = &f->q;

@@ -37,6 +37,7 @@
 #if TRIMTAB_DSP
 
 #define SHIFT_LEAST 8 // of errors, so that they fit 16 bits: |gy * m| <= 2^22
+#define PRODUCT_MOST (255 * 128) // of (x - zx) * w
 
 static inline uint32_t pack(int32_t low, int32_t high) {
     return (uint16_t)low + ((uint32_t)high << 16);
@@ -50,6 +51,7 @@ static inline int32_t two_products(uint32_t x, uint32_t w) {
 #else
 
 #define SHIFT_LEAST 0
+#define PRODUCT_MOST (255 * 127) // of (x - zx) * w: no weight is -128
 
 static inline uint32_t pack(int32_t low, int32_t high) {
     return (uint32_t)low + ((uint32_t)high << 16);

@@ -9,7 +9,7 @@
 
 #define PLANE_MOST 1024 // rows or columns, so that no size overflows
 
-// The weights of a channel; a lone zero where there are none.
+// The weights of a channel; a lone zero if there are none.
 static inline struct column some_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
     int32_t o) {
     static const int8_t none = 0;
