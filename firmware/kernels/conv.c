@@ -1,6 +1,6 @@
 // Convolution and dense layers: forward, error of the input, update.
-// Weights are the sum of a frozen tensor (oc, kh, kw, ic) and a trained plane (oc, kh, kw, nk), whose input channels
-// `kept` names. The sum stays within int8.
+// Weights are the sum of a frozen tensor (oc, kh, kw, ic) and a trained plane (oc, kh, kw, nk), whose input
+// channels `kept` names. The sum stays within int8.
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
 #pragma GCC optimize ("Os") // packed operands are the fast way there
 #endif
@@ -24,9 +24,9 @@ static struct plane trained_plane(uint8_t *const *mem, const struct trimtab_weig
     return (struct plane) { at(mem, r->k), at(mem, r->kept), nk };
 }
 
-// -- forward: acc = bias + sum x * w - zx * sum w. All but the bias is at most 255 * 128 for each term: below 2^30 for
-// 32,896 terms of kh * kw * ic. A block is two positions by two outputs, so that four products need four loads. The
-// loops count down and return bare sums, because that fits the low registers of a small core.
+// -- forward: acc = bias + sum x * w - zx * sum w. All but the bias is at most 255 * 128 for each term: below
+// 2^30 for 32,896 terms of kh * kw * ic. A block is two positions by two outputs, so that four products need
+// four loads. The loops count down and return bare sums, because that fits the low registers of a small core.
 
 // sums (2 positions, 2 outputs) = x (n) * w (n)
 HOT static void dot_2x2(int32_t *sums, const int8_t *x0, const int8_t *x1, const int8_t *w0,
@@ -208,8 +208,8 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift). The host chooses m_shift so that |dx| <= 2^30 for
-// any errors and any weights.
+// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift). The host chooses m_shift so that |dx|
+// <= 2^30 for any errors and any weights.
 
 // row (ic) += d0 * w0 (n) + d1 * w1 (n), over the channels of a plane.
 HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, const int8_t *w1, int32_t d0,
@@ -226,8 +226,8 @@ HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, co
     }
 }
 
-// The same for all outputs of one position, two at a time. w: the first output's weights at one kernel position; gy and
-// m: (oc).
+// The same for all outputs of one position, two at a time. w: the first output's weights at one kernel
+// position; gy and m: (oc).
 static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w,
     const struct trimtab_conv_dx *r, const int8_t *gy, const int16_t *m) {
     int32_t apart = r->geometry.kh * r->geometry.kw * f->n, oc = r->geometry.oc;

@@ -4,8 +4,8 @@
 #include "output.h"
 #include "packed/packed.h"
 
-// Both inputs are brought to a common scale with 20 more bits. |x - zx| <= 255, so each is at most 255 * 2^20 < 2^28,
-// and their sum is below 2^29.
+// Both inputs are brought to a common scale with 20 more bits. |x - zx| <= 255, so each is at most 255 * 2^20
+// < 2^28, and their sum is below 2^29.
 int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(add_fwd);
     const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
@@ -21,8 +21,8 @@ int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// The error of one input of add (m from the scales), pad or concat (m = 128): a window of gy times m / 128, at most
-// 127 * 32768 / 128 < 2^15.
+// The error of one input of add (m from the scales), pad or concat (m = 128): a window of gy times m / 128,
+// at most 127 * 32768 / 128 < 2^15.
 int32_t trimtab_scale_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(scale_dx);
     const int8_t *gy = at(mem, r->gy); // (yh, yw, yc)
@@ -60,8 +60,8 @@ HOT static void copy(int8_t *y, const int8_t *x, int32_t n) {
     }
 }
 
-// Copies x (ih, iw, ic) into a window of y (yh, yw, yc): pad (fill is the zero point) and concat (fill is 256, which
-// leaves the rest alone).
+// Copies x (ih, iw, ic) into a window of y (yh, yw, yc): pad (fill is the zero point) and concat (fill is
+// 256, which leaves the rest alone).
 int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(copy_fwd);
     int8_t *y = at(mem, r->y);
@@ -139,8 +139,8 @@ int32_t trimtab_requantize_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// 1 / (2 * half) in Q31, for half in [1/2, 1) in Q31. Newton's method in Q29 begins with 48/17 - 32/17 * half; z stays
-// in 1 .. 2, so below 2^30, and shifted() saturates what rounding may add.
+// 1 / (2 * half) in Q31, for half in [1/2, 1) in Q31. Newton's method in Q29 begins with 48/17 - 32/17 *
+// half; z stays in 1 .. 2, so below 2^30, and shifted() saturates what rounding may add.
 static int32_t inverse(int32_t half) {
     int32_t z = add32(1515870810, trimtab_high31(half, -1010580540));
     for (int32_t i = 0; i < 3; i++) {
@@ -149,8 +149,8 @@ static int32_t inverse(int32_t half) {
     return trimtab_shifted(z, -1, INT32_MAX);
 }
 
-// The table (256) holds exp of (i - 255) quantization steps of x in Q31. Each term of the sum is at most 2^19, so the
-// sum is below 2^31 for 4,095 terms, and it is at least 1.
+// The table (256) holds exp of (i - 255) quantization steps of x in Q31. Each term of the sum is at most
+// 2^19, so the sum is below 2^31 for 4,095 terms, and it is at least 1.
 int32_t trimtab_softmax_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(softmax_fwd);
     int8_t *y = at(mem, r->y);

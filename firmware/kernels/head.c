@@ -3,8 +3,8 @@
 #include "error.h"
 #include "update.h"
 
-// logits (n) = sum w * (x - zx) + bias in units of s_x / 4096. The host's limit of |w| keeps 255 * f * |w| below 2^31.
-// Returns the class.
+// logits (n) = sum w * (x - zx) + bias in units of s_x / 4096. The host's limit of |w| keeps 255 * f * |w|
+// below 2^31. Returns the class.
 int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(head_fwd);
     int32_t *logits = at(mem, r->logits);
@@ -25,7 +25,8 @@ int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
     return best;
 }
 
-// -1024 ln(p / 2^15) for p in Q15: octaves times 709.78 less the table (128) at the upper 7 bits of the mantissa.
+// -1024 ln(p / 2^15) for p in Q15: octaves times 709.78 less the table (128) at the upper 7 bits of the
+// mantissa.
 static int32_t minus_ln(uint32_t p, const int16_t *table) {
     int32_t octaves = 0;
     if (!p) {
@@ -46,7 +47,8 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     for (int32_t k = 1; k < r->n; k++) {
         top = max32(top, logits[k]);
     }
-    uint32_t total = 0; // at most 65535 each: below 2^32 for 65,537 classes; and p <= 2^15 whatever the table holds
+    // At most 65535 each: below 2^32 for 65,537 classes; and p <= 2^15 whatever the table holds.
+    uint32_t total = 0;
     for (int32_t k = 0; k < r->n; k++) {
         uint32_t d = rsh_unsigned((uint32_t)top - (uint32_t)logits[k], r->pre);
         int32_t i = rsh((int32_t)(d < 32767 ? d : 32767) * r->mul, r->shift);
@@ -65,8 +67,8 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     return loss;
 }
 
-// sums (f) = sum over classes of (w / 2) * err. |w / 2| <= 2^14 and sum |err| <= 2^16, so |sums| <= 2^30. All exponents
-// of a sample's errors are relative to this one. Returns 0 if there is nothing to learn.
+// sums (f) = sum over classes of (w / 2) * err. |w / 2| <= 2^14 and sum |err| <= 2^16, so |sums| <= 2^30. All
+// exponents of a sample's errors are relative to this one. Returns 0 if there is nothing to learn.
 int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(head_dx);
     int8_t *g = at(mem, r->g);
@@ -107,7 +109,8 @@ int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     const int32_t *err = at(mem, r->err), *lr = at(mem, r->lr);
     const int8_t *x = at(mem, r->x);
     int32_t limit = acc ? 32767 : r->limit;
-    int32_t m = min32(127, rsh(mul32(r->u, lr[0]), 8)); // |err * (x - zx)| <= 2^15 * 255, times 7 bits: below 2^30
+    // |err * (x - zx)| <= 2^15 * 255, times 7 bits: below 2^30.
+    int32_t m = min32(127, rsh(mul32(r->u, lr[0]), 8));
     int32_t s = add32(r->u_shift + 7, lr[1]);
     for (int32_t k = 0, j = 0; k < r->n; k++) {
         for (int32_t i = 0; i < r->f; i++, j++) {
@@ -120,8 +123,8 @@ int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Mean squared error in squared quantization steps of the output. Each term is at most 65,025: the total is below 2^32
-// for 66,051 outputs.
+// Mean squared error in squared quantization steps of the output. Each term is at most 65,025: the total is
+// below 2^32 for 66,051 outputs.
 int32_t trimtab_mse_loss(uint8_t *const *mem, uint32_t off) {
     RECORD(mse_loss);
     const int8_t *y = at(mem, r->y), *target = at(mem, r->target);

@@ -1,4 +1,4 @@
-// MobileTL: inverted residual blocks that are trained with step-function gradients and a gain for each channel.
+// MobileTL: inverted residual blocks that are trained with step-function gradients and gains of channels.
 #pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "update.h"
 
@@ -38,8 +38,8 @@ struct scale {
     int32_t mult, shift; // mult * 2^(shift - 31), mult in [2^30, 2^31)
 };
 
-// A requantization times 1 + d / 2^31, |d| <= 2^30. One of 1/2 or more cannot grow past 1, because sums that are shifted
-// left would wrap.
+// A requantization times 1 + d / 2^31, |d| <= 2^30. One of 1/2 or more cannot grow past 1, because sums that
+// are shifted left would wrap.
 static struct scale scaled_by(int32_t mult, int32_t shift, int32_t d) {
     int32_t old = max32(mult, 0);
     uint32_t v = (uint32_t)old + (uint32_t)trimtab_high31(old, d); // old / 2 to old * 3/2: below 3 * 2^30
@@ -53,7 +53,8 @@ static struct scale scaled_by(int32_t mult, int32_t shift, int32_t d) {
     return (struct scale) { (int32_t)v, shift };
 }
 
-// Multiplies by the gains (oc), each 1 + gain / 2^30, the multipliers of requantization and those of errors (16 bits).
+// Multiplies by the gains (oc), each 1 + gain / 2^30, the multipliers of requantization and those of errors
+// (16 bits).
 int32_t trimtab_mobiletl_gain(uint8_t *const *mem, uint32_t off) {
     RECORD(mobiletl_gain);
     const int32_t *mult = at(mem, r->mult), *gain = at(mem, r->gain);
@@ -72,8 +73,8 @@ int32_t trimtab_mobiletl_gain(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// dgain = sum over positions of gy * (y - zy), at most 127 * 255 * n: below 2^31 for 65,536 positions. `pre` brings it
-// into 2^22.
+// dgain = sum over positions of gy * (y - zy), at most 127 * 255 * n: below 2^31 for 65,536 positions. `pre`
+// brings it into 2^22.
 int32_t trimtab_mobiletl_gain_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(mobiletl_gain_dw);
     const int8_t *gy = at(mem, r->gy), *y = at(mem, r->y); // (n, oc)

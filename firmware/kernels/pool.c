@@ -70,8 +70,8 @@ int32_t trimtab_max_pool_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Average pool and mean: gy times m[count - 1] / 128 goes to all inputs of its window, count of them. Each is at most
-// 2^15, and an input lies in at most kh * kw windows: row (ic) stays below 2^30 for 32,767 taps.
+// Average pool and mean: gy times m[count - 1] / 128 goes to all inputs of its window, count of them. Each is
+// at most 2^15, and an input lies in at most kh * kw windows: row (ic) stays below 2^30 for 32,767 taps.
 static void spread_average(const void *record, uint8_t *const *mem, int32_t *row, int32_t position,
     int32_t ky, int32_t kx) {
     (void)ky, (void)kx;

@@ -1,5 +1,5 @@
-// The prototype head: a class is the mean direction of its features, and a logit is the cosine to it. Directions are
-// int16 with 14 fraction bits; there are at most 16384 features (f) and n classes.
+// The prototype head: a class is the mean direction of its features, and a logit is the cosine to it.
+// Directions are int16 with 14 fraction bits; there are at most 16384 features (f) and n classes.
 #pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
 
@@ -75,8 +75,8 @@ int32_t trimtab_prototype_fwd(uint8_t *const *mem, uint32_t off) {
     return best;
 }
 
-// dL/dx = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err. Prototypes do not move.
-// Returns 0 if there is nothing to learn.
+// dL/dx = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err. Prototypes do not
+// move. Returns 0 if there is nothing to learn.
 int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(prototype_dx);
     int8_t *g = at(mem, r->g);
@@ -116,8 +116,8 @@ int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off) {
     return 1;
 }
 
-// Adds a sample's direction (f) to its class. When `window` samples are in it, all older ones are halved. Returns how
-// many count. A count of 0 forgets what was there.
+// Adds a sample's direction (f) to its class. When `window` samples are in it, all older ones are halved.
+// Returns how many count. A count of 0 forgets what was there.
 int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off) {
     RECORD(prototype_add);
     int32_t k = *(const int32_t *)at(mem, r->label);
@@ -129,7 +129,8 @@ int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off) {
     const int16_t *unit = at(mem, r->unit);
     int32_t old = *count >= r->window, square = 0;
     for (int32_t i = 0; i < r->f; i++) {
-        totals[i] = add32(*count > 0 ? rsh(totals[i], old) : 0, unit[i]); // 65535 directions at most: below 2^31
+        // 65535 directions at most: below 2^31.
+        totals[i] = add32(*count > 0 ? rsh(totals[i], old) : 0, unit[i]);
     }
     int32_t pre = max32(trimtab_bit_length(trimtab_largest(totals, r->f)) - width(r->f), 0);
     for (int32_t i = 0; i < r->f; i++) {

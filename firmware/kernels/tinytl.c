@@ -1,5 +1,6 @@
-// TinyTL: lite residual modules beside a frozen trunk. A module is a grouped convolution, GroupNorm, affine, ReLU, 1x1
-// convolution, GroupNorm and affine, and joins the trunk by an add. plain/tinytl.py explains the formats.
+// TinyTL: lite residual modules beside a frozen trunk. A module is a grouped convolution, GroupNorm, affine,
+// ReLU, 1x1 convolution, GroupNorm and affine, and joins the trunk by an add. plain/tinytl.py explains the
+// formats.
 #pragma GCC optimize ("Os") // code lies in a board's RAM
 #include "error.h"
 #include "output.h"
@@ -31,8 +32,8 @@ static int32_t up(int32_t v) {
 
 // -- convolution and norm
 
-// sums (oh, ow) of one output channel, less `pre` bits. w: (kh, kw, part); x: its first channel. Before that it
-// is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000.
+// sums (oh, ow) of one output channel, less `pre` bits. w: (kh, kw, part); x: its first channel. Before that
+// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000.
 HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *x, const int8_t *w,
     int32_t *sums) {
     const struct trimtab_geometry *geo = &r->geometry;
@@ -55,10 +56,10 @@ HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *
     }
 }
 
-// The n sums of one group (channels, positions) become y, int8 with 4 fraction bits; positions are oc apart. Returns the
-// group's statistic, scale << 8 | E. The host's `pre` keeps n * |sum| below 2^30, so that `total` fits. Deviations are
-// cut to `bits`, so that n of their squares add up to at most 2^29. scale is at most 2^16, as both roots have 15 bits,
-// and times 11 bits that is below 2^28.
+// The n sums of one group (channels, positions) become y, int8 with 4 fraction bits; positions are oc apart.
+// Returns the group's statistic, scale << 8 | E. The host's `pre` keeps n * |sum| below 2^30, so that `total`
+// fits. Deviations are cut to `bits`, so that n of their squares add up to at most 2^29. scale is at most
+// 2^16, as both roots have 15 bits, and times 11 bits that is below 2^28.
 static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pre, int8_t *y,
     int32_t oc) {
     int32_t total = 0, squares = 0;
@@ -107,8 +108,8 @@ int32_t trimtab_tinytl_conv_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Back through the 1x1 convolution: d = sum over outputs of gy * w, at most 127 * 128 each: below 2^30 for 66,000
-// outputs.
+// Back through the 1x1 convolution: d = sum over outputs of gy * w, at most 127 * 128 each: below 2^30 for
+// 66,000 outputs.
 int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_conv_dx);
     const int8_t *gy = at(mem, r->gy), *w = at(mem, r->w); // (n, oc), (oc, ic)
@@ -152,7 +153,8 @@ int32_t trimtab_tinytl_affine_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Moves affine[j], or its accumulator, by the gradient sum dw. `pre` brings |dw| into 2^22, as scaled() wants it.
+// Moves affine[j], or its accumulator, by the gradient sum dw. `pre` brings |dw| into 2^22, as scaled() wants
+// it.
 static void move_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t j, int32_t dw,
     int32_t u, int32_t exponent) {
     const int32_t *lr = at(mem, r->lr);
@@ -164,7 +166,8 @@ static void move_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx
 }
 
 // Clears the errors d (n, oc) that the ReLU hid and cuts all to 12 bits. Returns how many bits that took.
-static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, const int32_t *affine) {
+static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x,
+    const int32_t *affine) {
     int32_t size = r->n * r->oc;
     for (int32_t o = 0; o < r->oc && r->relu; o++) {
         int32_t g = gain_of(affine, o, r->bound), b = offset_of(affine, r->oc + o, r->bound);
@@ -182,8 +185,8 @@ static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int
     return down;
 }
 
-// One group of the norm; x and d at its first channel. The caller cut d so far that count * |d * x| <= 2^30, which
-// bounds both sums. |t| < 2^16 and scale < 2^14 after its shift, so their product is below 2^30.
+// One group of the norm; x and d at its first channel. The caller cut d so far that count * |d * x| <= 2^30,
+// which bounds both sums. |t| < 2^16 and scale < 2^14 after its shift, so their product is below 2^30.
 static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
     int32_t least) {
     int32_t total = 0, products = 0, size = r->n * r->oc, count = r->n * r->norm;
@@ -223,7 +226,8 @@ int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
     int32_t shift = trimtab_bit_length(trimtab_largest(d, size))
         - min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
     for (int32_t i = 0; i < size; i++) {
-        d[i] = trimtab_shifted(d[i], shift, 4096); // so few bits that the sums of a group fit, see norm_group()
+        // So few bits that the sums of a group fit, see norm_group().
+        d[i] = trimtab_shifted(d[i], shift, 4096);
     }
     int32_t least = 255, any = 0;
     for (int32_t q = 0; q < r->norms; q++) {

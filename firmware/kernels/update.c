@@ -11,7 +11,8 @@ static uint32_t draw(uint32_t *rng) {
     return *rng = x;
 }
 
-// (v + uniform [0, 2^s)) >> s for |v| < 2^30 and s > 0. Bits beyond 30 are dropped first: the sum stays below 2^31.
+// (v + uniform [0, 2^s)) >> s for |v| < 2^30 and s > 0. Bits beyond 30 are dropped first: the sum stays below
+// 2^31.
 static int32_t stochastic(int32_t v, int32_t s, uint32_t x) {
     if (s > 30) {
         v >>= min32(s - 30, 31);
@@ -20,8 +21,8 @@ static int32_t stochastic(int32_t v, int32_t s, uint32_t x) {
     return add32(v, (int32_t)(x >> (32 - s))) >> s;
 }
 
-// Weight j less delta: k keeps the nearest int8, r the rest. |w| <= 127 * 2^bits + 2^(bits - 1) < 2^15, and |delta| <=
-// 2^15 where it comes from.
+// Weight j less delta: k keeps the nearest int8, r the rest. |w| <= 127 * 2^bits + 2^(bits - 1) < 2^15, and
+// |delta| <= 2^15 where it comes from.
 static void move_weight(int8_t *k, int8_t *r, int32_t j, int32_t bits, int32_t delta) {
     int32_t limit = 127 * (1 << bits);
     int32_t w = k[j] * (1 << bits);
@@ -95,8 +96,8 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// What a fold leaves of a sum: v * keep / 256 toward zero, so that every sum ends at 0. keep has 8 bits and |v| is at
-// most 2^31, so (|v| / 256) * keep is below 2^31.
+// What a fold leaves of a sum: v * keep / 256 toward zero, so that every sum ends at 0. keep has 8 bits and
+// |v| is at most 2^31, so (|v| / 256) * keep is below 2^31.
 static inline int32_t remains(int32_t v, int32_t keep) {
     uint32_t m = magnitude(v);
     m = (m >> 8) * (uint32_t)keep + ((m & 255) * (uint32_t)keep >> 8);
@@ -120,7 +121,8 @@ int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off) {
     for (int32_t j = 0; j < r->n; j++) {
         int32_t delta = rsh(acc[j] - remains(acc[j], r->keep), s);
         move_weight(k, rest, j, r->residual, delta);
-        acc[j] = (int16_t)(acc[j] - delta * (1 << s)); // the rest stays: at most 32767 * 255 / 256 + 2^7 = 32767
+        // The rest stays: at most 32767 * 255 / 256 + 2^7 = 32767.
+        acc[j] = (int16_t)(acc[j] - delta * (1 << s));
     }
     return 0;
 }

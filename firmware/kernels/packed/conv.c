@@ -1,5 +1,6 @@
-// Convolution and dense layers, forward. The inputs of each position become a row of bytes, in which pads hold the zero
-// point. Rows are packed, and every output is a product of two rows: acc = bias - zx * sum w + sum x * w.
+// Convolution and dense layers, forward. The inputs of each position become a row of bytes, in which pads
+// hold the zero point. Rows are packed, and every output is a product of two rows: acc = bias - zx * sum w +
+// sum x * w.
 #include "../taps.h"
 #include "packed.h"
 
@@ -33,7 +34,8 @@ FAST static void copy_rows(int8_t *to, const int8_t *from, int32_t n, int32_t ro
     }
 }
 
-// The inputs of output (., ox) as bytes (kh, kw, ic): in `row`, unless x has them side by side. x: the first row of input.
+// The inputs of output (., ox) as bytes (kh, kw, ic): in `row`, unless x has them side by side. x: the first
+// row of input.
 static const int8_t *patch(int8_t *row, const int8_t *x, const struct trimtab_geometry *geo, struct taps rows,
     int32_t ox, int32_t zx) {
     struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);

@@ -1,5 +1,5 @@
-// The update of convolutions and dense layers: dw = sum over positions of g * x - zx * sum g. Columns of x, packed by tap
-// and channel, are multiplied by rows of g; pads hold zx.
+// The update of convolutions and dense layers: dw = sum over positions of g * x - zx * sum g. Columns of x,
+// packed by tap and channel, are multiplied by rows of g; pads hold zx.
 #pragma GCC optimize ("Os") // code lies in a board's RAM; time is spent in FAST loops and in assembly
 #include "../taps.h"
 #include "packed.h"
@@ -23,7 +23,8 @@ struct correlation {
     int32_t row, block, held, positions; // words of a row, columns at once, whether all g are held
 };
 
-// Row `to` of g is the errors of output o. |zx * sum| <= 128 * 127 * 32768 < 2^30, and |dw| <= 127 * 255 * 32768 < 2^30.
+// Row `to` of g is the errors of output o. |zx * sum| <= 128 * 127 * 32768 < 2^30, and |dw| <= 127 * 255 *
+// 32768 < 2^30.
 static void pack_errors(const struct correlation *c, int32_t o, int32_t to) {
     int32_t sum = trimtab_gather_row_w(c->gy + o, c->geo->oc, c->g + to * c->row, c->positions);
     c->start[to] = -c->r->zx * sum;
@@ -70,8 +71,9 @@ static void pack_column(const struct correlation *c, int32_t column, uint32_t *t
     trimtab_gather_row_x(c->bytes, 1, to, c->positions, 8);
 }
 
-// The fast loop takes planes with 8-bit residuals. Positions are few enough that |dw| / 2^pre <= 2^22, and m has 8 bits:
-// t is below 2^30, and with half of 2^31 added below 2^31. The same holds for dw and half of 2^pre.
+// The fast loop takes planes with 8-bit residuals. Positions are few enough that |dw| / 2^pre <= 2^22, and m
+// has 8 bits: t is below 2^30, and with half of 2^31 added below 2^31. The same holds for dw and half of
+// 2^pre.
 static int32_t update_fast(const struct correlation *c, int32_t j, int32_t o, int32_t n) {
     const struct update *up = c->up;
     struct update_row p;
@@ -97,7 +99,8 @@ static void update(const struct correlation *c, int32_t j, int32_t o, int32_t n)
     }
 }
 
-// Divides the scratch memory: all rows of g are held if that leaves room for 4 columns. Returns columns at once.
+// Divides the scratch memory: all rows of g are held if that leaves room for 4 columns. Returns columns at
+// once.
 static int32_t divide_dw(struct correlation *c, uint32_t *scratch, int32_t words, int32_t columns) {
     words -= c->row / 2;
     c->held = columns > 4 && words / (c->row + 1) >= c->geo->oc + 4;
@@ -111,10 +114,11 @@ static int32_t divide_dw(struct correlation *c, uint32_t *scratch, int32_t words
     return c->block;
 }
 
-int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up) {
+int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw *r,
+    const struct update *up) {
     const struct trimtab_geometry *geo = &r->geometry;
-    struct correlation c = { r, geo, at(mem, r->gy), at(mem, r->x), at(mem, r->kept), up, 0, 0, 0, 0, 0, 0, 0, 0,
-                             geo->oh * geo->ow };
+    struct correlation c = { r, geo, at(mem, r->gy), at(mem, r->x), at(mem, r->kept), up, 0, 0, 0, 0, 0, 0,
+                             0, 0, geo->oh * geo->ow };
     uint32_t *scratch = at(mem, r->scratch);
     if (!scratch || up->rng || geo->kh > MOST_TAPS || geo->kw > MOST_TAPS || c.positions < 4
         || c.positions > MOST_POSITIONS || r->nk > MOST_CHANNELS || !r->nk) {
@@ -138,7 +142,8 @@ int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw
             if (!c.held) {
                 pack_errors(&c, o, 0);
             }
-            trimtab_dot(c.columns, c.g + place * c.row, c.g + (place + 1) * c.row, c.dw, (n + 1) >> 1, c.start[place]);
+            trimtab_dot(c.columns, c.g + place * c.row, c.g + (place + 1) * c.row, c.dw, (n + 1) >> 1,
+                c.start[place]);
             update(&c, o * columns + first, o, n);
         }
     }

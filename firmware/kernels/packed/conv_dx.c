@@ -1,7 +1,8 @@
-// The error of the input of convolutions and dense layers: d = rsh(gy * m, m_shift) of all outputs that see an input,
-// times their weights. SWAR: d takes more than 8 bits, so two products do not fit one multiplication; a word of four
-// weights + 128 is multiplied, and what overlaps is taken away at the end. DSP: d fits 16 bits. Inputs are taken phase
-// by phase. The host chooses m_shift so that every sum is at most 2^30; sums wrap on the way.
+// The error of the input of convolutions and dense layers: d = rsh(gy * m, m_shift) of all outputs that see
+// an input, times their weights. SWAR: d takes more than 8 bits, so two products do not fit one
+// multiplication; a word of four weights + 128 is multiplied, and what overlaps is taken away at the end.
+// DSP: d fits 16 bits. Inputs are taken phase by phase. The host chooses m_shift so that every sum is at most
+// 2^30; sums wrap on the way.
 #pragma GCC optimize ("Os") // code lies in a board's RAM; time is spent in FAST loops and in assembly
 #include "../error.h"
 #include "packed.h"
@@ -138,7 +139,8 @@ FAST static void copy_four(uint32_t *to, const int8_t *from, int32_t n, int32_t 
 static void collect_weights(const struct back *b, const struct phase *f, int32_t i, int32_t n) {
     const struct trimtab_geometry *geo = b->geo;
     int32_t oc = geo->oc, taps = geo->kh * geo->kw;
-    const int8_t *plane = !b->k ? b->w : !b->w && b->nk == geo->ic ? b->k : 0; // the plane that has all weights, or null
+    // The plane that has all weights, or null.
+    const int8_t *plane = !b->k ? b->w : !b->w && b->nk == geo->ic ? b->k : 0;
     static const int8_t none = 0;
     int32_t in_words = n == 4 && plane && ((uintptr_t)plane | (uint32_t)geo->ic) % 4 == 0;
     for (int32_t byte = 0; byte < (in_words ? 1 : n); byte++) {
@@ -176,7 +178,8 @@ static void put(const struct back *b, const struct phase *f, struct error *e, in
     int32_t *sums = b->sums;
     for (; many; many -= grid.rows, sums += 4 * grid.rows, row++, col = 0) {
         grid.rows = min32(many, f->wide - col);
-        trimtab_error_grid(e, ((f->iy + row * geo->sh) * geo->iw + f->ix + col * geo->sw) * ic + i, sums, &grid);
+        trimtab_error_grid(e, ((f->iy + row * geo->sh) * geo->iw + f->ix + col * geo->sw) * ic + i, sums,
+            &grid);
     }
 }
 
@@ -194,7 +197,8 @@ static void back_phase(struct back *b, const struct phase *f, struct error *e) {
     }
 }
 
-// Divides the scratch memory. Returns how many inputs are taken at once: an even number, or 0 if it is too small.
+// Divides the scratch memory. Returns how many inputs are taken at once: an even number, or 0 if it is too
+// small.
 static int32_t divide(struct back *b, int32_t *scratch, int32_t words) {
     b->block = min32((words - WEIGHT_WORDS(b)) / (POSITION_WORDS(b) + 4), MOST_POSITIONS) & ~1;
     b->sums = scratch + WEIGHT_WORDS(b);
@@ -206,8 +210,8 @@ static int32_t divide(struct back *b, int32_t *scratch, int32_t words) {
 int32_t trimtab_conv_dx_packed(uint8_t *const *mem, const struct trimtab_conv_dx *r, int32_t exp) {
     const struct trimtab_geometry *geo = &r->geometry;
     int32_t *scratch = at(mem, r->scratch);
-    struct back b = { geo, at(mem, r->gy), at(mem, r->m), r->m_shift, at(mem, r->weights.w), at(mem, r->weights.k),
-                      at(mem, r->weights.kept), r->nk, 0, 0, 0, 0, 0 };
+    struct back b = { geo, at(mem, r->gy), at(mem, r->m), r->m_shift, at(mem, r->weights.w), at(mem,
+                      r->weights.k), at(mem, r->weights.kept), r->nk, 0, 0, 0, 0, 0 };
     if (!scratch || (!b.w && !b.k) || geo->ic > MOST_CHANNELS || geo->oc > MOST_CHANNELS
         || geo->kh > MOST_TAPS || geo->kw > MOST_TAPS || geo->sh > geo->kh || geo->sw > geo->kw
         || geo->ih * geo->iw < 2 || r->m_shift < SHIFT_LEAST) {

@@ -1,5 +1,5 @@
-// Depthwise convolution, forward: a channel at a time, over a plane of words in scratch memory. Outputs may go where the
-// channel lay, because its plane is complete before.
+// Depthwise convolution, forward: a channel at a time, over a plane of words in scratch memory. Outputs may
+// go where the channel lay, because its plane is complete before.
 #pragma GCC optimize ("O2")
 #include "plane.h"
 
@@ -14,7 +14,8 @@ static struct channel channel(uint8_t *const *mem, const struct trimtab_depthwis
 
 // -- 3x3 with stride 1: the plane holds x - zx between two columns of zeros, and then the sums
 
-static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out) {
+static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
+    const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     int32_t *plane = at(mem, r->scratch), many = geo->oc / geo->ic;
     struct slide_plan p = trimtab_slide_plan(plane, geo->ih, geo->iw, geo->pt, geo->pl, geo->ow);
@@ -35,9 +36,9 @@ static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fw
     }
 }
 
-// -- other kernels: words pack two rows, and pads hold the zero point. acc = bias - zx * sum w + sum x * w. Where both
-// rows of a pair are pads, the pair is left out of both sums. With up to 8 x 7 taps, acc less bias is at most
-// 56 * PRODUCT_MOST < 2^21.
+// -- other kernels: words pack two rows, and pads hold the zero point. acc = bias - zx * sum w + sum x * w.
+// Where both rows of a pair are pads, the pair is left out of both sums. With up to 8 x 7 taps, acc less bias
+// is at most 56 * PRODUCT_MOST < 2^21.
 
 #define PAIRS_MOST 4
 
@@ -46,7 +47,8 @@ struct tile_plan {
     uint32_t *x; // (pairs of rows, pitch) first pair of row 0, which is a pad unless pt is 0
     int32_t *acc; // (oh, width)
     int32_t pitch, width; // words in a row of x and of accumulators
-    int32_t down, next; // words of x from an output row to the one below, and from a pair of kernel rows to the next
+    // Words of x from an output row to the one below, and from a pair of kernel rows to the next.
+    int32_t down, next;
     int32_t rows, pairs;
     uint8_t *sees; // (rows, 2) first pair that a row of outputs sees, and the one after the last
     int32_t first[PAIRS_MOST], end[PAIRS_MOST]; // output rows that see a pair of kernel rows
@@ -125,7 +127,8 @@ static void note_pairs(const struct tile_plan *p) {
     }
 }
 
-// to (pairs, kw) packs pairs of kernel rows, with zeros below the last row. before (pairs + 1): sums of all earlier pairs.
+// to (pairs, kw) packs pairs of kernel rows, with zeros below the last row. before (pairs + 1): sums of all
+// earlier pairs.
 HOT static void pair_weights(uint32_t *to, int32_t *before, const struct column *w, int32_t kh, int32_t kw) {
     int32_t step = w->step, below = kw * step;
     const int8_t *p = w->w;
@@ -158,7 +161,8 @@ HOT static void begin_sums(const struct tile_plan *p, int32_t bias, int32_t zx, 
 }
 
 // One row of the image as the upper one of its pairs or, `up` by 16 bits, as the lower one.
-HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geometry *geo, int32_t up, uint32_t other) {
+HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geometry *geo, int32_t up,
+    uint32_t other) {
     int32_t step = geo->ic;
     for (int32_t n = geo->iw; n; n--, x += step) {
         *to++ = (pack(*x, 0) << up) + other;
@@ -166,7 +170,8 @@ HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geo
 }
 
 // All pairs of the image; `pad` lies above and below it.
-static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct trimtab_geometry *geo, int32_t pad) {
+static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct trimtab_geometry *geo,
+    int32_t pad) {
     const struct pair_load load = { geo->iw, geo->ih, 4 * p->pitch, geo->iw * geo->ic, pad, geo->ic };
     uint32_t *to = p->x + geo->pl;
     if (geo->sh != 2) {
@@ -192,8 +197,8 @@ static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct 
     }
 }
 
-static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out,
-    const struct tile_plan *p) {
+static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
+    const struct output *out, const struct tile_plan *p) {
     const struct trimtab_geometry *geo = &r->geometry;
     int32_t many = geo->oc / geo->ic;
     uint32_t *scratch = at(mem, r->scratch), pad = pack(r->zx, r->zx);

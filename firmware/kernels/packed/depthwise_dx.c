@@ -1,6 +1,6 @@
-// The error of the input of depthwise convolutions: d = rsh(gy * m, m_shift) as words, with the weights the other way
-// round. A slide takes 3x3 with stride 1. For other kernels each phase adds one kernel row after the other, between
-// columns of zeros. The host chooses m_shift so that every sum is at most 2^30.
+// The error of the input of depthwise convolutions: d = rsh(gy * m, m_shift) as words, with the weights the
+// other way round. A slide takes 3x3 with stride 1. For other kernels each phase adds one kernel row after
+// the other, between columns of zeros. The host chooses m_shift so that every sum is at most 2^30.
 #pragma GCC optimize ("O2")
 #include "../error.h"
 #include "plane.h"
@@ -63,8 +63,8 @@ static void row_plan(struct row_plan *p, const struct trimtab_geometry *geo) {
 }
 
 // to (rows, k) = the weights of a phase, last row and column first, filled up with zeros.
-static void flipped(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo, const struct phase *f,
-    int32_t k) {
+static void flipped(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo,
+    const struct phase *f, int32_t k) {
     int32_t step = geo->sw * w->step, down = geo->sh * geo->kw * w->step;
     const int8_t *row = w->w + (f->ky * geo->kw + f->kx) * w->step;
     to += (f->rows - 1) * k;
@@ -126,7 +126,8 @@ int32_t trimtab_depthwise_dx_packed(uint8_t *const *mem, const struct trimtab_de
     if (r->scratch < 0 || geo->oc != geo->ic || r->m_shift < SHIFT_LEAST) {
         return 0;
     }
-    int32_t sliding = trimtab_slides(geo, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->ih, geo->iw, r->words);
+    int32_t sliding = trimtab_slides(geo, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->ih, geo->iw,
+        r->words);
     struct row_plan p;
     row_plan(&p, geo);
     if (!sliding && (!p.k || geo->oh * p.pitch + p.sums > r->words)) {
