@@ -167,6 +167,24 @@ static void weigh_planes(int32_t *sums, const struct conv *c, const struct block
     }
 }
 
+// Writes outputs o and o + pair of one row of positions; whole (2): the sums of all their weights.
+static void put_row(const struct conv *c, struct block *b, const int32_t *whole, int32_t oy) {
+    const struct trimtab_geometry *geo = &c->r->geometry;
+    b->rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+    for (int32_t ox = 0; ox < geo->ow;) {
+        int32_t part[2]; // where pads hide some weights
+        b->cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
+        int32_t pair = next_is_alike(geo, ox, b->cols);
+        b->next = pair * geo->sw * geo->ic;
+        int32_t is_part = tap_count(b->rows) * tap_count(b->cols) < geo->kh * geo->kw;
+        if (is_part) {
+            weigh_planes(part, c, b);
+        }
+        put_block(c, b, is_part ? part : whole, oy * geo->ow + ox);
+        ox += 1 + pair;
+    }
+}
+
 int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_fwd);
     const struct trimtab_geometry *geo = &r->geometry;
@@ -184,25 +202,13 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     struct block b;
     b.x = at(mem, r->x);
     for (b.o = 0; b.o < geo->oc; b.o += 2) {
-        int32_t whole[2], part[2], position = 0; // sums of all weights, and where pads hide some
+        int32_t whole[2];
         b.pair = b.o + 1 < geo->oc;
         b.rows = (struct taps) { 0, geo->kh, 0 };
         b.cols = (struct taps) { 0, geo->kw, 0 };
         weigh_planes(whole, &c, &b);
         for (int32_t oy = 0; oy < geo->oh; oy++) {
-            b.rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
-            for (int32_t ox = 0; ox < geo->ow;) {
-                b.cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-                int32_t pair = next_is_alike(geo, ox, b.cols);
-                b.next = pair * geo->sw * geo->ic;
-                int32_t is_part = tap_count(b.rows) * tap_count(b.cols) < geo->kh * geo->kw;
-                if (is_part) {
-                    weigh_planes(part, &c, &b);
-                }
-                put_block(&c, &b, is_part ? part : whole, position);
-                position += 1 + pair;
-                ox += 1 + pair;
-            }
+            put_row(&c, &b, whole, oy);
         }
     }
     return 0;

@@ -206,49 +206,66 @@ static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const
     }
 }
 
-int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(tinytl_norm_dx);
-    int32_t *d = at(mem, r->sums); // (n, oc)
-    const int8_t *x = at(mem, r->x); // (n, oc)
-    const int32_t *affine = at(mem, r->affine), *stats = at(mem, r->stats);
-    int32_t size = r->n * r->oc, down = cut(r, d, x, affine);
-    int32_t exponent = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + down);
+// Moves the affine (2, oc) and takes the errors d (n, oc), of 12 bits, back through gamma: |d| <= 2^12 * 2^15.
+static void through_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t *d,
+    const int8_t *x, int32_t exponent) {
+    const int32_t *affine = at(mem, r->affine);
     for (int32_t o = 0; o < r->oc; o++) {
         int32_t g = gain_of(affine, o, r->bound), dgamma = 0, dbeta = 0;
-        for (int32_t i = o; i < size; i += r->oc) {
+        for (int32_t i = o; i < r->n * r->oc; i += r->oc) {
             dgamma = mac(dgamma, d[i], x[i]); // at most 2^12 * 127 * n: below 2^31 for 4,096 positions
             dbeta = add32(dbeta, d[i]);
-            d[i] = mul32(d[i], g); // 2^12 * 2^15
+            d[i] = mul32(d[i], g);
         }
         move_affine(mem, r, o, dgamma, r->u_gamma, exponent);
         move_affine(mem, r, r->oc + o, dbeta, r->u_beta, exponent);
     }
-    int32_t shift = trimtab_bit_length(trimtab_largest(d, size))
-        - min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
-    for (int32_t i = 0; i < size; i++) {
-        // So few bits that the sums of a group fit, see norm_group().
-        d[i] = trimtab_shifted(d[i], shift, 4096);
-    }
+}
+
+// The least exponent of the groups that vary at all; 0 if none does.
+static int32_t least_exponent(const int32_t *stats, int32_t norms) {
     int32_t least = 255, any = 0;
-    for (int32_t q = 0; q < r->norms; q++) {
+    for (int32_t q = 0; q < norms; q++) {
         if (stats[q] >> 8) {
             least = min32(least, stats[q] & 255);
             any = 1;
         }
     }
-    least = any ? least : 0;
-    for (int32_t q = 0; q < r->norms; q++) {
-        norm_group(r, d + q * r->norm, x + q * r->norm, stats[q], least);
-    }
-    int32_t last = int8_shift(trimtab_largest(d, size)), width = r->oc / r->parts;
-    int8_t *g = at(mem, r->g); // (parts, n, width)
+    return any ? least : 0;
+}
+
+// g (parts, n, width) = d (n, oc) as int8, one tensor for each group of the convolution.
+static void put_parts(const struct trimtab_tinytl_norm_dx *r, int8_t *g, const int32_t *d, int32_t shift) {
+    int32_t width = r->oc / r->parts;
     for (int32_t first = 0; first < r->oc; first += width) {
-        for (int32_t p = first; p < size; p += r->oc) {
+        for (int32_t p = first; p < r->n * r->oc; p += r->oc) {
             for (int32_t i = 0; i < width; i++) {
-                *g++ = (int8_t)trimtab_shifted(d[p + i], last, 127);
+                *g++ = (int8_t)trimtab_shifted(d[p + i], shift, 127);
             }
         }
     }
+}
+
+int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_norm_dx);
+    int32_t *d = at(mem, r->sums); // (n, oc)
+    const int8_t *x = at(mem, r->x); // (n, oc)
+    const int32_t *stats = at(mem, r->stats); // (norms)
+    int32_t size = r->n * r->oc, down = cut(r, d, x, at(mem, r->affine));
+    int32_t exponent = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + down);
+    through_affine(mem, r, d, x, exponent);
+    // so few bits that the sums of a group fit, see norm_group()
+    int32_t bits = min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
+    int32_t shift = trimtab_bit_length(trimtab_largest(d, size)) - bits;
+    for (int32_t i = 0; i < size; i++) {
+        d[i] = trimtab_shifted(d[i], shift, 4096);
+    }
+    int32_t least = least_exponent(stats, r->norms);
+    for (int32_t q = 0; q < r->norms; q++) {
+        norm_group(r, d + q * r->norm, x + q * r->norm, stats[q], least);
+    }
+    int32_t last = int8_shift(trimtab_largest(d, size));
+    put_parts(r, at(mem, r->g), d, last);
     *(int32_t *)at(mem, r->exp) = add32(exponent, shift + last - 6 - least);
     return 0;
 }

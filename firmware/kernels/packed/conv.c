@@ -162,6 +162,25 @@ static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
     }
 }
 
+// Writes all outputs of n positions, from number `first` on, whose rows are packed.
+static void put_positions(const struct layer *c, struct finish *f, int32_t first, int32_t n) {
+    const struct packed *p = &c->p;
+    uint32_t *w = p->w;
+    int32_t *start = p->start, oc = c->r->geometry.oc;
+    for (int32_t o = 0; o < oc; o++) {
+        if (!p->held) {
+            pack_weights(c, o, w, start);
+        }
+        trimtab_dot(p->x, w, w + p->row, p->acc, (n + 1) >> 1, *start);
+        const struct channel channel = { c->bias[o], c->mult[o], c->shift[o] };
+        trimtab_finish(f, p->acc, first * oc + o, 0, &channel);
+        if (p->held) {
+            w += p->row;
+            start++;
+        }
+    }
+}
+
 int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     uint32_t *scratch = at(mem, r->scratch);
@@ -189,20 +208,7 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
         int32_t n = min32(p->block, positions - first);
         f.q.width = 4 * n;
         pack_positions(&c, first, n);
-        uint32_t *w = p->w;
-        int32_t *start = p->start;
-        for (int32_t o = 0; o < oc; o++) {
-            if (!p->held) {
-                pack_weights(&c, o, w, start);
-            }
-            trimtab_dot(p->x, w, w + p->row, p->acc, (n + 1) >> 1, *start);
-            const struct channel channel = { c.bias[o], c.mult[o], c.shift[o] };
-            trimtab_finish(&f, p->acc, first * oc + o, 0, &channel);
-            if (p->held) {
-                w += p->row;
-                start++;
-            }
-        }
+        put_positions(&c, &f, first, n);
     }
     return 1;
 }
