@@ -2,7 +2,8 @@
 #pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "kernel.h"
 
-// The rate follows a cosine of 64 entries from the first rate to 0 over `total` steps. Without a total it stays.
+// The rate follows a cosine of 64 entries from the first rate to 0 over `total` steps. It stays
+// without a total.
 int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off) {
     RECORD(begin_step);
     int32_t *lr = at(mem, r->lr); // (2): 8 bits, and the shift
@@ -15,7 +16,8 @@ int32_t trimtab_begin_step(uint8_t *const *mem, uint32_t off) {
         for (; total >> 26; total >>= 1) { // so that 64 * step fits 32 bits
             step >>= 1;
         }
-        int32_t v = mul32(r->rate, cosine[step < total ? step * 64 / total : 63]); // 8 bits times Q15: below 2^23
+        // 8 bits times Q15: below 2^23
+        int32_t v = mul32(r->rate, cosine[step < total ? step * 64 / total : 63]);
         int32_t s = max32(trimtab_bit_length((uint32_t)v) - 8, 0);
         lr[0] = rsh(v, s);
         lr[1] += 15 - s;

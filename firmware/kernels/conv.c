@@ -1,6 +1,6 @@
 // Convolution and dense layers: forward, error of the input, update.
-// Weights are the sum of a frozen tensor (oc, kh, kw, ic) and a trained plane (oc, kh, kw, nk), whose input channels
-// `kept` names. The sum stays within int8.
+// Weights are the sum of a frozen tensor (oc, kh, kw, ic) and a trained plane (oc, kh, kw, nk), whose input
+// channels `kept` names. The sum stays within int8.
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
 #pragma GCC optimize ("Os") // packed operands are the fast way there
 #endif
@@ -24,9 +24,9 @@ static struct plane trained_plane(uint8_t *const *mem, const struct trimtab_weig
     return (struct plane) { at(mem, r->k), at(mem, r->kept), nk };
 }
 
-// -- forward: acc = bias + sum x * w - zx * sum w. All but the bias is at most 255 * 128 for each term: below 2^30 for
-// 32,896 terms of kh * kw * ic. A block is two positions by two outputs, so that four products need four loads. The
-// loops count down and return bare sums, because that fits the low registers of a small core.
+// -- forward: acc = bias + sum x * w - zx * sum w. All but the bias is at most 255 * 128 for each term: below
+// 2^30 for 32,896 terms of kh * kw * ic. A block is two positions by two outputs, so that four products need
+// four loads. The loops count down and return bare sums, because that fits the low registers of a small core.
 
 // sums (2 positions, 2 outputs) = x (n) * w (n)
 HOT static void dot_2x2(int32_t *sums, const int8_t *x0, const int8_t *x1, const int8_t *w0,
@@ -167,6 +167,24 @@ static void weigh_planes(int32_t *sums, const struct conv *c, const struct block
     }
 }
 
+// Writes outputs o and o + pair of one row of positions; whole (2): the sums of all their weights.
+static void put_row(const struct conv *c, struct block *b, const int32_t *whole, int32_t oy) {
+    const struct trimtab_geometry *geo = &c->r->geometry;
+    b->rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+    for (int32_t ox = 0; ox < geo->ow;) {
+        int32_t part[2]; // where pads hide some weights
+        b->cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
+        int32_t pair = next_is_alike(geo, ox, b->cols);
+        b->next = pair * geo->sw * geo->ic;
+        int32_t is_part = tap_count(b->rows) * tap_count(b->cols) < geo->kh * geo->kw;
+        if (is_part) {
+            weigh_planes(part, c, b);
+        }
+        put_block(c, b, is_part ? part : whole, oy * geo->ow + ox);
+        ox += 1 + pair;
+    }
+}
+
 int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_fwd);
     const struct trimtab_geometry *geo = &r->geometry;
@@ -184,32 +202,20 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     struct block b;
     b.x = at(mem, r->x);
     for (b.o = 0; b.o < geo->oc; b.o += 2) {
-        int32_t whole[2], part[2], position = 0; // sums of all weights, and where pads hide some
+        int32_t whole[2];
         b.pair = b.o + 1 < geo->oc;
         b.rows = (struct taps) { 0, geo->kh, 0 };
         b.cols = (struct taps) { 0, geo->kw, 0 };
         weigh_planes(whole, &c, &b);
         for (int32_t oy = 0; oy < geo->oh; oy++) {
-            b.rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
-            for (int32_t ox = 0; ox < geo->ow;) {
-                b.cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-                int32_t pair = next_is_alike(geo, ox, b.cols);
-                b.next = pair * geo->sw * geo->ic;
-                int32_t is_part = tap_count(b.rows) * tap_count(b.cols) < geo->kh * geo->kw;
-                if (is_part) {
-                    weigh_planes(part, &c, &b);
-                }
-                put_block(&c, &b, is_part ? part : whole, position);
-                position += 1 + pair;
-                ox += 1 + pair;
-            }
+            put_row(&c, &b, whole, oy);
         }
     }
     return 0;
 }
 
-// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift). The host chooses m_shift so that |dx| <= 2^30 for
-// any errors and any weights.
+// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift). The host chooses m_shift so that |dx|
+// <= 2^30 for any errors and any weights.
 
 // row (ic) += d0 * w0 (n) + d1 * w1 (n), over the channels of a plane.
 HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, const int8_t *w1, int32_t d0,
@@ -226,8 +232,8 @@ HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, co
     }
 }
 
-// The same for all outputs of one position, two at a time. w: the first output's weights at one kernel position; gy and
-// m: (oc).
+// The same for all outputs of one position, two at a time. w: the first output's weights at one kernel
+// position; gy and m: (oc).
 static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w,
     const struct trimtab_conv_dx *r, const int8_t *gy, const int16_t *m) {
     int32_t apart = r->geometry.kh * r->geometry.kw * f->n, oc = r->geometry.oc;

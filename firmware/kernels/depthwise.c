@@ -1,5 +1,5 @@
-// Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc.
-// The weights of a trained channel lie in the trained plane (kh, kw, nk) alone, all others in the frozen tensor.
+// Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc. The
+// weights of a trained channel lie in the trained plane (kh, kw, nk) alone, all others in the frozen tensor.
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
 #pragma GCC optimize ("Os") // packed operands are the fast way there
 #endif
@@ -41,7 +41,7 @@ struct window {
     int32_t rows, cols;
 };
 
-// -- forward: acc = bias + sum (x - zx) * w, the sum at most 255 * 128 for each tap: below 2^30 for 32,896 taps
+// -- forward: acc = bias + sum (x - zx) * w, the sum at most 255 * 128 for each tap: < 2^30 for 32,896 taps
 
 // acc (2) += the sums of one position and of the one `next` bytes on, which share the weights.
 HOT static void dot(int32_t *acc, const struct window *v, int32_t next, int32_t zx) {

@@ -1,6 +1,6 @@
-// Writes one error tensor in one pass, because the shift is known before: it comes from the tracker, which holds the
-// largest exponent that was seen, relative to the sample's head error, in 1/256 octave. The tracker then rises to this
-// sample's maximum or decays by 4/256.
+// Writes one error tensor in one pass, because the shift is known before: it comes from the tracker, which
+// holds the largest exponent that was seen, relative to the sample's head error, in 1/256 octave. The tracker
+// then rises to this sample's maximum or decays by 4/256.
 #include "error.h"
 #include "packed/packed.h"
 #include "taps.h"
@@ -14,7 +14,7 @@ void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimt
     e->mul = r->add_mul;
     e->down = e->up = 0;
     if (e->add) {
-        // with_addend() gives |addend| <= 127 * 32768 / 128 = 32,512, and at most 14 bits up that is below 2^29
+        // with_addend() gives |addend| <= 127 * 32768 / 128 = 32,512, and 14 bits up that is below 2^29
         int32_t gap = sub32(add32(*(const int32_t *)at(mem, r->add_exp), r->add_shift + 7), exp);
         e->down = gap > 14 ? gap - 14 : 0;
         e->up = gap - e->down;
@@ -111,8 +111,8 @@ HOT static void round_slowly(struct error *e, int32_t i, const int32_t *sums, co
 
 #if TRIMTAB_PACKED
 
-// The packed loop adds half of 2^shift to a sum: with shifts below 31 that is at most 2^30 + 2^29 + 2^29 - 1 < 2^31.
-// It saturates only sums of `limit` and more.
+// The packed loop adds half of 2^shift to a sum: with shifts below 31 that is at most 2^30 + 2^29 + 2^29 - 1
+// < 2^31. It saturates only sums of `limit` and more.
 static int32_t round_quickly(struct error *e, int32_t start, const int32_t *sums, const struct grid *grid) {
     if (e->shift < 0 || e->shift >= 31) {
         return 0;

@@ -77,7 +77,8 @@ int32_t trimtab_high31(int32_t a, int32_t m) {
 
 #endif
 
-// |high31(a, m)| <= |a| because m < 2^31; rsh_away excludes only -2^31, which would take a = -2^31 and m = 2^31.
+// |high31(a, m)| <= |a| because m < 2^31; rsh_away excludes only -2^31, which would take a = -2^31 and m =
+// 2^31.
 int32_t trimtab_requant(int32_t a, int32_t m, int32_t shift) {
     if (shift > 0) {
         return trimtab_high31((int32_t)((uint32_t)a << (shift & 31)), m);

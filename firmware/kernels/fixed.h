@@ -1,4 +1,5 @@
-// Fixed point: everything that rounds, saturates or wraps, named as in plain/core.py. Long functions are in fixed.c.
+// Fixed point: everything that rounds, saturates or wraps, named as in plain/core.py. Long functions are in
+// fixed.c.
 #ifndef TRIMTAB_FIXED_H
 #define TRIMTAB_FIXED_H
 
@@ -7,8 +8,8 @@
 // Inline always: a function compiled for speed in a file compiled for size would call these otherwise.
 #define INLINE static inline __attribute__((always_inline))
 
-// Sums wrap like registers. Where a bound fails, which only a foreign package can bring about, the number is wrong but
-// nothing is undefined. And of a sum only the result has to fit: what wraps on the way comes back.
+// Sums wrap like registers. Where a bound fails, which only a foreign package can bring about, the number is
+// wrong but nothing is undefined. And of a sum only the result has to fit: what wraps on the way comes back.
 INLINE int32_t add32(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }

@@ -16,8 +16,9 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
 // The record at off, as a structure of its kind.
 #define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_STEPS] + off)
 
-// A module for one package may lack the plain loops of kernels whose records all take packed operands. The number has
-// a bit for each opcode. A record that needs the plain loops all the same is declined, and nothing is written.
+// A module for one package may lack the plain loops of kernels whose records all take packed operands. The
+// number has a bit for each opcode. A record that needs the plain loops all the same is declined, and nothing
+// is written.
 #ifndef TRIMTAB_PACKED_ONLY
 #define TRIMTAB_PACKED_ONLY 0
 #endif

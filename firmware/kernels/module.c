@@ -1,6 +1,7 @@
 // The Python module _kernels, as a native module or inside a firmware. No other file knows MicroPython.
-// run(mem, off) calls the kernel of a record: mem is a tuple of arena, state, const, steps and weights, off a place in
-// steps. One function serves all kernels, because each Python function of its own would cost a board 60 bytes of RAM.
+// run(mem, off) calls the kernel of a record: mem is a tuple of arena, state, const, steps and weights, off a
+// place in steps. One function serves all kernels, because each Python function of its own would cost a board
+// 60 bytes of RAM.
 #include "kernel.h"
 
 #if defined(MICROPY_ENABLE_DYNRUNTIME)

@@ -1,4 +1,4 @@
-// The records: device_lib/trimtab/format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
+// The records of format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
 #ifndef TRIMTAB_RECORDS_H
 #define TRIMTAB_RECORDS_H
 

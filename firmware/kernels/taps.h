@@ -30,7 +30,8 @@ struct span {
 };
 
 static inline struct span span(int32_t t, int32_t stride, int32_t pad, int32_t size, int32_t outputs) {
-    int32_t first = 0, end = outputs, last = size - 1 + pad - t; // few are out of range: no division is as quick
+    // Few are out of range: no division is as quick.
+    int32_t first = 0, end = outputs, last = size - 1 + pad - t;
     while (first * stride + t < pad) {
         first++;
     }

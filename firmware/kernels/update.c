@@ -1,8 +1,8 @@
-// Updates of biases and of trained planes: w -= delta, rounded and saturated, never wrapped.
+// Updates of biases and of trained planes: w -= delta, which rounds and saturates but never wraps.
 #pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "update.h"
 
-// xorshift32 (13, 17, 5); its state is part of the trained state.
+// xorshift32 (13, 17, 5). Its state is part of the trained state, so a run can be repeated.
 static uint32_t draw(uint32_t *rng) {
     uint32_t x = *rng;
     x ^= x << 13;
@@ -11,7 +11,8 @@ static uint32_t draw(uint32_t *rng) {
     return *rng = x;
 }
 
-// (v + uniform [0, 2^s)) >> s for |v| < 2^30 and s > 0; more than 30 bits are dropped first.
+// (v + uniform [0, 2^s)) >> s for |v| < 2^30 and s > 0. Bits beyond 30 are dropped first: the sum stays below
+// 2^31.
 static int32_t stochastic(int32_t v, int32_t s, uint32_t x) {
     if (s > 30) {
         v >>= min32(s - 30, 31);
@@ -20,7 +21,8 @@ static int32_t stochastic(int32_t v, int32_t s, uint32_t x) {
     return add32(v, (int32_t)(x >> (32 - s))) >> s;
 }
 
-// The weight is k * 2^bits + r: k keeps the nearest int8, r the rest.
+// Weight j less delta: k keeps the nearest int8, r the rest. |w| <= 127 * 2^bits + 2^(bits - 1) < 2^15, and
+// |delta| <= 2^15 where it comes from.
 static void move_weight(int8_t *k, int8_t *r, int32_t j, int32_t bits, int32_t delta) {
     int32_t limit = 127 * (1 << bits);
     int32_t w = k[j] * (1 << bits);
@@ -54,7 +56,7 @@ void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw) {
         return;
     }
     int32_t s = add32(up->base, up->u[o] >> 8);
-    int32_t limit = 127 * (1 << up->bits);
+    int32_t limit = 127 * (1 << up->bits); // no weight can move farther
     int32_t delta = up->rng && s > 0 ? stochastic(t, s, draw(up->rng)) : trimtab_shifted(t, s, limit);
     if (up->acc) {
         up->acc[j] = (int16_t)clamp(up->acc[j] + delta, -32767, 32767);
@@ -74,7 +76,7 @@ void trimtab_move_by(int32_t *acc, int32_t *bias, int32_t o, int32_t t, int32_t 
     }
 }
 
-// db = sum over positions of gy; a bias moves by whole units of s_w * s_x, so it needs no residual.
+// db = sum over positions of gy (n, oc). A bias moves by whole units of s_w * s_x, so it needs no residual.
 int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(bias_dw);
     const int8_t *gy = at(mem, r->gy); // (n, oc)
@@ -84,7 +86,7 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     int32_t *acc = at(mem, r->acc);
     int32_t base = sub32(sub32(lr[1], *(const int32_t *)at(mem, r->gy_exp)), 128 + 8);
     for (int32_t o = 0; o < r->oc; o++) {
-        int32_t db = 0; // at most 127 n: below 2^22 for 33,000 positions
+        int32_t db = 0; // at most 127 n: within 2^22, as scaled() wants it, for 33,026 positions
         const int8_t *g = gy + o;
         for (int32_t p = r->n; p; p--, g += r->oc) {
             db += *g;
@@ -94,8 +96,8 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// What a fold leaves of a sum: v * keep / 256 toward zero, so that every sum runs dry. keep has 8 bits and |v| is at
-// most 2^31, so (|v| / 256) * keep is below 2^31.
+// What a fold leaves of a sum: v * keep / 256 toward zero, so that every sum ends at 0. keep has 8 bits and
+// |v| is at most 2^31, so (|v| / 256) * keep is below 2^31.
 static inline int32_t remains(int32_t v, int32_t keep) {
     uint32_t m = magnitude(v);
     m = (m >> 8) * (uint32_t)keep + ((m & 255) * (uint32_t)keep >> 8);
@@ -109,6 +111,7 @@ static inline void drain_bias(int32_t *bias, int32_t *acc, int32_t keep) {
     *acc = left;
 }
 
+// The weights take what their sums (n) lose.
 int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off) {
     RECORD(fold_weights);
     int8_t *k = at(mem, r->k);
@@ -118,7 +121,8 @@ int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off) {
     for (int32_t j = 0; j < r->n; j++) {
         int32_t delta = rsh(acc[j] - remains(acc[j], r->keep), s);
         move_weight(k, rest, j, r->residual, delta);
-        acc[j] = (int16_t)(acc[j] - delta * (1 << s)); // what delta cannot say stays
+        // The rest stays: at most 32767 * 255 / 256 + 2^7 = 32767.
+        acc[j] = (int16_t)(acc[j] - delta * (1 << s));
     }
     return 0;
 }

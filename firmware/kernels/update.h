@@ -20,13 +20,14 @@ void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct tr
 // Moves weight j of the plane, of output channel o, by the gradient sum dw.
 void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw);
 
-// v times a channel's mantissa and the rate's. The host chooses pre so that |rsh(v, pre)| <= 2^22; the factor has 8
-// bits: below 2^30.
+// v times a channel's mantissa and the rate's. The host chooses pre so that |rsh(v, pre)| <= 2^22; the factor
+// has 8 bits: below 2^30.
 static inline int32_t scaled(int32_t v, int32_t pre, int32_t u, int32_t rate) {
     return mul32(rsh(v, pre), rsh(mul32(u & 255, rate), 8));
 }
 
-#define BIAS_MAX (1 << 29) // trained biases stay within it, so that a sum below 2^30 plus a bias stays below 2^31
+// Trained biases stay within it, so that a sum below 2^30 plus a bias stays below 2^31.
+#define BIAS_MAX (1 << 29)
 
 void trimtab_move_bias(int32_t *bias, int32_t delta);
 

@@ -1,4 +1,4 @@
-// Sums of two tensors, without a wide product.
+// Sums of two tensors without a wide product, where TensorFlow Lite halves one input exactly.
 #pragma GCC optimize ("Os") // code lies in a board's RAM; time is spent in FAST loops
 #include "packed.h"
 
@@ -16,8 +16,9 @@ static int32_t is_half(const struct raise *p) {
     return p->mult == 1 << 30 && p->shift == 0;
 }
 
-// acc (n) = x raised + x2 halved. With mult = high * 2^16 + low and |v| = |x - zx| < 2^8, high31 of v * 2^20 is
-// v * high * 2^5 + (v * low + 2^10 >> 11), below 2^29. Where x is halved too, it is not rounded before.
+// acc (n) = x (n) raised + x2 (n) halved. With mult = high * 2^16 + low and |v| = |x - zx| < 2^8, high31 of v
+// * 2^20 is v * high * 2^5 + (v * low + 2^10 >> 11), below 2^29. Where x is halved too, it is not rounded
+// before.
 FAST static void raise_both(int32_t *acc, const int8_t *x, const int8_t *x2, int32_t n, const struct raise *p,
     int32_t zx2) {
     int32_t twice = p->shift == 0, shift = twice - p->shift, half = 1 << (shift - 1), zx = p->zx;

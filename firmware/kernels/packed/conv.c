@@ -1,5 +1,6 @@
-// Convolution and dense layers over lanes: positions become rows of bytes (pads hold the zero point), rows are
-// packed, then every output is a product of rows: acc = bias - zx * sum w + sum x * w.
+// Convolution and dense layers, forward. The inputs of each position become a row of bytes, in which pads
+// hold the zero point. Rows are packed, and every output is a product of two rows: acc = bias - zx * sum w +
+// sum x * w.
 #include "../taps.h"
 #include "packed.h"
 
@@ -7,7 +8,7 @@
 
 #define MOST_CHANNELS 4096 // limits that keep every size below 2^31
 #define MOST_TAPS 15
-#define MOST_TERMS 32768 // of a product of rows: it stays below 2^30
+#define MOST_TERMS 32768 // of a product of rows: PRODUCT_MOST times as many stays below 2^30
 
 HOT static void copy_bytes(int8_t *to, const int8_t *from, int32_t n) {
     for (int32_t i = n - 1; i >= 0; i--) {
@@ -33,7 +34,8 @@ FAST static void copy_rows(int8_t *to, const int8_t *from, int32_t n, int32_t ro
     }
 }
 
-// The inputs of output (., ox) as (kh, kw, ic) bytes, in `row` unless they lie somewhere as they are; x: first row.
+// The inputs of output (., ox) as bytes (kh, kw, ic): in `row`, unless x has them side by side. x: the first
+// row of input.
 static const int8_t *patch(int8_t *row, const int8_t *x, const struct trimtab_geometry *geo, struct taps rows,
     int32_t ox, int32_t zx) {
     struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
@@ -61,7 +63,7 @@ static struct rows rows_of(uint8_t *const *mem, const struct trimtab_weights *r,
     return (struct rows) { at(mem, r->w), at(mem, r->k), at(mem, r->kept), geo->kh * geo->kw, geo->ic, nk };
 }
 
-// The sums of frozen and trained weights of output o.
+// The sums of frozen and trained weights of output o, within int8: row (kh, kw, ic).
 static const int8_t *merged_row(int8_t *row, const struct rows *r, int32_t o) {
     int32_t size = r->taps * r->ic;
     const int8_t *k = r->k + o * r->taps * r->nk;
@@ -80,24 +82,25 @@ static const int8_t *merged_row(int8_t *row, const struct rows *r, int32_t o) {
     return row;
 }
 
-// The weights of output o as (kh, kw, ic) bytes, in `row` unless they lie somewhere as they are.
+// The weights of output o as bytes (kh, kw, ic): in `row`, unless one plane has them all.
 static inline const int8_t *weight_row(int8_t *row, const struct rows *r, int32_t o, int32_t size) {
     return !r->k ? r->w + o * size : !r->w && r->nk == r->ic ? r->k + o * size : merged_row(row, r, o);
 }
 
+// How the scratch memory is divided, in this order.
 struct packed {
-    int8_t *bytes; // one row before it is packed
-    uint32_t *w; // one row, or all
-    int32_t *start; // accumulators before the first product; one, or all
-    int32_t *acc;
-    uint32_t *x; // rows of `block` positions, in pairs
-    int32_t row, block, held;
+    int8_t *bytes; // (row * 2) one row before it is packed
+    uint32_t *w; // (row), or (oc, row) if all are held
+    int32_t *start; // accumulators before the first product: one, or (oc)
+    int32_t *acc; // (block)
+    uint32_t *x; // (block / 2, row / 2, 2 positions, 2)
+    int32_t row, block, held; // words of a row, positions at once, whether all weights are held
 };
 
 #define CALLS 50 // what an output costs in each block, and to pack its weights besides: size + PACKING
 #define PACKING 25
 
-// Divides the scratch memory; all weights are held if smaller blocks cost less than to pack weights for each.
+// Holds all weights if that costs less than to pack them again for each of fewer, larger blocks.
 static struct packed divide(uint32_t *scratch, int32_t words, int32_t size, int32_t oc, int32_t positions) {
     struct packed p;
     p.row = row_words(size);
@@ -127,11 +130,13 @@ struct layer {
     struct packed p;
 };
 
+// |zx * sum w| <= 128 * 127 * 32768 < 2^30; the sum of bias and products is what the host bounds.
 static void pack_weights(const struct layer *c, int32_t o, uint32_t *to, int32_t *start) {
     const int8_t *w = weight_row(c->p.bytes, &c->rows, o, c->size);
     *start = sub32(c->bias[o], mul32(c->r->zx, trimtab_gather_row_w(w, 1, to, c->size)));
 }
 
+// Packs the inputs of positions first .. first + n.
 static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
     const struct packed *p = &c->p;
     const struct trimtab_geometry *geo = &c->r->geometry;
@@ -148,11 +153,30 @@ static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
             } else {
                 row = patch(p->bytes, x, geo, rows, ox, c->r->zx);
             }
-            if (row == p->bytes) { // whatever fills the last word meets weights of 0
+            if (row == p->bytes) { // what fills the last word meets weights of 0
                 trimtab_pack_x(row, to, p->row >> 1, 8);
             } else {
                 trimtab_gather_row_x(row, 1, to, c->size, 8);
             }
+        }
+    }
+}
+
+// Writes all outputs of n positions, from number `first` on, whose rows are packed.
+static void put_positions(const struct layer *c, struct finish *f, int32_t first, int32_t n) {
+    const struct packed *p = &c->p;
+    uint32_t *w = p->w;
+    int32_t *start = p->start, oc = c->r->geometry.oc;
+    for (int32_t o = 0; o < oc; o++) {
+        if (!p->held) {
+            pack_weights(c, o, w, start);
+        }
+        trimtab_dot(p->x, w, w + p->row, p->acc, (n + 1) >> 1, *start);
+        const struct channel channel = { c->bias[o], c->mult[o], c->shift[o] };
+        trimtab_finish(f, p->acc, first * oc + o, 0, &channel);
+        if (p->held) {
+            w += p->row;
+            start++;
         }
     }
 }
@@ -174,7 +198,7 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
     }
     struct finish f;
     trimtab_finish_open(&f, out, oc, 0, 0, 1);
-    f.bound = (uint32_t)size * (255 * 127);
+    f.bound = (uint32_t)size * PRODUCT_MOST;
     f.once = r->once;
     trimtab_mask_open(out, positions * oc);
     for (int32_t o = 0; o < oc && p->held; o++) {
@@ -184,20 +208,7 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
         int32_t n = min32(p->block, positions - first);
         f.q.width = 4 * n;
         pack_positions(&c, first, n);
-        uint32_t *w = p->w;
-        int32_t *start = p->start;
-        for (int32_t o = 0; o < oc; o++) {
-            if (!p->held) {
-                pack_weights(&c, o, w, start);
-            }
-            trimtab_dot(p->x, w, w + p->row, p->acc, (n + 1) >> 1, *start);
-            const struct channel channel = { c.bias[o], c.mult[o], c.shift[o] };
-            trimtab_finish(&f, p->acc, first * oc + o, 0, &channel);
-            if (p->held) {
-                w += p->row;
-                start++;
-            }
-        }
+        put_positions(&c, &f, first, n);
     }
     return 1;
 }

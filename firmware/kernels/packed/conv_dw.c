@@ -1,5 +1,5 @@
-// The update of convolutions and dense layers: dw = sum over positions of g * x - zx * sum g. Columns of x, packed by tap
-// and channel, are multiplied by rows of g; pads hold zx.
+// The update of convolutions and dense layers: dw = sum over positions of g * x - zx * sum g. Columns of x,
+// packed by tap and channel, are multiplied by rows of g; pads hold zx.
 #pragma GCC optimize ("Os") // code lies in a board's RAM; time is spent in FAST loops and in assembly
 #include "../taps.h"
 #include "packed.h"
@@ -10,18 +10,21 @@
 #define MOST_TAPS 15
 #define MOST_POSITIONS 32768
 
+// A record with its pointers, and how the scratch memory is divided.
 struct correlation {
     const struct trimtab_conv_dw *r;
     const struct trimtab_geometry *geo;
-    const int8_t *gy, *x;
+    const int8_t *gy, *x; // (oh, ow, oc), (ih, iw, ic)
     const uint16_t *kept;
     const struct update *up;
-    int8_t *bytes; // one row before it is packed
-    uint32_t *g, *columns; // rows of g: one, or all; columns of x, in pairs
-    int32_t *start, *dw;
-    int32_t row, block, held, positions;
+    int8_t *bytes; // (row * 2) one row before it is packed
+    uint32_t *g, *columns; // (row), or (oc, row) if all are held; (block / 2, row / 2, 2 columns, 2)
+    int32_t *start, *dw; // -zx * sum g: one, or (oc); (block)
+    int32_t row, block, held, positions; // words of a row, columns at once, whether all g are held
 };
 
+// Row `to` of g is the errors of output o. |zx * sum| <= 128 * 127 * 32768 < 2^30, and |dw| <= 127 * 255 *
+// 32768 < 2^30.
 static void pack_errors(const struct correlation *c, int32_t o, int32_t to) {
     int32_t sum = trimtab_gather_row_w(c->gy + o, c->geo->oc, c->g + to * c->row, c->positions);
     c->start[to] = -c->r->zx * sum;
@@ -42,7 +45,7 @@ static int8_t *fill(int8_t *to, int32_t value, int32_t n) {
     return to;
 }
 
-// What all outputs see through one tap of one channel.
+// What all outputs see through one tap of one channel: a column of `positions` inputs.
 static void pack_column(const struct correlation *c, int32_t column, uint32_t *to) {
     const struct trimtab_geometry *geo = c->geo;
     int32_t tap = column / c->r->nk, i = column - tap * c->r->nk, ky = tap / geo->kw, kx = tap - ky * geo->kw;
@@ -68,7 +71,9 @@ static void pack_column(const struct correlation *c, int32_t column, uint32_t *t
     trimtab_gather_row_x(c->bytes, 1, to, c->positions, 8);
 }
 
-// The fast loop's conditions; shift <= 31 and the bounds of a sum keep what it adds below 2^31.
+// The fast loop takes planes with 8-bit residuals. Positions are few enough that |dw| / 2^pre <= 2^22, and m
+// has 8 bits: t is below 2^30, and with half of 2^31 added below 2^31. The same holds for dw and half of
+// 2^pre.
 static int32_t update_fast(const struct correlation *c, int32_t j, int32_t o, int32_t n) {
     const struct update *up = c->up;
     struct update_row p;
@@ -94,7 +99,8 @@ static void update(const struct correlation *c, int32_t j, int32_t o, int32_t n)
     }
 }
 
-// Divides the scratch memory; all rows of g are held if that leaves room for 4 columns.
+// Divides the scratch memory: all rows of g are held if that leaves room for 4 columns. Returns columns at
+// once.
 static int32_t divide_dw(struct correlation *c, uint32_t *scratch, int32_t words, int32_t columns) {
     words -= c->row / 2;
     c->held = columns > 4 && words / (c->row + 1) >= c->geo->oc + 4;
@@ -108,14 +114,15 @@ static int32_t divide_dw(struct correlation *c, uint32_t *scratch, int32_t words
     return c->block;
 }
 
-int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up) {
+int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw *r,
+    const struct update *up) {
     const struct trimtab_geometry *geo = &r->geometry;
-    struct correlation c = { r, geo, at(mem, r->gy), at(mem, r->x), at(mem, r->kept), up, 0, 0, 0, 0, 0, 0, 0, 0,
-                             geo->oh * geo->ow };
+    struct correlation c = { r, geo, at(mem, r->gy), at(mem, r->x), at(mem, r->kept), up, 0, 0, 0, 0, 0, 0,
+                             0, 0, geo->oh * geo->ow };
     uint32_t *scratch = at(mem, r->scratch);
     if (!scratch || up->rng || geo->kh > MOST_TAPS || geo->kw > MOST_TAPS || c.positions < 4
         || c.positions > MOST_POSITIONS || r->nk > MOST_CHANNELS || !r->nk) {
-        return 0; // a generator counts the weights in another order
+        return 0; // a generator draws for the weights in another order
     }
     int32_t columns = geo->kh * geo->kw * r->nk;
     c.row = row_words(c.positions);
@@ -135,7 +142,8 @@ int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw
             if (!c.held) {
                 pack_errors(&c, o, 0);
             }
-            trimtab_dot(c.columns, c.g + place * c.row, c.g + (place + 1) * c.row, c.dw, (n + 1) >> 1, c.start[place]);
+            trimtab_dot(c.columns, c.g + place * c.row, c.g + (place + 1) * c.row, c.dw, (n + 1) >> 1,
+                c.start[place]);
             update(&c, o * columns + first, o, n);
         }
     }

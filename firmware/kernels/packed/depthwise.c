@@ -1,20 +1,21 @@
-// Depthwise convolution, a channel at a time, over a plane of words in scratch memory. What is written may lie where
-// the channel lay: its plane is complete before.
+// Depthwise convolution, forward: a channel at a time, over a plane of words in scratch memory. Outputs may
+// go where the channel lay, because its plane is complete before.
 #pragma GCC optimize ("O2")
 #include "plane.h"
 
 #if TRIMTAB_PACKED
 
-#define SUM_MOST(taps) ((uint32_t)(taps) * (255 * 127))
+#define SUM_MOST(taps) ((uint32_t)(taps) * PRODUCT_MOST)
 
 static struct channel channel(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, int32_t o) {
     return (struct channel) { ((const int32_t *)at(mem, r->bias))[o], ((const int32_t *)at(mem, r->mult))[o],
                               ((const int8_t *)at(mem, r->shift))[o] };
 }
 
-// -- 3x3 with stride 1: the plane holds x - zx between two columns of zeros, and the sums then
+// -- 3x3 with stride 1: the plane holds x - zx between two columns of zeros, and then the sums
 
-static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out) {
+static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
+    const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     int32_t *plane = at(mem, r->scratch), many = geo->oc / geo->ic;
     struct slide_plan p = trimtab_slide_plan(plane, geo->ih, geo->iw, geo->pt, geo->pl, geo->ow);
@@ -35,21 +36,23 @@ static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fw
     }
 }
 
-// -- other kernels: words of two rows as lanes, pads hold the zero point. acc = bias - zx * sum w + sum x * w;
-// where both rows of a pair are pads, the pair is left out of sum and products.
+// -- other kernels: words pack two rows, and pads hold the zero point. acc = bias - zx * sum w + sum x * w.
+// Where both rows of a pair are pads, the pair is left out of both sums. With up to 8 x 7 taps, acc less bias
+// is at most 56 * PRODUCT_MOST < 2^21.
 
 #define PAIRS_MOST 4
 
 struct tile_plan {
     tile_t tile;
-    uint32_t *x; // first pair of row 0, which is a pad unless pt is 0
-    int32_t *acc;
+    uint32_t *x; // (pairs of rows, pitch) first pair of row 0, which is a pad unless pt is 0
+    int32_t *acc; // (oh, width)
     int32_t pitch, width; // words in a row of x and of accumulators
-    int32_t down, next; // words of x from an output row to the one below, and from a pair of kernel rows to the next
+    // Words of x from an output row to the one below, and from a pair of kernel rows to the next.
+    int32_t down, next;
     int32_t rows, pairs;
     uint8_t *sees; // (rows, 2) first pair that a row of outputs sees, and the one after the last
     int32_t first[PAIRS_MOST], end[PAIRS_MOST]; // output rows that see a pair of kernel rows
-    int32_t words;
+    int32_t words; // of scratch memory in all; INT32_MAX where no tile fits
 };
 
 static tile_t tile_of(const struct trimtab_geometry *geo) {
@@ -109,6 +112,7 @@ static struct tile_plan tile_plan(uint32_t *scratch, const struct trimtab_geomet
     return p;
 }
 
+// Notes which pairs of kernel rows each row of outputs sees.
 static void note_pairs(const struct tile_plan *p) {
     for (int32_t oy = 0; oy < p->rows; oy++) {
         int32_t first = 0, end = p->pairs;
@@ -123,7 +127,8 @@ static void note_pairs(const struct tile_plan *p) {
     }
 }
 
-// Pairs of weights, (pairs, kw); zeros below the last row. before: sums of all pairs before one.
+// to (pairs, kw) packs pairs of kernel rows, with zeros below the last row. before (pairs + 1): sums of all
+// earlier pairs.
 HOT static void pair_weights(uint32_t *to, int32_t *before, const struct column *w, int32_t kh, int32_t kw) {
     int32_t step = w->step, below = kw * step;
     const int8_t *p = w->w;
@@ -143,7 +148,7 @@ HOT static void pair_weights(uint32_t *to, int32_t *before, const struct column 
     }
 }
 
-// Each row of accumulators begins with bias - zx * the weights that it will see.
+// Each row of acc (rows, width) begins with bias - zx * the weights that it will see.
 HOT static void begin_sums(const struct tile_plan *p, int32_t bias, int32_t zx, const int32_t *before) {
     const uint8_t *sees = p->sees;
     int32_t *acc = p->acc, width = p->width;
@@ -156,7 +161,8 @@ HOT static void begin_sums(const struct tile_plan *p, int32_t bias, int32_t zx, 
 }
 
 // One row of the image as the upper one of its pairs or, `up` by 16 bits, as the lower one.
-HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geometry *geo, int32_t up, uint32_t other) {
+HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geometry *geo, int32_t up,
+    uint32_t other) {
     int32_t step = geo->ic;
     for (int32_t n = geo->iw; n; n--, x += step) {
         *to++ = (pack(*x, 0) << up) + other;
@@ -164,7 +170,8 @@ HOT static void load_row(uint32_t *to, const int8_t *x, const struct trimtab_geo
 }
 
 // All pairs of the image; `pad` lies above and below it.
-static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct trimtab_geometry *geo, int32_t pad) {
+static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct trimtab_geometry *geo,
+    int32_t pad) {
     const struct pair_load load = { geo->iw, geo->ih, 4 * p->pitch, geo->iw * geo->ic, pad, geo->ic };
     uint32_t *to = p->x + geo->pl;
     if (geo->sh != 2) {
@@ -190,8 +197,8 @@ static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct 
     }
 }
 
-static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, const struct output *out,
-    const struct tile_plan *p) {
+static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
+    const struct output *out, const struct tile_plan *p) {
     const struct trimtab_geometry *geo = &r->geometry;
     int32_t many = geo->oc / geo->ic;
     uint32_t *scratch = at(mem, r->scratch), pad = pack(r->zx, r->zx);

@@ -1,11 +1,11 @@
+// The error of the input of depthwise convolutions: d = rsh(gy * m, m_shift) as words, with the weights the
+// other way round. A slide takes 3x3 with stride 1. For other kernels each phase adds one kernel row after
+// the other, between columns of zeros. The host chooses m_shift so that every sum is at most 2^30.
 #pragma GCC optimize ("O2")
 #include "../error.h"
 #include "plane.h"
 
 #if TRIMTAB_PACKED
-
-// -- error of the input: d = rsh(gy * m, m_shift) as words, with the weights the other way round. The slide takes 3x3
-// with stride 1; for other kernels each phase adds one kernel row after the other, between columns of zeros.
 
 static void errors_slide(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, struct error *e) {
     const struct trimtab_geometry *geo = &r->geometry;
@@ -62,9 +62,9 @@ static void row_plan(struct row_plan *p, const struct trimtab_geometry *geo) {
     p->pitch += p->left;
 }
 
-// The weights of a phase, last row and column first, rows filled up with zeros.
-static void flipped(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo, const struct phase *f,
-    int32_t k) {
+// to (rows, k) = the weights of a phase, last row and column first, filled up with zeros.
+static void flipped(uint32_t *to, const struct column *w, const struct trimtab_geometry *geo,
+    const struct phase *f, int32_t k) {
     int32_t step = geo->sw * w->step, down = geo->sh * geo->kw * w->step;
     const int8_t *row = w->w + (f->ky * geo->kw + f->kx) * w->step;
     to += (f->rows - 1) * k;
@@ -80,6 +80,7 @@ static void flipped(uint32_t *to, const struct column *w, const struct trimtab_g
     }
 }
 
+// sums (high, width) += d (oh, pitch) times taps (rows, k), one kernel row after the other.
 static void phase_errors(const struct trimtab_geometry *geo, const struct row_plan *p, const struct phase *f,
     const uint32_t *taps, const uint32_t *d, int32_t *sums) {
     int32_t width = (f->wide + 3) & ~3, end = geo->oh - (f->oy - f->rows + 1), first = geo->oh - end;
@@ -125,7 +126,8 @@ int32_t trimtab_depthwise_dx_packed(uint8_t *const *mem, const struct trimtab_de
     if (r->scratch < 0 || geo->oc != geo->ic || r->m_shift < SHIFT_LEAST) {
         return 0;
     }
-    int32_t sliding = trimtab_slides(geo, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->ih, geo->iw, r->words);
+    int32_t sliding = trimtab_slides(geo, geo->oh, geo->ow, 2 - geo->pt, 2 - geo->pl, geo->ih, geo->iw,
+        r->words);
     struct row_plan p;
     row_plan(&p, geo);
     if (!sliding && (!p.k || geo->oh * p.pitch + p.sums > r->words)) {

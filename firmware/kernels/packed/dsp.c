@@ -80,7 +80,8 @@ void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
     }
 }
 
-void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs) {
+void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums,
+    int32_t pairs) {
     int32_t terms = (int32_t)(w_end - w);
     uint32_t *unpacked = (uint32_t *)w - terms, *to = unpacked; // pairs of terms, four channels
     for (; w < w_end; w += 2) {

@@ -16,8 +16,8 @@ void trimtab_mask_open(const struct output *out, int32_t n) {
     }
 }
 
-void trimtab_finish_open(struct finish *f, const struct output *out, int32_t step, int32_t width, int32_t skip,
-    int32_t rows) {
+void trimtab_finish_open(struct finish *f, const struct output *out, int32_t step, int32_t width,
+    int32_t skip, int32_t rows) {
     f->out = out;
     f->q.range = out->hi - out->lo;
     f->q.lo = out->lo + out->zero;
@@ -30,6 +30,7 @@ void trimtab_finish_open(struct finish *f, const struct output *out, int32_t ste
     f->once = 0;
 }
 
+// Any shift, any clamp, either rounding.
 static void finish_slowly(const struct finish *f, const int32_t *acc, int32_t i, const struct channel *c) {
     for (int32_t row = f->q.rows; row; row--, acc += f->q.skip >> 2) {
         for (int32_t n = f->q.width; n; n -= 4, i += f->q.step, acc++) {
@@ -45,8 +46,8 @@ static void finish_slowly(const struct finish *f, const int32_t *acc, int32_t i,
 #define WIDE (1 << 30) // limits of what the fast loops take, of |sum + offset|
 #define SMALL (1 << 20)
 
-// Whether the fast loops are exact for sums of magnitude `most`: they add half a step and -lo * 2^e to less than 2^30,
-// and what comes out stays below 2^31.
+// Whether the fast loops are exact for sums of magnitude `most`: they add half a step and -lo * 2^e to less
+// than 2^30, and what comes out stays below 2^31.
 static int32_t is_fast(const struct finish *f, uint32_t most, int32_t e) {
     return !f->once && e > 0 && e < 31 && f->q.range >= 0 && most < WIDE
         && (INT32_MAX - most) >> e > magnitude(f->out->lo);
@@ -68,8 +69,8 @@ static void add_offset(const struct finish *f, int32_t *acc, int32_t offset) {
 
 #if TRIMTAB_DSP
 
-static void finish_fast(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c, int32_t e,
-    uint32_t most) {
+static void finish_fast(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c,
+    int32_t e, uint32_t most) {
     (void)most;
     set_shift(f, e);
     f->q.m[0] = c->mult;
@@ -85,7 +86,8 @@ static void digits(struct requant *q, int32_t mult) {
     q->m[2] = mult >> 20;
 }
 
-// Where negative sums are clamped and nobody asks which: 0 where one is too large. Both roundings are one sum, < 2^32.
+// For a clamp at the zero point without a mask: negative sums need no scale. Both roundings are one addition,
+// below 2^32. Returns 0 if a sum is too large.
 static int32_t finish_relu(struct finish *f, const int32_t *acc, int32_t i, int32_t offset,
     const struct channel *c, int32_t e) {
     struct requant *q = &f->q;
@@ -98,8 +100,8 @@ static int32_t finish_relu(struct finish *f, const int32_t *acc, int32_t i, int3
     return trimtab_requant_relu(acc, f->out->y + i, q, offset);
 }
 
-static void finish_fast(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c, int32_t e,
-    uint32_t most) {
+static void finish_fast(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c,
+    int32_t e, uint32_t most) {
     struct requant *q = &f->q;
     if (finish_relu(f, acc, i, offset, c, e)) {
         return;

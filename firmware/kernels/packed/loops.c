@@ -78,7 +78,8 @@ TILE(5, 2)
 TILE(7, 1)
 TILE(7, 2)
 
-FAST static void add_row(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p, int32_t width) {
+FAST static void add_row(const uint32_t *x, int32_t *acc, const uint32_t *w, const struct tiles *p,
+    int32_t width) {
     for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
         for (int32_t n = p->width; n; n -= 4, x++, acc++) {
             for (int32_t k = 0; k < width; k++) {

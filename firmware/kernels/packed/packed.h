@@ -1,12 +1,14 @@
-// Loops over packed operands. They need scratch memory, and they pay on two kinds of cores: those whose multiplier
-// gives 32 bits in a cycle and nothing else (SWAR: two exact products in one multiplication), and those that multiply
-// two halves of words in one instruction (TRIMTAB_DSP). The loops stand in C in swar.c, dsp.c and loops.c, where tests
-// compare them with the plain ones. Boards run them from armv6m/ (Thumb-1) and armv7em/ (DSP instructions).
+// Loops over packed operands. They need scratch memory, and they pay on two kinds of cores: those whose
+// multiplier gives 32 bits in a cycle and nothing else (SWAR: two exact products in one multiplication), and
+// those that multiply two halves of words in one instruction (TRIMTAB_DSP). The loops stand in C in swar.c,
+// dsp.c and loops.c, where tests compare them with the plain ones. Boards run them from armv6m/ (Thumb-1) and
+// armv7em/ (DSP instructions).
 //
-// SWAR: a word packs two bytes, X = a0 + a1 * 2^16 and W = w1 + w0 * 2^16. Modulo 2^32, X * W = a0*w1 + (a0*w0 +
-// a1*w1) * 2^16. |a0*w1| < 2^15, and where one side is never -128, |a0*w0 + a1*w1| <= 2 * 128 * 127 < 2^15. So the
-// upper half is the sum of both products, less 1 where a0*w1 is negative, and bit 15 says whether it is.
-// DSP: the halves of a word borrow nothing from each other, sums have 32 bits, and -128 is a number like others.
+// SWAR: a word packs two bytes, X = a0 + a1 * 2^16 and W = w1 + w0 * 2^16. Modulo 2^32, X * W = a0*w1 +
+// (a0*w0 + a1*w1) * 2^16. |a0*w1| < 2^15, and where one side is never -128, |a0*w0 + a1*w1| <= 2 * 128 * 127
+// < 2^15. So the upper half is the sum of both products, less 1 where a0*w1 is negative, and bit 15 says
+// whether it is.
+// DSP: the halves of a word borrow nothing from each other, sums have 32 bits, and -128 is allowed.
 #ifndef TRIMTAB_PACKED_H
 #define TRIMTAB_PACKED_H
 
@@ -37,6 +39,7 @@
 #if TRIMTAB_DSP
 
 #define SHIFT_LEAST 8 // of errors, so that they fit 16 bits: |gy * m| <= 2^22
+#define PRODUCT_MOST (255 * 128) // of (x - zx) * w
 
 static inline uint32_t pack(int32_t low, int32_t high) {
     return (uint16_t)low + ((uint32_t)high << 16);
@@ -50,6 +53,7 @@ static inline int32_t two_products(uint32_t x, uint32_t w) {
 #else
 
 #define SHIFT_LEAST 0
+#define PRODUCT_MOST (255 * 127) // of (x - zx) * w: no weight is -128
 
 static inline uint32_t pack(int32_t low, int32_t high) {
     return (uint32_t)low + ((uint32_t)high << 16);
@@ -74,7 +78,8 @@ uint32_t trimtab_pack_w(const int8_t *bytes, uint32_t *to, int32_t words);
 void trimtab_gather_x(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip);
 uint32_t trimtab_gather_w(const int8_t *from, int32_t step, uint32_t *to, int32_t words, int32_t skip);
 
-// acc (2 * pairs) = start + sum x * w; x: (pairs, row / 2, 2 rows, 2 words), w: (row). Rows are multiples of 2 words.
+// acc (2 * pairs) = start + sum x * w; x: (pairs, row / 2, 2 rows, 2 words), w: (row). Rows are multiples of
+// 2 words.
 void trimtab_dot(const uint32_t *x, const uint32_t *w, const uint32_t *w_end, int32_t *acc, int32_t pairs,
     int32_t start);
 
@@ -104,8 +109,8 @@ struct requant { // armv*/requant.S knows the order
 
 // |acc + offset| < 2^20, range 255.
 void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
-// No mask, range 255; sums below 1 give the smallest output; shift and half are of the product / 2^20. Returns 0, with
-// some outputs written, if a sum is 2^20 or more.
+// No mask, range 255; sums below 1 give the smallest output; shift and half are of the product / 2^20.
+// Returns 0, with some outputs written, if a sum is 2^20 or more.
 int32_t trimtab_requant_relu(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
 void trimtab_requant_wide(const int32_t *acc, int8_t *y, const struct requant *q); // |acc| < 2^30
 // With DSP instructions; |acc + offset| < 2^30.
@@ -127,9 +132,10 @@ struct finish {
     int32_t once; // the rounding of dense layers
 };
 
-// Outputs lie in rows of `width` accumulators, with `skip` words between rows; `step` leads from one output to the next.
-void trimtab_finish_open(struct finish *f, const struct output *out, int32_t step, int32_t width, int32_t skip,
-    int32_t rows);
+// Outputs lie in rows of `width` accumulators, with `skip` words between rows; `step` leads from one output
+// to the next.
+void trimtab_finish_open(struct finish *f, const struct output *out, int32_t step, int32_t width,
+    int32_t skip, int32_t rows);
 
 // Notes that none of n outputs is clamped; trimtab_finish then notes those that are.
 void trimtab_mask_open(const struct output *out, int32_t n);
@@ -147,8 +153,8 @@ struct load { // armv*/depthwise.S knows the order, here and below
 // Words (v * mul + add) >> shift of bytes v, `step` apart.
 void trimtab_plane_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p);
 
-// The same for a slide with DSP instructions: every other row packs rows -1 and 0, then 1 and 2, and so on, with zeros
-// where there is no such row.
+// The same for a slide with DSP instructions: every other row packs rows -1 and 0, then 1 and 2, and so on,
+// with zeros where there is no such row.
 void trimtab_slide_load(int32_t *to, const int8_t *from, int32_t step, const struct load *p);
 
 struct slide {
@@ -194,9 +200,9 @@ void trimtab_row7(const uint32_t *x, int32_t *acc, const uint32_t *w, const stru
 
 // -- errors (loops.c, swar.c, dsp.c, armv*/error.S)
 
-// sums (pairs, 2, 4) = sum of d (pairs, terms + 1, 2) times w (terms), four weights + 128 in a word; the last d is 128
-// times the sum of the others. With DSP instructions d are halves, (pairs, terms / 2, 2, 2 terms), terms is a multiple
-// of 4, and as many words before w are spare.
+// sums (pairs, 2, 4) = sum of d (pairs, terms + 1, 2) times w (terms), four weights + 128 in a word; the last
+// d is 128 times the sum of the others. With DSP instructions d are halves, (pairs, terms / 2, 2, 2 terms),
+// terms is a multiple of 4, and as many words before w are spare.
 void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs);
 
 struct round {
@@ -211,14 +217,15 @@ struct round {
 // Sums of less than 2^30 to int8, saturated at +-127; returns the largest magnitude of all sums and p->max.
 uint32_t trimtab_round(const int32_t *sums, int8_t *g, const struct round *p);
 
-// -- phases: inputs whose row and column leave the same remainders by the strides are seen through the same taps
+// -- phases: inputs whose row and column leave the same remainders by the strides have the same taps
 
 struct phase {
     int32_t ky, kx; // first kernel position
     int32_t rows, cols; // kernel positions
     int32_t iy, ix; // first input
     int32_t high, wide; // inputs
-    int32_t oy, ox; // the output that sees the first input through the first position; the next ones lie before it
+    // The output that sees the first input through the first position; the next ones lie before it.
+    int32_t oy, ox;
 };
 
 // Of the first kernel position (ky, kx), below the strides, which are at most the kernel (phase.c).

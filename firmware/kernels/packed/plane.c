@@ -10,7 +10,8 @@ int32_t trimtab_slides(const struct trimtab_geometry *geo, int32_t h, int32_t w,
         && (h + 1) * (w + 2) <= words;
 }
 
-struct slide_plan trimtab_slide_plan(int32_t *plane, int32_t h, int32_t w, int32_t pt, int32_t pl, int32_t ow) {
+struct slide_plan trimtab_slide_plan(int32_t *plane, int32_t h, int32_t w, int32_t pt, int32_t pl,
+    int32_t ow) {
     struct slide_plan p;
     int32_t pitch = w + 2;
     p.load = (struct load) { 4 * w, 8, h, 1, 0, 0 };

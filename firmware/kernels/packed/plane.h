@@ -9,9 +9,9 @@
 
 #define PLANE_MOST 1024 // rows or columns, so that no size overflows
 
-// The weights of a channel; a lone zero where there are none.
-static inline struct column some_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
-    int32_t o) {
+// The weights of a channel; a lone zero if there are none.
+static inline struct column some_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk,
+    int32_t oc, int32_t o) {
     static const int8_t none = 0;
     struct column f = trimtab_column(mem, r, nk, oc, o);
     if (!f.w) {
@@ -41,13 +41,15 @@ struct slide_plan {
 };
 
 // Whether the loop takes it: from an image of h x w to oh x ow results, with pt and pl pads before it.
-int32_t trimtab_slides(const struct trimtab_geometry *geo, int32_t h, int32_t w, int32_t pt, int32_t pl, int32_t oh,
-    int32_t ow, int32_t words);
+int32_t trimtab_slides(const struct trimtab_geometry *geo, int32_t h, int32_t w, int32_t pt, int32_t pl,
+    int32_t oh, int32_t ow, int32_t words);
 
-struct slide_plan trimtab_slide_plan(int32_t *plane, int32_t h, int32_t w, int32_t pt, int32_t pl, int32_t ow);
+struct slide_plan trimtab_slide_plan(int32_t *plane, int32_t h, int32_t w, int32_t pt, int32_t pl,
+    int32_t ow);
 
 // One channel, `step` bytes from number to number; w: (3, 3).
-void trimtab_slide(int32_t *plane, const int8_t *from, int32_t step, const int32_t *w, const struct slide_plan *p);
+void trimtab_slide(int32_t *plane, const int8_t *from, int32_t step, const int32_t *w,
+    const struct slide_plan *p);
 
 #endif
 

@@ -49,7 +49,9 @@ void trimtab_gather_row_x(const int8_t *from, int32_t step, uint32_t *to, int32_
 int32_t trimtab_gather_row_w(const int8_t *from, int32_t step, uint32_t *to, int32_t n) {
     int32_t total = 0, words;
     for (; (words = min32(n >> 2, PACK_MOST)); n -= 4 * words, from += 4 * words * step, to += 2 * words) {
-        total += sum_of_halves(step == 1 ? trimtab_pack_w(from, to, words) : trimtab_gather_w(from, step, to, words, 0));
+        uint32_t sum = step == 1 ? trimtab_pack_w(from, to, words)
+            : trimtab_gather_w(from, step, to, words, 0);
+        total += sum_of_halves(sum);
     }
     if (n) {
         int8_t last[4];

@@ -24,7 +24,8 @@ uint32_t trimtab_gather_w(const int8_t *from, int32_t step, uint32_t *to, int32_
     return sum;
 }
 
-// The floor of acc * multiplier / 2^20, by digits: floors nest. Digits have 10 bits and |acc| < 2^20: below 2^31.
+// The floor of a * multiplier / 2^20, by digits of 10, 10 and 11 bits: floors nest. |a| < 2^20, so every
+// product is below 2^31.
 static int32_t scaled_by_digits(int32_t a, const struct requant *q) {
     return a * q->m[2] + ((a * q->m[1] + (a * q->m[0] >> 10)) >> 10);
 }
@@ -83,7 +84,8 @@ void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
     }
 }
 
-void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums, int32_t pairs) {
+void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums,
+    int32_t pairs) {
     for (; pairs; pairs--, d += 2) {
         const int32_t *of_pair = d;
         for (int32_t i = 0; i < 8; i++) {

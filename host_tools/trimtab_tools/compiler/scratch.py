@@ -71,7 +71,7 @@ def _overflows(record):
     return any(plane.space == ARENA or b"\x80" in plane.data for plane in planes if plane is not None)
 
 
-# -- words that a kernel can use, (least, most): the packed kernels of the firmware divide what they get
+# -- words that a kernel can use, (least, most): the files of firmware/kernels/packed divide what they get
 
 
 def _row(n):

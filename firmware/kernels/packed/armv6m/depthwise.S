@@ -269,7 +269,7 @@ FUNCTION trimtab_pair_rows
     bne 1b
     RESTORE
 
-// void trimtab_tileK_S(x, acc, w, p): acc += two rows of a K wide kernel, as lanes, 4 outputs at once, column stride S.
+// void trimtab_tileK_S(x, acc, w, p): acc += two packed rows of a K wide kernel, 4 outputs at once, column stride S.
 // void trimtab_rowK(x, acc, w, p): one row, of whole words, stride 1.
 // r0 x, r1 spare, r2 inputs, r3 acc, r4-r7 four sums; r8-r12 and lr weights, a seventh on the stack; on the stack:
 // w6, end of the row, rows left, p
@@ -290,7 +290,7 @@ FUNCTION trimtab_pair_rows
     ldr r1, [sp, #0]
     .endif
     muls r1, r0
-    .if LANES
+    .if PACKED
     asrs r1, r1, #16
     adcs \sum, r1
     .else
@@ -360,13 +360,13 @@ FUNCTION \name
     RESTORE
 .endm
 
-    .set LANES, 1
+    .set PACKED, 1
     TILE trimtab_tile3_2, 3, 2
     TILE trimtab_tile5_1, 5, 1
     TILE trimtab_tile5_2, 5, 2
     TILE trimtab_tile7_1, 7, 1
     TILE trimtab_tile7_2, 7, 2
-    .set LANES, 0
+    .set PACKED, 0
     TILE trimtab_row5, 5, 1
     TILE trimtab_row7, 7, 1
 #endif

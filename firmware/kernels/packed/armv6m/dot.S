@@ -1,4 +1,4 @@
-// Packing into lanes and the product of packed rows (packed.h).
+// Packing, and the product of packed rows (packed.h).
 #if defined(__ARM_ARCH_6M__)
     .syntax unified
     .thumb
@@ -66,9 +66,9 @@ FUNCTION trimtab_dot
     bne 1b
     RESTORE
 
-// Four bytes in r2 to the lanes in r2 and r3: + 128 makes them unsigned, so that masks can cut them out.
-// r4 mask, r5 + 128, r8 - 128 of both lanes
-.macro LANES side
+// Packs the four bytes in r2 into r2 and r3: + 128 makes them unsigned, so that masks can cut them out.
+// r4 mask, r5 + 128, r8 - 128 of both halves
+.macro SPLIT side
     eors r2, r5
     .ifc \side, w
     rors r2, r6
@@ -116,13 +116,13 @@ FUNCTION trimtab_dot
     .balign 4
 1:  .rept 4
     ldmia r0!, {r2}
-    LANES \side
+    SPLIT \side
     .endr
     cmp r0, r7
     bne 1b
     b 3f
 2:  LOAD_UNALIGNED
-    LANES \side
+    SPLIT \side
     cmp r0, r7
     bne 2b
 3:
@@ -159,7 +159,7 @@ FUNCTION trimtab_pack_w, trimtab_pack
     .balign 4
 5:  .word 0x00ff00ff, 0x80808080, -0x00800080
 
-// Four bytes, r8 apart, to two words of lanes. r0 offset, r1 to, r2 from, r3-r6 bytes, r10 sum, r9 skip
+// Four bytes, r8 apart, to two packed words. r0 offset, r1 to, r2 from, r3-r6 bytes, r10 sum, r9 skip
 .macro GATHER side
     ldrsb r3, [r2, r0]
     add r0, r8

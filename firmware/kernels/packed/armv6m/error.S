@@ -5,8 +5,8 @@
     .text
 #include "thumb1.h"
 
-// Two rows of d by four weights, 8 products in 24 + 3 cycles. With W the weights + 128 as one word, lane j adds
-// d * (W >> 8 j): the lanes above it and the 128 are taken away at the end.
+// Two rows of d by four weights, 8 products in 24 + 3 cycles. With W the weights + 128 as one word, byte j adds
+// d * (W >> 8 j): the bytes above it and the 128 are taken away at the end.
 // r0 w, r1 d, r2 r3 two d, r4 four weights, r5 spare, sums of row 0: r12 r8 r10 r6, of row 1: lr r9 r11 r7
 .macro SPREAD
     ldmia r0!, {r4}

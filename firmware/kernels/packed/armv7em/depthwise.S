@@ -5,9 +5,9 @@
     .text
 #include "thumb2.h"
 
-// void trimtab_slide_load(to, from, step, p): rows -1 and 0, 1 and 2, ... of the image as lanes, in every other row of
+// void trimtab_slide_load(to, from, step, p): rows -1 and 0, 1 and 2, ... of the image packed, in every other row of
 // the plane; where there is no such row, zeros.
-// r0 to, r1 from, r2 step, r3 bytes of an image row, r4 mul, r5 shift, r6 add, r7 lanes that are kept, r8 end of the
+// r0 to, r1 from, r2 step, r3 bytes of an image row, r4 mul, r5 shift, r6 add, r7 halves that are kept, r8 end of the
 // row, r9 bytes to the row below, r10 r11 values, r12 p, lr image rows left
 FUNCTION trimtab_slide_load
     SAVE
@@ -138,7 +138,7 @@ FUNCTION trimtab_slide3
     RESTORE
 
 // void trimtab_pair_load(to, from, p): each column from top to bottom
-// r3 columns, r4 rows, r5 pitch, r6 row step, r7 pad, r8 column step; r2 lanes, r9 from, r10 r11 values, r12 to, lr rows
+// r3 columns, r4 rows, r5 pitch, r6 row step, r7 pad, r8 column step; r2 packed, r9 from, r10 r11 values, r12 to, lr rows
 .macro PAIR above, below
     ldrsb \below, [r9]
     add r9, r6

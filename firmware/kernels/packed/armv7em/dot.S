@@ -1,4 +1,4 @@
-// Packing into lanes and the product of packed rows (packed.h).
+// Packing, and the product of packed rows (packed.h).
 #if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M'
     .syntax unified
     .thumb

@@ -1,5 +1,5 @@
 // What the loops with DSP instructions share: cores that multiply two pairs of halves in one instruction (Cortex-M4,
-// M7, M33). Words are lanes as pack() in lanes.h makes them: X = a0, a1 and W = w1, w0, so that smladx adds a0*w0 + a1*w1.
+// M7, M33). Words are as pack() in packed.h makes them: X = a0, a1 and W = w1, w0, so that smladx adds a0*w0 + a1*w1.
 .macro FUNCTION name
     .global \name
     .thumb_func
