@@ -14,7 +14,8 @@ from trimtab_tools.boards import resume
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import BoardError, UsageError
 from trimtab_tools.link import transport
-from trimtab_tools.link.client import Live, Sample
+from trimtab_tools.link.live import Live
+from trimtab_tools.samples import Sample
 
 EPOCHS = 40
 

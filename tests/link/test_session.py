@@ -17,9 +17,12 @@ from trimtab.frame import Reader, encode
 from trimtab.session import EVALUATE, MESSAGES, RAW, STATES, TRAIN, Board
 from trimtab_tools.boards import emulated
 from trimtab_tools.errors import BoardError, LinkError
-from trimtab_tools.link.client import Client, Sample, cure
+from trimtab_tools.link.client import Client
+from trimtab_tools.link.events import Closed, Refused, Reply, Result
 from trimtab_tools.link.host import Host
+from trimtab_tools.link.repl import cure
 from trimtab_tools.link.transport import Pair, Process, Serial, Thread
+from trimtab_tools.samples import Sample
 from trimtab_tools.toolchain import builds
 
 
@@ -77,10 +80,10 @@ class Ends:
                 following += 1
                 self.host.submit(kind, following, one.label, one.data)
             for event in self.turn():
-                if event[0] == "result":
-                    done = event[2]
-                    self.results.append(event[2:])
-                elif event[0] == "closed":
+                if isinstance(event, Result):
+                    done = event.seq
+                    self.results.append(event)
+                elif isinstance(event, Closed):
                     raise AssertionError("the board forgot its session")
             if done == count:
                 return
@@ -112,8 +115,8 @@ def test_a_clean_line():
     ends.net.begin(50)
     ends.run(TRAIN, sample(200), 50)
     assert ends.net.state_crc() == trained(200, 50)
-    assert [result[0] for result in ends.results] == list(range(1, 51))
-    assert None not in [result[1] for result in ends.results]
+    assert [result.seq for result in ends.results] == list(range(1, 51))
+    assert None not in [result.value for result in ends.results]
     assert ends.host.losses == 0
 
 
@@ -133,7 +136,7 @@ def test_one_percent_of_damage_changes_nothing(seed):
     ends.net.begin(150)
     ends.run(TRAIN, sample(200), 150)
     assert ends.net.state_crc() == trained(200, 150)
-    assert [result[0] for result in ends.results] == list(range(1, 151))
+    assert [result.seq for result in ends.results] == list(range(1, 151))
     assert ends.host.losses > 10 and ends.host.size < 64
 
 
@@ -141,7 +144,7 @@ def test_the_results_are_right_under_damage():
     ends = Ends(FakeNet(30), damage(random.Random(9), 0.01))
     ends.open()
     ends.run(EVALUATE, sample(30), 200)
-    assert [value for _, value, _ in ends.results] == [zlib.crc32(sample(30)(i).data) % 3 for i in range(200)]
+    assert [r.value for r in ends.results] == [zlib.crc32(sample(30)(i).data) % 3 for i in range(200)]
 
 
 class Reorder:
@@ -174,7 +177,7 @@ def test_cut_held_back_repeated_and_swapped(seed, n):
     ends.net.begin(12)
     ends.run(TRAIN, sample(n), 12)
     assert ends.net.state_crc() == trained(n, 12)
-    assert [result[0] for result in ends.results] == list(range(1, 13))
+    assert [result.seq for result in ends.results] == list(range(1, 13))
 
 
 def test_one_byte_at_a_time():
@@ -221,7 +224,7 @@ def test_a_request_that_is_repeated_is_answered_once():
     for event in ends.board.receive(frame + frame + frame):
         ends.server.answer(event)
     replies = list(ends.host.receive(ends.board.take()))
-    assert replies == [("reply", "saved", (0,), b"")] and len(saves) == 1
+    assert replies == [Reply("saved", (0,), b"")] and len(saves) == 1
 
 
 def forge(code, body, sid):
@@ -235,7 +238,8 @@ def test_unknown_and_short_messages_end_in_an_error_not_in_a_crash():
     forged = ((0x7E, b"what", "unknown"), (ord("X"), b"short", "layout"), (ord("I"), bytes(70), "unknown"))
     for code, body, name in forged:
         assert list(ends.board.receive(forge(code, body, sid))) == []
-        assert [event[:2] for event in ends.host.receive(ends.board.take())] == [("error", name)]
+        (event,) = ends.host.receive(ends.board.take())
+        assert isinstance(event, Refused) and event.cause == name
 
 
 def test_every_message_with_random_bodies():
@@ -255,7 +259,7 @@ def test_a_label_that_is_not_there():
     ends.open()
     ends.host.submit(TRAIN, 1, 3, bytes(200))
     events = [event for _ in range(9) for event in ends.turn()]
-    assert events == [("error", "sample", 1, "label 3 is not one of the package's 3 classes")]
+    assert events == [Refused("sample", 1, "label 3 is not one of the package's 3 classes")]
     assert ends.net.step == 0
 
 
@@ -383,7 +387,7 @@ def test_a_second_host_goes_on_where_the_first_died():
     run = first.train(sample(200), 30)
     for _ in range(11):
         next(run)
-    first._drop()  # no goodbye
+    first.drop()  # no goodbye
     with Client(bench.open) as second:
         assert second.info["step"] >= 11
         list(second.train(sample(200), 30, resume=True))
@@ -557,7 +561,7 @@ def test_mpremote_gets_in_while_the_pico_serves(pico):
     client.connect()
     run = client.train(sample(200), 60)
     next(run)
-    client._drop()  # the host dies in the middle of a frame, perhaps
+    client.drop()  # the host dies in the middle of a frame, perhaps
     assert emulated.mpremote(pico.url, "eval", "6*7").strip() == "42"
 
 

@@ -11,7 +11,7 @@ from trimtab.session import Board
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import LinkError
 from trimtab_tools.link import client
-from trimtab_tools.link.client import Sample
+from trimtab_tools.samples import Sample
 
 
 def tiny(seed=2, policy="full"):
