@@ -16,15 +16,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import paths
 from trimtab_tools.boards import train
 from trimtab_tools.formats import read_checkpoint
-from trimtab_tools.lab import search
-from trimtab_tools.lab.experiment import Prepared, Trial
+from trimtab_tools.lab import runners
+from trimtab_tools.lab.experiment import Prepared
+from trimtab_tools.lab.trial import Trial
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
-SEARCHED = ROOT / "benchmarks" / "results" / "search.json"  # what searched.py found
-PAGE, PICTURE = ROOT / "docs" / "results.md", ROOT / "docs" / "accuracy.svg"
+RESULTS = paths.RESULTS / "accuracy.json"
+SEARCHED = paths.RESULTS / "search.json"  # what searched.py found
+PAGE, PICTURE = paths.RESULTS_PAGE, paths.ROOT / "docs" / "accuracy.svg"
 PUBLISHED = "sparse:mcunet-99kb"
 OURS = tuple(f"sparse:{json.loads(f.read_text())['scheme']}" for f in (SEARCHED,) if f.exists())
 SETS = {"cifar10": 2000, "flowers5": 450}  # and how many pictures test
@@ -38,7 +39,7 @@ MODULES = (  # what trains, policy; on CIFAR-10, rate 2e-3, 5 epochs
     *(
         ("modules, trained on flowers5 first", f"tinytl:6,nobias,from={f}")
         for f in (FIRST,)
-        if (ROOT / f).exists()
+        if (paths.ROOT / f).exists()
     ),
 )
 
@@ -84,8 +85,8 @@ def run(wanted, workers, again=False):
     """Run what is missing; the cache keeps each result as soon as it is there."""
     import datasets
 
-    os.chdir(ROOT)  # where policies look for files
-    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    os.chdir(paths.ROOT)  # where policies look for files
+    graph = read_checkpoint.read(str(paths.MCUNET))
     done = {} if again else read()
     for data in SETS:
         missing = [trial for d, trial in wanted if d == data and (d, trial) not in done]
@@ -94,10 +95,10 @@ def run(wanted, workers, again=False):
         with train.bar() as bar:
             task = bar.add_task(f"{data}: frozen layers", total=None, speed="")
             prepared = Prepared(
-                graph, getattr(datasets, data)(), step=lambda i, n: bar.update(task, completed=i, total=n)
+                graph, getattr(datasets, data)(), progress=lambda i, n: bar.update(task, completed=i, total=n)
             )
             task = bar.add_task(f"{data}: trials", total=None, speed="")
-            results = search.local(
+            results = runners.local(
                 prepared, missing, workers, lambda i, n: bar.update(task, completed=i, total=n)
             )
         done.update({(data, trial): result for trial, result in results.items()})

@@ -13,17 +13,18 @@ import json
 import os
 import re
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
+import paths
 from accuracy import PAGE, said, table
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import cost
 from trimtab_tools.formats import read_checkpoint, read_keras, read_tflite
-from trimtab_tools.lab import experiment
-from trimtab_tools.lab.experiment import Data, Prepared, Trial
+from trimtab_tools.lab import trial as trials
+from trimtab_tools.lab.experiment import Data, Prepared
+from trimtab_tools.lab.trial import Trial
 
-RESULTS = Path(__file__).resolve().parent / "results" / "mobiletl.json"
+RESULTS = paths.RESULTS / "mobiletl.json"
 RATE, EPOCHS = 1e-3, 5
 TRIALS = {  # data: [(policy, the same layers trained as usual)], test pictures
     "clothes": ([("mobiletl:3", "last:10"), ("mobiletl:1", "last:4")], 1500),
@@ -97,10 +98,9 @@ def paper(swish, mobiletl):
 def clothes():
     """(graph, Data): a network that has learnt digits, and pictures of clothes."""
     import tensorflow as tf
-    from datasets import ASSETS
 
     def load(name):
-        with np.load(ASSETS / "images" / name) as f:
+        with np.load(paths.ASSETS / "images" / name) as f:
             return [f[key] for key in ("X_train", "y_train", "X_test", "y_test")]
 
     x, y, *_ = load("mnist_5000_1500.npz")
@@ -123,7 +123,7 @@ def prepared(data):
         return Prepared(*clothes(), pixels=(0, 1))
     import datasets
 
-    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    graph = read_checkpoint.read(str(paths.MCUNET))
     return Prepared(graph, datasets.cifar10())
 
 
@@ -144,7 +144,7 @@ def run(seeds):
             continue
         network = prepared(data)
         for trial in missing:
-            done["trials"].append({"data": data, **asdict(trial), **experiment.run(network, trial)})
+            done["trials"].append({"data": data, **asdict(trial), **trials.run(network, trial)})
             RESULTS.write_text(json.dumps(done, indent=1) + "\n")
             print(data, trial.policy, trial.seed, done["trials"][-1]["test"], flush=True)
     RESULTS.write_text(json.dumps(done, indent=1) + "\n")

@@ -16,12 +16,11 @@ import json
 import re
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
+import paths
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS, PAGE = ROOT / "benchmarks" / "results" / "fewshot.json", ROOT / "docs" / "results.md"
+RESULTS, PAGE = paths.RESULTS / "fewshot.json", paths.RESULTS_PAGE
 
 NETS = {"ordinary": "without meta-training", "meta": "with meta-training"}
 TASKS = (("clothes", 5, 5), ("characters", 10, 1))  # pictures, ways, shots
@@ -45,13 +44,12 @@ METHODS = {  # what it is called, and its rate, by tasks of handwritten digits
 def pool(name):
     """(pictures, class of each, groups of classes that tasks draw from)"""
     import fewshot_nets
-    from datasets import ASSETS
 
     if name == "characters":
         x, y, alphabet = fewshot_nets.omniglot()
         return x, y, [np.unique(y[alphabet == a]) for a in range(fewshot_nets.TRAINED, 8)]
     file = {"clothes": "fashion_mnist", "digits": "mnist"}[name]
-    with np.load(ASSETS / "images" / f"{file}_5000_1500.npz") as data:
+    with np.load(paths.ASSETS / "images" / f"{file}_5000_1500.npz") as data:
         x, y = (np.concatenate([data[f"{kind}_{part}"] for part in ("train", "test")]) for kind in "Xy")
     return x[..., None], y.astype(np.int64), [np.arange(10)]
 

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from datasets import ASSETS
+import paths
 from trimtab_tools.formats import read_keras, read_tflite
 from trimtab_tools.toolchain.builds import cache
 
@@ -43,7 +43,7 @@ class Recipe:
 @functools.cache
 def omniglot():
     """(pictures uint8 (n, 28, 28, 1), character, alphabet of each picture)"""
-    with np.load(ASSETS / "images" / "omniglot_small_28.npz") as file:
+    with np.load(paths.ASSETS / "images" / "omniglot_small_28.npz") as file:
         return file["X"][..., None], file["y"].astype(np.int64), file["alphabet"]
 
 

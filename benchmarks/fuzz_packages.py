@@ -19,19 +19,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-from fake_net import FakeNet  # noqa: E402
-from trimtab import serve, store  # noqa: E402
-from trimtab.format import HEADER, PHASES, SECTIONS, crc32  # noqa: E402
-from trimtab.frame import encode  # noqa: E402
-from trimtab.kernels import Tier  # noqa: E402
-from trimtab.net import Net  # noqa: E402
-from trimtab.package import Package, PackageError  # noqa: E402
-from trimtab.session import MESSAGES, TRAIN, Board  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+from fake_net import FakeNet
+from trimtab import serve, store
+from trimtab.format import HEADER, PHASES, SECTIONS, crc32
+from trimtab.frame import encode
+from trimtab.kernels import Tier
+from trimtab.net import Net
+from trimtab.package import Package, PackageError
+from trimtab.session import MESSAGES, TRAIN, Board
 from trimtab_tools.boards import native
-from trimtab_tools.link.host import Host  # noqa: E402
-from trimtab_tools.toolchain import builds  # noqa: E402
+from trimtab_tools.link.host import Host
+from trimtab_tools.toolchain import builds
 
 FLAGS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 OTHERS = bytes(code for code in range(256) if code != MESSAGES["hello"][0][0])

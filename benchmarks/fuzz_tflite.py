@@ -21,9 +21,9 @@ with atheris.instrument_imports(
     from trimtab_tools.errors import ModelError
     from trimtab_tools.formats import read_tflite
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-from models import Builder  # noqa: E402
-from trimtab_tools.formats import write_tflite  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+from models import Builder
+from trimtab_tools.formats import write_tflite
 
 
 def seeds():

@@ -11,17 +11,16 @@ import argparse
 import json
 import sys
 from functools import partial
-from pathlib import Path
 
 import board_kernels
 import kernel_shapes
+import paths
 import records
 from trimtab_tools.boards import bare, emulated
 from trimtab_tools.compiler import compile
 from trimtab_tools.errors import ToolchainError
 from trimtab_tools.toolchain import builds
 
-RESULTS = Path(__file__).resolve().parent / "results"
 MHZ = 125
 TIMES = 8  # after the first, which sets the trackers
 
@@ -147,8 +146,8 @@ def main():
     builds.provide(board)
     result = BOARDS[board]()
     print(table(result))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{board}.json").write_text(json.dumps(result, indent=1) + "\n")
+    paths.RESULTS.mkdir(exist_ok=True)
+    (paths.RESULTS / f"{board}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

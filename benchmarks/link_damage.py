@@ -10,17 +10,16 @@ import random
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-import pytest  # noqa: E402
-from lines import Damaged, World, damage, noise, tiny  # noqa: E402
-from trimtab.store import Store  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+import pytest
+from lines import Damaged, World, damage, noise, tiny
+from trimtab.store import Store
 from trimtab_tools.boards import emulated, simulated
 from trimtab_tools.errors import LinkError
-from trimtab_tools.link.client import Client  # noqa: E402
+from trimtab_tools.link.client import Client
 from trimtab_tools.link.transport import Serial
-from trimtab_tools.toolchain import builds  # noqa: E402
+from trimtab_tools.toolchain import builds
 
 # the first line keeps bytes of a host that streams on from stopping the rest
 MAIN = b"import micropython\nmicropython.kbd_intr(-1)\nimport trimtab.serve\ntrimtab.serve.main('net.ttp')\n"

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-from lines import noise, tiny  # noqa: E402
-from trimtab_tools.boards.connect import attach  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+from lines import noise, tiny
+from trimtab_tools.boards.connect import attach
 
 NOISE = 64  # bytes that a collector which reads the stack keeps by chance
 CHUNK = 250  # steps of one run; after it the board evaluates, saves and tells its heap

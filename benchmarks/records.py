@@ -6,15 +6,14 @@ aligned as in images of ours, zero wait states.
 
 import struct
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
+import paths
 from trimtab.format import RECORDS
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.compiler import compile, cost
 from trimtab_tools.formats import read_checkpoint
 
-NETWORK = Path(__file__).resolve().parents[2] / "shared" / "assets" / "tiny_training" / "mcunet-5fps.npz"
 FORWARD = ("prefix", "forward")
 STEP = ("begin", *FORWARD, "loss", "gate", "head", "backward", "end")
 
@@ -23,9 +22,9 @@ Row = namedtuple("Row", "cycles phase step")
 
 def mcunet():
     """The compiled network, or None where its file is absent."""
-    if not NETWORK.exists():
+    if not paths.MCUNET.exists():
         return None
-    return compile.compile_graph(read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10)
+    return compile.compile_graph(read_checkpoint.read(str(paths.MCUNET)), "sparse:mcunet-49kb", classes=10)
 
 
 def network(made, phases):
@@ -71,7 +70,7 @@ def _line(row):
 def main():
     made = mcunet()
     if not made:
-        raise SystemExit(f"benchmarks/records.py: there is no {NETWORK.name}: it belongs in {NETWORK.parent}")
+        raise SystemExit(f"there is no {paths.MCUNET.name}: it belongs in {paths.MCUNET.parent}")
     run, _ = network(made, STEP)
     (done,) = bare.run([run], skew=0)
     found = rows(made, done)

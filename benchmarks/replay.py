@@ -14,15 +14,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import paths
 from trimtab.replay import Replay
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.formats import read_tflite
 from trimtab_tools.toolchain import builds
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS, PAGE = ROOT / "benchmarks" / "results" / "replay.json", ROOT / "docs" / "results.md"
-ASSET = ROOT.parent / "shared" / "assets" / "images" / "mnist_5000_1500.npz"
+RESULTS, PAGE = paths.RESULTS / "replay.json", paths.RESULTS_PAGE
+ASSET = paths.ASSETS / "images" / "mnist_5000_1500.npz"
 NEW = (0, 1, 2, 9)  # the digit that is added, and the seed
 RATE, EPOCHS, SAMPLES, ROWS, TIMES = 4e-3, 3, 50, 200, 9
 

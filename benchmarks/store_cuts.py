@@ -14,15 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-import pytest  # noqa: E402
-from lines import noise  # noqa: E402
-from models import Builder  # noqa: E402
-from test_store import Files, Flash  # noqa: E402
-from trimtab.store import Store  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+import pytest
+from lines import noise
+from models import Builder
+from test_store import Files, Flash
+from trimtab.store import Store
 from trimtab_tools.boards import emulated, simulated
-from trimtab_tools.compiler import compile as compiler  # noqa: E402
-from trimtab_tools.toolchain import builds  # noqa: E402
+from trimtab_tools.compiler import compile as compiler
+from trimtab_tools.toolchain import builds
 
 START, SIZE = emulated.LAYOUTS["stock"].files_start, emulated.LAYOUTS["stock"].files_bytes
 ASK = "import trimtab; net = trimtab.load('net.ttp'); print(net.step, net.state_crc())"

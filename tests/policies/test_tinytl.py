@@ -13,7 +13,7 @@ from trimtab_tools.compiler import cost
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import write_tflite
-from trimtab_tools.lab import float_twin
+from trimtab_tools.lab import float_tinytl, float_twin
 from trimtab_tools.operators import oracle as reference
 from trimtab_tools.operators import tinytl
 from trimtab_tools.policies import plan
@@ -92,7 +92,7 @@ def test_forward_is_the_reference(name, tmp_path):
                     tensor
                 )
     op = next(op for op in c.trunk.ops if op.kind == "lite")
-    layer = float_twin.Lite(c.trunk, op, op.inputs[:2], None, True)
+    layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     before, real = wanted[op.inputs[0]], layer.forward([wanted[n] for n in op.inputs[:2]])
     assert np.abs(wanted[op.outputs[0]] - before.astype(int)).mean() > 1
     assert np.abs(wanted[op.outputs[0]] - real.astype(int)).max() <= 2
@@ -102,7 +102,7 @@ def test_forward_is_the_reference(name, tmp_path):
 def test_the_float_model_has_the_gradients_of_finite_differences(name, tmp_path):
     c, samples = case(name, tmp_path, ",dx")
     op = next(op for op in c.trunk.ops if op.kind == "lite")
-    layer = float_twin.Lite(c.trunk, op, op.inputs[:2], None, True)
+    layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     layer.wanted = [True, True]
     values = reference.forward(c.trunk, samples[:1])
     xs = [values[n].astype(float) for n in op.inputs[:2]]
@@ -162,7 +162,7 @@ def moving(bench, c):
 def moving_in(twin):
     found = {}
     for layer in twin.layers:
-        if isinstance(layer, float_twin.Lite):
+        if isinstance(layer, float_tinytl.Module):
             found.update(zip(layer.op.inputs[2:], (layer.w1, layer.affines[0], layer.w2, layer.affines[1])))
         elif layer.update:
             found[layer.op.inputs[2]] = layer.b
@@ -202,7 +202,7 @@ def test_gradients(name, options, tmp_path):
         twin = float_twin.Twin(c.trunk, c.plan, c.trunk.inputs[0])
         twin.w = head.copy()
         for layer in twin.layers:
-            if isinstance(layer, float_twin.Lite):
+            if isinstance(layer, float_tinytl.Module):
                 layer.passes = lambda side=passed(c.trunk, layer.op, x): side
         was = {key: value.copy() for key, value in moving_in(twin).items()}
         twin.step(x, i % 4, RATE)

@@ -59,7 +59,7 @@ def do_plan(args):
 
 def do_search(args):
     from .. import samples as data
-    from ..lab import experiment, search
+    from ..lab import experiment, runners, search
 
     graph = _read_model(args)
     x, y, names = data.load(
@@ -81,16 +81,14 @@ def do_search(args):
     budget = search.Budget(
         args.budget, *(_size(word, word) if word else None for word in (args.ram, args.flash)), args.cycles
     )
-    runner = search.cluster(args.ray) if args.ray else functools.partial(search.local, workers=args.workers)
+    runner = runners.cluster(args.ray) if args.ray else functools.partial(runners.local, workers=args.workers)
     found = search.search(
         prepared,
         budget,
         space,
-        args.lr or DEFAULT_RATE,
-        args.epochs,
-        range(args.seeds),
+        search.Recipe(args.lr or DEFAULT_RATE, args.epochs, tuple(range(args.seeds))),
         runner=runner,
-        progress=functools.partial(_progress, args),
+        stage=functools.partial(_progress, args),
     )
     Path(args.output).write_text(json.dumps(search.updates(prepared, found["scheme"]), indent=1) + "\n")
     _say(
@@ -147,7 +145,7 @@ def do_rank(args):
     if args.epochs < 1:
         raise UsageError(f"--epochs {args.epochs} is out of range: use 1 or more")
     with _progress(args, "rank") as step:
-        places = rank(args.packages, args.data, args.epochs, seed=args.seed, step=step)
+        places = rank(args.packages, args.data, args.epochs, seed=args.seed, progress=step)
     lines = [
         f"{100 * p.accuracy:5.1f} % +- {100 * p.error:.1f}  arena {p.arena_bytes}, state {p.state_bytes}  {p.package}"
         for p in places
