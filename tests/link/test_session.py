@@ -20,7 +20,7 @@ from trimtab_tools.errors import BoardError, LinkError
 from trimtab_tools.link.client import Client
 from trimtab_tools.link.events import Closed, Refused, Reply, Result
 from trimtab_tools.link.host import Host
-from trimtab_tools.link.repl import cure
+from trimtab_tools.link.start import cure
 from trimtab_tools.link.transport import Pair, Process, Serial, Thread
 from trimtab_tools.samples import Sample
 from trimtab_tools.toolchain import builds

@@ -93,7 +93,7 @@ class Prepared:
 
     def _make(self, names, data, pixels, progress):
         """Run each sample once, and write what each of the named tensors holds."""
-        made = compile.compile_inference(self.trunk, keep_all=True)
+        made = compile.compile_inference(self.trunk, keep_all=True, kernels=simulated.best_tier())
         net = simulated.load(made.data, simulated.best_tier())
         entry = self.graph[self.graph.inputs[0]]
         total, done = data.train.shape[0] * data.train.shape[1] + len(data.test), 0

@@ -99,7 +99,8 @@ def choice(
     **options,
 ) -> dict:
     """A plan for these samples of one task. `options` are those of compile_graph."""
-    made = compile.compile_graph(graph, f"tinytrain:{layers}" if layers else "tinytrain", **options)
+    policy = f"tinytrain:{layers}" if layers else "tinytrain"
+    made = compile.compile_graph(graph, policy, kernels=simulated.best_tier(), **options)
     if made.plan.head and outside([y for _, y in samples], made.plan.head.classes) is not None:
         raise UsageError(
             f"the samples have more classes than the head's {made.plan.head.classes}: "

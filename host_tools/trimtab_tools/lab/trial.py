@@ -108,6 +108,7 @@ def compile_trial(prepared: Prepared, trial: Trial) -> compile.Compiled:
         rate=trial.rate,
         residual=trial.residual,
         samples=first[0, :32].reshape(-1, *shape),
+        kernels=simulated.best_tier(),
     )
 
 

@@ -15,7 +15,7 @@ from trimtab.session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN
 
 from ..errors import BoardError, LinkError
 from ..samples import Sample
-from . import repl
+from . import start
 from .events import Closed, Denied, Event, Opened, Refused, Reply, Result
 from .host import Host
 from .live import Live
@@ -86,7 +86,7 @@ class Client:
             self.line.write(self.host.take())
             if self.package:
                 self.line.read(64, 200)
-                self.line.write(repl.LEAVE_RAW)
+                self.line.write(start.LEAVE_RAW)
         except LinkError:
             pass  # nobody is there to say goodbye to
         self.drop()
@@ -194,10 +194,10 @@ class Client:
         """The info of a board that serves, that can be made to serve, or None."""
         info = self._greet(HELLO_MS if self.package else self.patience_ms)
         if info is None and self.package:
-            repl.serve(self.line, self.package)
+            start.serve(self.line, self.package)
             info = self._greet(self.patience_ms)
         elif info is None and self.echoed:  # a byte of ours stopped main.py while the board booted
-            self.line.write(repl.SOFT_RESET)
+            self.line.write(start.SOFT_RESET)
             info = self._greet(self.patience_ms)
         return info
 
