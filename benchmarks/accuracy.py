@@ -11,12 +11,12 @@ only draws.
 import argparse
 import json
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import paths
+import tables
 from trimtab_tools.boards import train
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.lab import runners
@@ -191,7 +191,9 @@ def modules(results):
 
 
 def searched(results):
-    """The error is that of the difference of two shares of the same size, as if the test pictures were not the same."""
+    """The error is that of the difference of two shares of the same size, as if the test pictures were not
+    the same.
+    """
     yield "scheme", "extra memory, KB", "test", "against the published one"
     first = results.of("cifar10", PUBLISHED, 1e-3, 5)
     for policy in (PUBLISHED, *OURS):
@@ -228,11 +230,6 @@ def policies(results):
         )
 
 
-def table(rows):
-    head, *body = [[str(cell) for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
-
-
 TABLES = {
     "acceptance": acceptance,
     "scaling": scaling,
@@ -244,10 +241,7 @@ TABLES = {
 
 def page(done, text):
     """The page with its tables drawn anew."""
-    for name, rows in TABLES.items():
-        made = f"<!-- {name} -->\n{table(rows(Results(done)))}\n<!-- end -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
-    return text
+    return tables.redrawn(text, {name: rows(Results(done)) for name, rows in TABLES.items()})
 
 
 def draw(done):

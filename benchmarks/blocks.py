@@ -11,12 +11,12 @@ docs/results.md. What has been run stays run; --draw only draws.
 import argparse
 import json
 import os
-import re
 from dataclasses import asdict
 
 import numpy as np
 import paths
-from accuracy import PAGE, said, table
+import tables
+from accuracy import PAGE, said
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import cost
 from trimtab_tools.formats import read_checkpoint, read_keras, read_tflite
@@ -209,10 +209,7 @@ TABLES = {"blocks": blocks, "mobiletl": accuracies}
 
 def page(done, text):
     """The page with its tables drawn anew."""
-    for name, rows in TABLES.items():
-        made = f"<!-- {name} -->\n{table(rows(done))}\n<!-- end -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
-    return text
+    return tables.redrawn(text, {name: rows(done) for name, rows in TABLES.items()})
 
 
 def main():

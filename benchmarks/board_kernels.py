@@ -135,7 +135,9 @@ def on(board):
 
 
 def native_module(arch):
-    """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be measured."""
+    """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be
+    measured.
+    """
     data = packages()["trains.ttp"]
     part = builds.natmod(arch, subset.kernels_of(data), native.always_packed(data, arch))
     return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": builds.natmod(arch).stat().st_size}}

@@ -2,10 +2,10 @@
 
 python benchmarks/fewshot.py [--tasks N] [--draw]
 
-The networks of fewshot_nets.py, with and without meta-training, get tasks of characters of alphabets they have not
-seen, and of clothes. Every method makes prototypes from the same samples and is asked the same pictures. Writes
-benchmarks/results/fewshot.json and from it the section of docs/results.md. What has been run stays run; --draw only
-draws.
+The networks of fewshot_nets.py, with and without meta-training, get tasks of characters of alphabets they
+have not seen, and of clothes. Every method makes prototypes from the same samples and is asked the same
+pictures. Writes benchmarks/results/fewshot.json and from it the section of docs/results.md. What has been
+run stays run; --draw only draws.
 """
 
 import argparse
@@ -13,12 +13,12 @@ import contextlib
 import functools
 import io
 import json
-import re
 import tempfile
 import time
 
 import numpy as np
 import paths
+import tables
 
 RESULTS, PAGE = paths.RESULTS / "fewshot.json", paths.RESULTS_PAGE
 
@@ -263,16 +263,7 @@ TABLES = {"fewshot": accuracies, "fewshot-differences": differences}
 
 def page(done, text):
     """The page with its tables drawn anew."""
-    for name, rows in TABLES.items():
-        head, *body = [[str(cell) for cell in row] for row in rows(done)]
-        made = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
-        text = re.sub(
-            f"<!-- {name} -->.*?<!-- end -->",
-            lambda _: f"<!-- {name} -->\n{made}\n<!-- end -->",
-            text,
-            flags=re.S,
-        )
-    return text
+    return tables.redrawn(text, {name: rows(done) for name, rows in TABLES.items()})
 
 
 def main():

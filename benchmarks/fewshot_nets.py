@@ -1,4 +1,5 @@
-"""The networks of the few-shot benchmark: one trunk for 28x28 characters, trained on five alphabets in two ways.
+"""The networks of the few-shot benchmark: one trunk for 28x28 characters, trained on five alphabets in two
+ways.
 
 python benchmarks/fewshot_nets.py meta|ordinary
 

@@ -1,4 +1,6 @@
-"""The layers and the network whose kernels are measured: records with random content, a graph with random weights."""
+"""The layers and the network whose kernels are measured: records with random content, a graph with random
+weights.
+"""
 
 import struct
 
@@ -129,7 +131,9 @@ def results(name, arena, state):
 
 
 def n1():
-    """28x28x1, three 3x3 convolutions with stride 2 to 4, 8 and 16 channels, mean, dense 10: 21,220 multiplications."""
+    """28x28x1, three 3x3 convolutions with stride 2 to 4, 8 and 16 channels, mean, dense 10: 21,220
+    multiplications.
+    """
     from models import Builder
 
     b = Builder((28, 28, 1), seed=3, scale=1 / 127, zero=-128)

@@ -1,10 +1,11 @@
-"""Cycles of every kernel, of two networks, and what the native module takes: python benchmarks/kernels.py pico
+"""Cycles of every kernel, of two networks, and what the native module takes: python benchmarks/kernels.py
+pico
 
-Prints a table and writes benchmarks/results/BOARD.json. On the Pico, kernels run alone on the emulated core, code and data
-in RAM, zero wait states, pads counted as multiplications, and so does MCUNet (records.py), its weights in flash; the small
-network runs under MicroPython, whose own time is part of it.
-An emulated Pico has no flash cache: on silicon, weights read from flash cost more.
-On m3, m4 and c3 (instructions), unix and sim (this machine's time) all runs under Python: see board_kernels.py.
+Prints a table and writes benchmarks/results/BOARD.json. On the Pico, kernels run alone on the emulated
+core, code and data in RAM, zero wait states, pads counted as multiplications, and so does MCUNet
+(records.py), its weights in flash; the small network runs under MicroPython, whose own time is part of it.
+An emulated Pico has no flash cache: on silicon, weights read from flash cost more. On m3, m4 and c3
+(instructions), unix and sim (this machine's time) all runs under Python: see board_kernels.py.
 """
 
 import argparse
@@ -86,7 +87,9 @@ def mcunet():
 
 
 def native_modules():
-    """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured on the Pico alone."""
+    """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured
+    on the Pico alone.
+    """
     found = {}
     for arch in builds.NATMODS:
         try:
@@ -125,7 +128,8 @@ def table(result, indent=""):
         forward, step, ram = row.items()
         unit = forward[0].removeprefix("forward_")
         lines.append(
-            f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, {ram[1]:,} bytes of RAM"
+            f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, "
+            f"{ram[1]:,} bytes of RAM"
         )
     for arch, module in result.get("native_module", {}).items():
         for name, row in (f"{arch}, for n1", module), (f"{arch}, whole", module["whole"]):

@@ -91,7 +91,7 @@ def on_pico(package, samples, cuts, resets, rate, seed):
             if step in reset:
                 pico.reset(wait=False)
 
-        for attempt in range(10):
+        for _ in range(10):
             try:
                 client.connect()
                 break

@@ -2,8 +2,8 @@
 
 python benchmarks/pretrained.py
 
-Writes benchmarks/results/modules.npz, from which accuracy.py begins a trial on CIFAR-10 beside one with random
-modules. Trunk and biases stay as they are; the head is not kept.
+Writes benchmarks/results/modules.npz, from which accuracy.py begins a trial on CIFAR-10 beside one with
+random modules. Trunk and biases stay as they are; the head is not kept.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme: python benchmarks/records.py
+"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme: python
+benchmarks/records.py
 
-Records run alone on the emulated Cortex-M0+, one after the other: code, arena and state in RAM, the rest in flash,
-aligned as in images of ours, zero wait states.
+Records run alone on the emulated Cortex-M0+, one after the other: code, arena and state in RAM, the rest in
+flash, aligned as in images of ours, zero wait states.
 """
 
 import struct

@@ -2,19 +2,20 @@
 
 python benchmarks/replay.py [--draw]
 
-For each digit of NEW: a network is trained in Keras on the nine other digits of MNIST (once; it stays in the cache), its head
-again by the board's API in `sim`, whose arithmetic is the board's bit for bit; then the digit is added and learnt from 50
-samples. Writes benchmarks/results/replay.json and the table of docs/results.md; --draw only draws.
+For each digit of NEW: a network is trained in Keras on the nine other digits of MNIST (once; it stays in
+the cache), its head again by the board's API in `sim`, whose arithmetic is the board's bit for bit; then
+the digit is added and learnt from 50 samples. Writes benchmarks/results/replay.json and the table of
+docs/results.md; --draw only draws.
 """
 
 import argparse
 import json
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 import paths
+import tables
 from trimtab.replay import Replay
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
@@ -119,7 +120,9 @@ def shares(net, new):
 
 
 def add(new, times):
-    """Teach one more digit; times 0: without replay, from the same samples again and again, for as many steps."""
+    """Teach one more digit; times 0: without replay, from the same samples again and again, for as many
+    steps.
+    """
     net, replay = known(new)
     before = shares(net, new)[0]
     (x, y), _ = mnist()
@@ -149,23 +152,29 @@ def add(new, times):
 
 
 def table(rows):
-    yield "| digit added | old classes before | after, with replay | new class | after, without replay | new class |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield (
+        "digit added",
+        "old classes before",
+        "after, with replay",
+        "new class",
+        "after, without replay",
+        "new class",
+    )
     pairs = [
         [next(r for r in rows if (r["new"], r["times"]) == (new, times)) for times in (TIMES, 0)]
         for new in NEW
     ]
     for w, wo in pairs:
-        yield f"| {w['new']} | {w['before']} | **{w['old']}** | {w['new_class']} | {wo['old']} | {wo['new_class']} |"
+        yield w["new"], w["before"], f"**{w['old']}**", w["new_class"], wo["old"], wo["new_class"]
     loss = [np.array([r[i]["before"] - r[i]["old"] for r in pairs]) for i in (0, 1)]
     learnt = [np.mean([r[i]["new_class"] for r in pairs]) for i in (0, 1)]
     said = [f"{-v.mean():.1f} ± {v.std(ddof=1) / len(v) ** 0.5:.1f}" for v in loss]
-    yield f"| mean change | | **{said[0]}** | {learnt[0]:.1f} | {said[1]} | {learnt[1]:.1f} |"
+    yield "mean change", "", f"**{said[0]}**", f"{learnt[0]:.1f}", said[1], f"{learnt[1]:.1f}"
 
 
 def page(rows, text):
-    made = "<!-- replay -->\n" + "\n".join(table(rows)) + "\n<!-- end -->"
-    return re.sub("<!-- replay -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
+    """The page with its table drawn anew."""
+    return tables.redrawn(text, {"replay": table(rows)})
 
 
 def main():

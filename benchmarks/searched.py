@@ -2,9 +2,10 @@
 
 python benchmarks/searched.py [--workers N]
 
-A quarter of the 2000 training pictures judges; no test picture is seen. Candidates are the first pointwise convs of
-the blocks in the second half, as in the published schemes. Writes benchmarks/results/search.json, from which
-accuracy.py trains the scheme beside the published one. It can be stopped at any time, and goes on.
+A quarter of the 2000 training pictures judges; no test picture is seen. Candidates are the first pointwise
+convs of the blocks in the second half, as in the published schemes. Writes benchmarks/results/search.json,
+from which accuracy.py trains the scheme beside the published one. It can be stopped at any time, and goes
+on.
 """
 
 import argparse
