@@ -8,9 +8,9 @@ python benchmarks/fewshot_nets.py meta|ordinary
 int8 networks end in their features and are kept in the user's cache.
 """
 
+import argparse
 import functools
 import hashlib
-import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -172,6 +172,8 @@ def _loop(step, draw, recipe):
 TRAININGS = {"meta": _meta, "ordinary": _ordinary}
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kinds", nargs="+", choices=TRAININGS)
+    for name in parser.parse_args().kinds:
         graph = network(Recipe(name))
         print(name, len(graph.ops), "layers,", graph[graph.outputs[0]].size, "features")
