@@ -146,7 +146,7 @@ def _npz(path, labels, shape, classes, split, targets):
 
 
 def _arrays(path):
-    """The arrays of the file that have a meaning here. Pickled objects are refused: to load them runs code."""
+    """The arrays of the file that have a meaning here. Pickled objects are refused: loading runs code."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files if key in ("x", "y", "split")}
@@ -217,9 +217,9 @@ def image(file: str | Path, shape: Sequence[int]) -> np.ndarray:
         raise DataError("reading images takes Pillow: pip install trimtab[images]") from error
     height, width, channels = shape
     try:
-        with Image.open(file) as picture:
-            picture = ImageOps.exif_transpose(picture).convert("RGB" if channels == 3 else "L")
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+        with Image.open(file) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGB" if channels == 3 else "L")
+            picture = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
             return np.asarray(picture, np.uint8).reshape(shape)
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(f"{file} cannot be read as an image: repair or remove it") from error

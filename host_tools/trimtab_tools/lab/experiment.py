@@ -151,7 +151,7 @@ def narrow(trunk: Graph) -> list[str]:
     """
     last = {name: i for i, op in enumerate(trunk.ops) for name in op.inputs}
     last.update({name: len(trunk.ops) for name in trunk.outputs})
-    root = {}  # of what a reshape gives: the tensor that it reshapes
+    root: dict[str, str] = {}  # of what a reshape gives: the tensor that it reshapes
     live, found = {trunk.inputs[0]}, [trunk.inputs[0]]
     for i, op in enumerate(trunk.ops):
         if op.kind == "reshape":

@@ -1,5 +1,7 @@
-"""The layers of the float twin. forward gives int8 and keeps what backward needs; backward updates the
-layer and gives the errors of its inputs.
+"""The layers of the float twin.
+
+forward gives int8 and keeps what backward needs. backward updates the layer and gives the errors of its
+inputs.
 """
 
 import numpy as np
@@ -15,9 +17,10 @@ BIAS_BOUND = 1 << 29  # trained biases stay within it, as on a board
 
 
 class Layer:
-    """One operator. `wanted` says for each input whether its error is; the twin sets it."""
+    """One operator."""
 
-    wanted = (True,)
+    wanted: list[bool]  # is the error of this input wanted? The twin sets it
+    learns: bool  # does backward have anything to do? The twin sets it
 
     def __init__(self, graph: Graph, op: Op, inputs: list[str], update: Update | None, qas: bool):
         self.graph, self.op, self.inputs, self.update = graph, op, inputs, update
@@ -39,10 +42,10 @@ class Layer:
 
 
 class Weighted(Layer):
-    """conv, depthwise, dense. One unit of a real weight is one step of int8, of a real bias one step of
-    int32.
+    """conv, depthwise, dense.
 
-    Quantization-aware scaling (QAS) divides the gradients by the squares of the scales.
+    Real weights are counted in steps of int8, real biases in steps of int32. Quantization-aware scaling
+    (QAS) divides the gradients by the squares of the scales.
     """
 
     def __init__(self, graph, op, inputs, update, qas):

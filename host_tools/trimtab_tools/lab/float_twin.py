@@ -36,7 +36,7 @@ class Twin:
 
     def __init__(self, trunk: Graph, plan: TrainPlan, start: str, qas: bool = True):
         self.graph, self.start = trunk, start
-        self.alias = {}  # what a reshape gives: the tensor that it reshapes
+        self.alias: dict[str, str] = {}  # what a reshape gives: the tensor that it reshapes
         self.layers = self._layers(plan, qas)
         self._mark_wanted()
         self.features = self.root(plan.head.features)

@@ -7,7 +7,9 @@ def resized(pictures, size: int) -> np.ndarray:
     """uint8 (n, size, size, 3) of PIL images."""
     from PIL import Image
 
-    return np.stack([np.asarray(p.resize((size, size), Image.BICUBIC), np.uint8) for p in pictures])
+    return np.stack(
+        [np.asarray(p.resize((size, size), Image.Resampling.BICUBIC), np.uint8) for p in pictures]
+    )
 
 
 def views(pictures, size: int, smallest: float = 0.6, seed: int = 0) -> np.ndarray:

@@ -63,11 +63,16 @@ class Space:
         if layers is None:
             layers = [i for i, op in enumerate(found) if op.kind != "depthwise"]
         if depths is None:
-            depths = {*range(3, n, 3), n}
-        layers, depths = sorted(layers), sorted(depths)
-        if not layers or not (0 <= layers[0] <= layers[-1] < n and 1 <= depths[0] <= depths[-1] <= n):
+            depths = sorted({*range(3, n, 3), n})
+        space = Space(tuple(sorted(layers)), tuple(sorted(depths)), tuple(ratios))
+        if not space.layers or not (_within(space.layers, 0, n - 1) and _within(space.depths, 1, n)):
             raise UsageError(f"the model has layers 0 to {n - 1}: choose layers and bias depths among them")
-        return Space(tuple(layers), tuple(depths), tuple(ratios))
+        return space
+
+
+def _within(numbers, low, high):
+    """Are all of these sorted numbers from low to high?"""
+    return low <= numbers[0] <= numbers[-1] <= high
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def trials(space: Space, convs: int, recipe: Recipe) -> dict[tuple, list[Trial]]
     stand on.
     """
     deepest = max(*space.depths, convs - space.layers[0])
-    policies = {("head",): "last"}
+    policies: dict[tuple, str] = {("head",): "last"}
     policies.update({("bias", d): f"bias:{d}" for d in (*space.depths, deepest)})
     policies.update(
         {
@@ -233,7 +238,7 @@ def finalists(
 ) -> list[Found]:
     """The first `wanted` schemes that the board can hold."""
     free = not any(most is not None for most in budget.of_board)
-    chosen = []
+    chosen: list[Found] = []
     for i, one in enumerate(leaders[:PATIENCE]):
         if len(chosen) < wanted and (free or budget.allows(exact(prepared, one.scheme))):
             chosen.append(one)

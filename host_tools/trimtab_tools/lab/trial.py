@@ -83,7 +83,7 @@ def train(prepared: Prepared, trial: Trial, progress: Progress = quiet) -> dict:
     learner = Real(made, start, total, trial) if trial.twin else Integers(made, total)
     losses, started = [], time.monotonic()
     for epoch, samples in enumerate(schedule(n, len(xs), trial)):
-        loss = 0
+        loss = 0.0
         for i, (view, at) in enumerate(samples, 1):
             loss += learner.learn(xs[view, at], prepared.y[at])
             progress(epoch * n + i, total)

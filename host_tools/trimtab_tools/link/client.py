@@ -41,9 +41,9 @@ class Client:
         self.open_line = open_line
         self.package = package  # path on the board, or None where the board serves by itself
         self.patience_ms = patience_ms
-        self.line = None
+        self.line: Any = None  # the Transport that is open
         self.host = Host(key)
-        self.info = None
+        self.info: dict[str, Any] = {}
         self.echoed = False  # a REPL sends back what it is sent
         self.queries = 0  # samples of this session that were evaluated or predicted
         self.resets = 0  # times the board came back with a new boot

@@ -6,6 +6,7 @@ comes in through tick(). When there is room(), submit() puts a sample on its way
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 from trimtab import trust
 from trimtab.frame import PAYLOAD_MAX
@@ -28,7 +29,7 @@ class Job:
         self.size = size  # bytes of a fragment; the last one may be shorter
         self.count = (len(data) + size - 1) // size
         self.next = 0  # the first fragment that was never sent
-        self.lost = []  # fragments to send again, in order
+        self.lost: list[int] = []  # fragments to send again, in order
         self.base = 0  # the board holds every fragment before this one
         self.mask = 0  # bit i: the board holds fragment base + 1 + i
         self.hurt = False  # has the line lost any of it?
@@ -73,7 +74,7 @@ class Job:
 
 
 class Host(Session):
-    """The end that has the samples. Two may be on their way: one fills the line while the other is trained."""
+    """The end that has the samples. Two may be on their way: one fills the line while the other trains."""
 
     FIRST_MS = 250  # patience before the first question; it doubles with each question that stays unanswered
     LAST_MS = 4000
@@ -84,7 +85,7 @@ class Host(Session):
         super().__init__("host")
         self.key = key
         self.proof = None  # what answers the board's challenge
-        self.info = None  # of the board, since the session is open
+        self.info: dict[str, Any] = {}  # of the board, since the session is open
         self.news = True  # has anything been sent or heard since the last tick?
         self.heard = 0  # when the last good frame came
         self.wait = self.FIRST_MS
@@ -115,7 +116,7 @@ class Host(Session):
         self.number = 0x2020
         self.nonce = nonce & 0x7FFFFFFF
         self._reset()
-        self.out = []
+        self.out: list[bytes] = []
         while not self.out or min(self.out[0][:-1]) < 0x20:
             self.nonce = (self.nonce + 1) & 0x7FFFFFFF | 0x20202020
             self.sid = self.nonce & 0xFF

@@ -15,7 +15,7 @@ class Live:
     def __init__(self, source: Iterable[Sample], step: int):
         self.source = iter(source)
         self.first = step  # number of the oldest sample that is kept
-        self.kept = collections.deque()
+        self.kept: collections.deque[Sample] = collections.deque()
 
     def __call__(self, i: int) -> Sample:
         if i < self.first:

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import serial
 from serial.tools.list_ports import comports
@@ -77,7 +77,7 @@ class Cable:
     def __init__(self, url: str, ports: Callable[[], dict[str, tuple]] | None = None):
         self.url = url
         self.ports = ports or usb_ports
-        self.board = None  # what told the board from all others when its port was last opened
+        self.board: tuple | None = None  # what told the board from all others when its port was last opened
 
     def __call__(self) -> Serial:
         ports = self.ports()
@@ -98,6 +98,9 @@ class Process:
     pipes.
     """
 
+    ours = True  # close() ends the process
+    command: Any
+
     def __init__(self, command: Sequence[str], **options):
         self.command = command
         try:
@@ -111,7 +114,7 @@ class Process:
     def around(cls, process: subprocess.Popen) -> "Process":
         """A line to a process that someone else started (with pipes) and will end."""
         line = cls.__new__(cls)
-        line.command, line.process, line.close = process.args, process, lambda: None
+        line.command, line.process, line.ours = process.args, process, False
         return line
 
     def read(self, n, timeout_ms):
@@ -132,6 +135,8 @@ class Process:
             raise LinkError(f"{self.command[0]} takes no data any more: see its messages above") from error
 
     def close(self):
+        if not self.ours:
+            return
         self.process.stdin.close()
         try:
             self.process.wait(5)

@@ -131,7 +131,7 @@ def _addresses(size, up):
 
 def usage(facts: dict) -> list[int]:
     """The bytes that are live at each record. A byte that several pieces use counts once."""
-    live = [[] for _ in range(len(facts["steps"]) + 1)]
+    live: list[list[tuple[int, int]]] = [[] for _ in range(len(facts["steps"]) + 1)]
     for _, _, offset, _, pieces in facts["buffers"]:
         for start, stop, low, high in pieces:
             for now in range(start, min(stop, len(live) - 1) + 1):
