@@ -1,11 +1,11 @@
 """Accuracy of every policy on real data, in `sim`.
 
-python benchmarks/accuracy.py [--workers N] [--seeds N] [--again | --draw]
+    python benchmarks/accuracy.py [--workers N] [--seeds N] [--again | --draw]
 
-Trains MCUNet on CIFAR-10 (2000 training and 2000 test pictures) and on flowers5 (1300 and 450), writes
-benchmarks/results/accuracy.json, and from it docs/accuracy.svg and the tables of docs/results.md. What has
-been run stays run: it can be stopped at any time, and goes on. --again runs what stands there already; --draw
-only draws.
+MCUNet trains on CIFAR-10 (2000 training and 2000 test pictures) and on flowers5 (1300 and 450). The results
+go to benchmarks/results/accuracy.json; docs/accuracy.svg and the tables of docs/results.md are drawn from
+there. What has been run stays run, so the script can be stopped at any time and goes on. --again runs the
+trials of that file once more; --draw only draws.
 """
 
 import argparse

@@ -1,11 +1,12 @@
 """Policy mobiletl beside ordinary training of the same layers, in `sim`: bytes for a block, and accuracy.
 
-python benchmarks/blocks.py [--seeds N] [--draw]
+    python benchmarks/blocks.py [--seeds N] [--draw]
 
 Bytes are counted on the paper's block (48 channels at 28x28, expanded six times), once with ReLU6 and once
-with hard-swish. MCUNet goes from ImageNet to CIFAR-10; a small network with hard-swish, which TensorFlow
-trains here, from digits to clothes. Writes benchmarks/results/mobiletl.json, and from it the tables of
-docs/results.md. What has been run stays run; --draw only draws.
+with hard-swish. Accuracy is measured on MCUNet, from ImageNet to CIFAR-10, and on a small network with
+hard-swish, which TensorFlow trains here, from digits to clothes. The results go to
+benchmarks/results/mobiletl.json; tables of docs/results.md are drawn from there. What has been run stays
+run; --draw only draws.
 """
 
 import argparse

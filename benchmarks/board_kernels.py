@@ -1,4 +1,4 @@
-"""The shapes of kernel_shapes.py under MicroPython: on boards whose clocks count, and on this machine."""
+"""The shapes of kernel_shapes.py under MicroPython: on emulated boards that count, and on this machine."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""The data sets of the accuracy benchmarks, from the folder of assets beside the repository."""
+"""The data sets of the accuracy benchmarks. Their files are assets."""
 
 import functools
 import io

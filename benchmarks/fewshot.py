@@ -1,11 +1,11 @@
 """Few-shot tasks in `sim`: what choosing layers and channels for each task gains, at equal memory.
 
-python benchmarks/fewshot.py [--tasks N] [--draw]
+    python benchmarks/fewshot.py [--tasks N] [--draw]
 
-The networks of fewshot_nets.py, with and without meta-training, get tasks of characters of alphabets they
-have not seen, and of clothes. Every method makes prototypes from the same samples and is asked the same
-pictures. Writes benchmarks/results/fewshot.json and from it the section of docs/results.md. What has been
-run stays run; --draw only draws.
+The networks of fewshot_nets.py, with and without meta-training, get tasks: characters of alphabets that
+they have not seen, and clothes. Every method makes prototypes from the same samples and is asked the same
+pictures. The results go to benchmarks/results/fewshot.json; a section of docs/results.md is drawn from
+there. What has been run stays run; --draw only draws.
 """
 
 import argparse

@@ -1,11 +1,10 @@
-"""The networks of the few-shot benchmark: one trunk for 28x28 characters, trained on five alphabets in two
-ways.
+"""The networks of the few-shot benchmark: a trunk for characters of 28x28 pixels, trained in two ways.
 
-python benchmarks/fewshot_nets.py meta|ordinary
+    python benchmarks/fewshot_nets.py meta|ordinary
 
-`meta` is ProtoNet: episodes of some characters, cross-entropy on the cosines between queries and prototypes.
-`ordinary` tells all characters apart by a dense layer, which is thrown away. Both see as many pictures. The
-int8 networks end in their features and are kept in the user's cache.
+Both ways use five alphabets and see as many pictures. `meta` is ProtoNet: episodes of some characters, with
+cross-entropy on the cosines between queries and prototypes. `ordinary` tells all characters apart by a
+dense layer, which is thrown away. The int8 networks end in their features and are kept in the user's cache.
 """
 
 import argparse

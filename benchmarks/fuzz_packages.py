@@ -1,10 +1,13 @@
-"""Damaged and hostile input, through the C kernels under address and undefined-behaviour sanitizers.
+"""Damaged and hostile input through the C kernels, under address and undefined-behaviour sanitizers.
 
-python benchmarks/fuzz_packages.py packages 200000   mutated packages: refused, or a step inside its memory
-python benchmarks/fuzz_packages.py states 200000     mutated state files: ignored, or a step inside its memory
-python benchmarks/fuzz_packages.py frames 1000000    mutated frame streams: no wrong sample is accepted
+    python benchmarks/fuzz_packages.py packages 200000
+        Mutated packages are refused, or a step stays inside its memory.
+    python benchmarks/fuzz_packages.py states 200000
+        Mutated state files are ignored, or a step stays inside its memory.
+    python benchmarks/fuzz_packages.py frames 1000000
+        In mutated streams of frames no wrong sample is accepted.
 
-Most mutations get right checksums: what they meet is the validation, not the CRC.
+Most mutations get right checksums, so that they meet the validation and not only the CRC.
 """
 
 import collections

@@ -1,6 +1,8 @@
-"""Fuzz the .tflite reader, guided by coverage: benchmarks/fuzz_tflite.py [SECONDS] (900).
+"""Fuzz the .tflite reader, guided by coverage.
 
-Whatever the bytes are, the answer is a graph or ModelError. Needs `pip install atheris`.
+    python benchmarks/fuzz_tflite.py [SECONDS]      900 unless said; needs `pip install atheris`
+
+Whatever the bytes are, the answer must be a graph or ModelError.
 """
 
 import sys

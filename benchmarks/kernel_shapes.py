@@ -1,6 +1,4 @@
-"""The layers and the network whose kernels are measured: records with random content, a graph with random
-weights.
-"""
+"""The layers and the network whose kernels are measured: records and weights with random content."""
 
 import struct
 

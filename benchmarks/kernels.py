@@ -1,11 +1,16 @@
-"""Cycles of every kernel, of two networks, and what the native module takes: python benchmarks/kernels.py
-pico
+"""Cycles of every kernel and of two networks, and what the native module takes.
 
-Prints a table and writes benchmarks/results/BOARD.json. On the Pico, kernels run alone on the emulated
-core, code and data in RAM, zero wait states, pads counted as multiplications, and so does MCUNet
-(records.py), its weights in flash; the small network runs under MicroPython, whose own time is part of it.
-An emulated Pico has no flash cache: on silicon, weights read from flash cost more. On m3, m4 and c3
-(instructions), unix and sim (this machine's time) all runs under Python: see board_kernels.py.
+    python benchmarks/kernels.py pico
+
+Prints a table and writes benchmarks/results/BOARD.json.
+
+On the Pico, kernels run alone on the emulated core: code and data in RAM, zero wait states, pads counted as
+multiplications. So does MCUNet (records.py), with its weights in flash. The small network runs under
+MicroPython, whose own time is part of it. An emulated Pico has no flash cache: on silicon, weights read
+from flash cost more.
+
+On m3, m4 and c3 (instructions), and on unix and sim (this machine's time), everything runs under Python: see
+board_kernels.py.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Train through a line that damages 1 % of all bytes and is cut: the state must be that of a clean run.
 
-python benchmarks/link_damage.py --samples 20000 --cuts 100         in memory, as fast as it can
-python benchmarks/link_damage.py --samples 500 --resets 10 --board pico    the emulated Pico, in real time
+python benchmarks/link_damage.py --samples 20000 --cuts 100                 in memory, as fast as it can
+python benchmarks/link_damage.py --samples 500 --resets 10 --board pico     the emulated Pico, in real time
 """
 
 import argparse

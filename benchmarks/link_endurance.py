@@ -1,4 +1,4 @@
-"""Train, evaluate and save for long: no growth of the board's heap, no message lost.
+"""Train, evaluate and save for long: the board's heap must not grow and no message may be lost.
 
 python benchmarks/link_endurance.py --board unix --steps 100000
 python benchmarks/link_endurance.py --board pico --steps 5000

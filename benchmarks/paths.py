@@ -1,4 +1,4 @@
-"""Where things are. To import this also makes the helpers of the tests (tests/support) importable."""
+"""Where things are. Importing this also makes the helpers of the tests (tests/support) importable."""
 
 import sys
 from pathlib import Path

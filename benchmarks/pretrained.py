@@ -1,9 +1,9 @@
-"""Lite residual modules for MCUNet, trained on a source task first: flowers5, in `sim`.
+"""Train lite residual modules for MCUNet on a source task first: flowers5, in `sim`.
 
-python benchmarks/pretrained.py
+    python benchmarks/pretrained.py
 
-Writes benchmarks/results/modules.npz, from which accuracy.py begins a trial on CIFAR-10 beside one with
-random modules. Trunk and biases stay as they are; the head is not kept.
+The modules go to benchmarks/results/modules.npz. accuracy.py begins a trial on CIFAR-10 from there, beside
+one with random modules. Trunk and biases stay as they are; the head is not kept.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme: python
-benchmarks/records.py
+"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme.
 
-Records run alone on the emulated Cortex-M0+, one after the other: code, arena and state in RAM, the rest in
-flash, aligned as in images of ours, zero wait states.
+    python benchmarks/records.py
+
+Records run alone on the emulated Cortex-M0+, one after the other. Code, arena and state are in RAM, the
+rest is in flash and aligned as in our images, with zero wait states.
 """
 
 import struct

@@ -1,11 +1,11 @@
 """A class added on the board, with replay and without: what the old classes lose.
 
-python benchmarks/replay.py [--draw]
+    python benchmarks/replay.py [--draw]
 
-For each digit of NEW: a network is trained in Keras on the nine other digits of MNIST (once; it stays in
-the cache), its head again by the board's API in `sim`, whose arithmetic is the board's bit for bit; then
-the digit is added and learnt from 50 samples. Writes benchmarks/results/replay.json and the table of
-docs/results.md; --draw only draws.
+For each digit of NEW, a network is trained in Keras on the nine other digits of MNIST; it stays in the
+cache. The board's API trains its head again in `sim`, whose arithmetic is the board's bit for bit. Then the
+digit is added and learned from 50 samples. The results go to benchmarks/results/replay.json; a table of
+docs/results.md is drawn from there. --draw only draws.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def pretrain(new, out):
 
 
 def layers(keras):
-    """A DS-CNN of 1.3 million multiplications that leaves 128 features."""
+    """A DS-CNN of 1.3 million multiplications that gives 128 features."""
     layer = keras.layers
 
     def normed(x, kind, name, *args):

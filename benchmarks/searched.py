@@ -1,11 +1,11 @@
-"""A scheme for MCUNet within 99 KB, found on CIFAR-10 by the project's own search, in `sim`.
+"""A scheme for MCUNet within 99 KB, found on CIFAR-10 by our own search, in `sim`.
 
-python benchmarks/searched.py [--workers N]
+    python benchmarks/searched.py [--workers N]
 
 A quarter of the 2000 training pictures judges; no test picture is seen. Candidates are the first pointwise
-convs of the blocks in the second half, as in the published schemes. Writes benchmarks/results/search.json,
-from which accuracy.py trains the scheme beside the published one. It can be stopped at any time, and goes
-on.
+convolutions of the blocks in the second half, as in the published schemes. The result goes to
+benchmarks/results/search.json; accuracy.py trains that scheme beside the published one. The search can be
+stopped at any time and goes on.
 """
 
 import argparse

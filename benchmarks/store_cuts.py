@@ -1,9 +1,10 @@
-"""Cut the power at every flash operation of many saves: one of the two last good states comes back.
+"""Cut the power at every flash operation of many saves: one of the two last good states must come back.
 
-python benchmarks/store_cuts.py --saves 200 --boots 50
+    python benchmarks/store_cuts.py --saves 200 --boots 50
 
-A network saves on a real littlefs of a Pico's size. Its erases and programs are logged; every prefix of the
-log, and every prefix whose last operation is torn, is mounted and loaded; some boot an emulated Pico.
+A network saves on a real littlefs of a Pico's size, and its erases and programs are logged. Every prefix of
+the log is mounted and loaded, also with its last operation torn. Some of these states boot an emulated
+Pico.
 """
 
 import argparse
