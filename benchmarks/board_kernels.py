@@ -1,4 +1,4 @@
-"""The shapes of kernel_shapes.py under MicroPython: on boards whose clocks count, and on this machine."""
+"""The shapes of kernel_shapes.py under MicroPython: on emulated boards that count, and on this machine."""
 
 import json
 import struct
@@ -143,7 +143,9 @@ def on(board):
 
 
 def native_module(arch):
-    """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be measured."""
+    """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be
+    measured.
+    """
     data = packages()["trains.ttp"]
     part = natmod(arch, subset.kernels_of(data), always_packed(data, arch))
     return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": natmod(arch).stat().st_size}}

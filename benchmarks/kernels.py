@@ -1,20 +1,26 @@
-"""Cycles of every kernel, of two networks, and what the native module takes: python benchmarks/kernels.py pico
+"""Cycles of every kernel and of two networks, and what the native module takes.
 
-Prints a table and writes benchmarks/results/BOARD.json. On the Pico, kernels run alone on the emulated core, code and data
-in RAM, zero wait states, pads counted as multiplications, and so does MCUNet (records.py), its weights in flash; the small
-network runs under MicroPython, whose own time is part of it.
-An emulated Pico has no flash cache: on silicon, weights read from flash cost more.
-On m3, m4 and c3 (instructions), unix and sim (this machine's time) all runs under Python: see board_kernels.py.
+    python benchmarks/kernels.py pico
+
+Prints a table and writes benchmarks/results/BOARD.json.
+
+On the Pico, kernels run alone on the emulated core: code and data in RAM, zero wait states, pads counted as
+multiplications. So does MCUNet (records.py), with its weights in flash. The small network runs under
+MicroPython, whose own time is part of it. An emulated Pico has no flash cache: on silicon, weights read
+from flash cost more.
+
+On m3, m4 and c3 (instructions), and on unix and sim (this machine's time), everything runs under Python: see
+board_kernels.py.
 """
 
 import argparse
 import json
 import sys
 from functools import partial
-from pathlib import Path
 
 import board_kernels
 import kernel_shapes
+import paths
 import records
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.boards.files import library_files
@@ -25,7 +31,6 @@ from trimtab_tools.link.repl import mpremote
 from trimtab_tools.toolchain.boards import QEMU_NAMES, provide
 from trimtab_tools.toolchain.kernels import NATMODS
 
-RESULTS = Path(__file__).resolve().parent / "results"
 MHZ = 125
 TIMES = 8  # after the first, which sets the trackers
 
@@ -91,7 +96,9 @@ def mcunet():
 
 
 def native_modules():
-    """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured on the Pico alone."""
+    """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured
+    on the Pico alone.
+    """
     found = {}
     for arch in NATMODS:
         try:
@@ -128,7 +135,8 @@ def table(result, indent=""):
         forward, step, ram = row.items()
         unit = forward[0].removeprefix("forward_")
         lines.append(
-            f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, {ram[1]:,} bytes of RAM"
+            f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, "
+            f"{ram[1]:,} bytes of RAM"
         )
     for arch, module in result.get("native_module", {}).items():
         for name, row in (f"{arch}, for n1", module), (f"{arch}, whole", module["whole"]):
@@ -149,8 +157,8 @@ def main():
     provide(board)
     result = BOARDS[board]()
     print(table(result))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{board}.json").write_text(json.dumps(result, indent=1) + "\n")
+    paths.RESULTS.mkdir(exist_ok=True)
+    (paths.RESULTS / f"{board}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train through a line that damages 1 % of all bytes and is cut: the state must be that of a clean run.
 
-python benchmarks/link_damage.py --samples 20000 --cuts 100         in memory, as fast as it can
-python benchmarks/link_damage.py --samples 500 --resets 10 --board pico    the emulated Pico, in real time
+python benchmarks/link_damage.py --samples 20000 --cuts 100                 in memory, as fast as it can
+python benchmarks/link_damage.py --samples 500 --resets 10 --board pico     the emulated Pico, in real time
 """
 
 import argparse
@@ -10,17 +10,16 @@ import random
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-import pytest  # noqa: E402
-from lines import Damaged, World, damage, noise, tiny  # noqa: E402
-from trimtab.store import Store  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+import pytest
+from lines import Damaged, World, damage, noise, tiny
+from trimtab.store import Store
 from trimtab_tools.boards import simulated
 from trimtab_tools.boards.files import library_files
 from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import LinkError
-from trimtab_tools.link.client import Client  # noqa: E402
+from trimtab_tools.link.client import Client
 from trimtab_tools.link.transport import Serial
 from trimtab_tools.toolchain.boards import provide
 

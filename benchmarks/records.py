@@ -1,20 +1,21 @@
-"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme: python benchmarks/records.py
+"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme.
 
-Records run alone on the emulated Cortex-M0+, one after the other: code, arena and state in RAM, the rest in flash,
-aligned as in images of ours, zero wait states.
+    python benchmarks/records.py
+
+Records run alone on the emulated Cortex-M0+, one after the other. Code, arena and state are in RAM, the
+rest is in flash and aligned as in our images, with zero wait states.
 """
 
 import struct
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
+import paths
 from trimtab.format import RECORDS
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.compiler import compile, cost
 from trimtab_tools.formats import read_checkpoint
 
-NETWORK = Path(__file__).resolve().parents[2] / "shared" / "assets" / "tiny_training" / "mcunet-5fps.npz"
 FORWARD = ("prefix", "forward")
 STEP = ("begin", *FORWARD, "loss", "gate", "head", "backward", "end")
 
@@ -23,10 +24,10 @@ Row = namedtuple("Row", "cycles phase step")
 
 def mcunet():
     """The compiled network, or None where its file is absent."""
-    if not NETWORK.exists():
+    if not paths.MCUNET.exists():
         return None
     return compile.compile_graph(
-        read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10, kernels=simulated.best_tier()
+        read_checkpoint.read(str(paths.MCUNET)), "sparse:mcunet-49kb", classes=10, kernels=simulated.best_tier()
     )
 
 
@@ -61,7 +62,7 @@ def total(rows, phases):
 
 def _line(row):
     step, v = row.step, row.step.values
-    macs = cost.record_macs(step)
+    macs = cost.step_macs(step)
     each = f"{row.cycles / macs:6.2f}" if macs else 6 * " "
     if "kh" in v:
         shape = "{ih}x{iw}x{ic} to {oh}x{ow}x{oc}, {kh}x{kw} by {sh}".format(**v)
@@ -73,7 +74,7 @@ def _line(row):
 def main():
     made = mcunet()
     if not made:
-        raise SystemExit(f"benchmarks/records.py: there is no {NETWORK.name}: it belongs in {NETWORK.parent}")
+        raise SystemExit(f"there is no {paths.MCUNET.name}: it belongs in {paths.MCUNET.parent}")
     run, _ = network(made, STEP)
     (done,) = bare.run([run], skew=0)
     found = rows(made, done)

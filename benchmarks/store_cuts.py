@@ -1,9 +1,10 @@
-"""Cut the power at every flash operation of many saves: one of the two last good states comes back.
+"""Cut the power at every flash operation of many saves: one of the two last good states must come back.
 
-python benchmarks/store_cuts.py --saves 200 --boots 50
+    python benchmarks/store_cuts.py --saves 200 --boots 50
 
-A network saves on a real littlefs of a Pico's size. Its erases and programs are logged; every prefix of the
-log, and every prefix whose last operation is torn, is mounted and loaded; some boot an emulated Pico.
+A network saves on a real littlefs of a Pico's size, and its erases and programs are logged. Every prefix of
+the log is mounted and loaded, also with its last operation torn. Some of these states boot an emulated
+Pico.
 """
 
 import argparse
@@ -14,16 +15,16 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-import pytest  # noqa: E402
-from lines import noise  # noqa: E402
-from littlefs_flash import Files, Flash  # noqa: E402
-from models import Builder  # noqa: E402
-from trimtab.store import Store  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+import pytest
+from lines import noise
+from littlefs_flash import Files, Flash
+from models import Builder
+from trimtab.store import Store
 from trimtab_tools.boards import simulated
 from trimtab_tools.boards.files import LAYOUTS, flash_image, library_files, littlefs_image
 from trimtab_tools.boards.pico import Pico
-from trimtab_tools.compiler import compile as compiler  # noqa: E402
+from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.link.repl import mpremote
 from trimtab_tools.toolchain.boards import provide
 
@@ -36,9 +37,7 @@ def network():
     b = Builder((8, 8, 2), seed=4)
     b.conv(12, (3, 3), (2, 2), act="relu6")
     b.conv(20, (3, 3), (2, 2), act="relu6")
-    return compiler.compile_graph(
-        b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()
-    ).data
+    return compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()).data
 
 
 def saved(package, files, saves, patch):

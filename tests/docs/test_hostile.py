@@ -1,6 +1,6 @@
 """Damaged and hostile input in small numbers; benchmarks/ has the long runs."""
 
-import importlib.util
+import importlib
 import random
 import sys
 from pathlib import Path
@@ -15,16 +15,12 @@ from trimtab_tools.formats import read_tflite, write_tflite
 from trimtab_tools.link.client import Client
 from trimtab_tools.toolchain.boards import provide
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 
 def benchmark(name):
     """A program of benchmarks/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(name)
 
 
 @pytest.mark.parametrize(

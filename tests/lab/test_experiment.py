@@ -10,8 +10,9 @@ from methods import needs
 from models import Builder
 from trimtab_tools.boards import simulated
 from trimtab_tools.errors import ModelError, UsageError
-from trimtab_tools.lab import experiment, float_twin
-from trimtab_tools.lab.experiment import Prepared, Trial, run
+from trimtab_tools.lab import experiment, float_twin, pictures, trial
+from trimtab_tools.lab.experiment import Prepared
+from trimtab_tools.lab.trial import Trial, run
 from trimtab_tools.operators import oracle
 from trimtab_tools.policies import head, plan
 from trimtab_tools.policies.make import make_plan
@@ -65,7 +66,7 @@ def test_without_quantization_aware_scaling_layers_stand_still(prepared):
 
 def test_a_trial_is_run_once(prepared, monkeypatch):
     first = run(prepared, Trial("last", RATE, 1))
-    monkeypatch.setattr(experiment, "_train", None)
+    monkeypatch.setattr(trial, "train", None)
     assert run(prepared, Trial("last", RATE, 1)) == first
     with pytest.raises(TypeError):
         run(prepared, Trial("last", RATE, 1, seed=1))
@@ -74,14 +75,14 @@ def test_a_trial_is_run_once(prepared, monkeypatch):
 def test_a_trial_from_latents_is_the_trial(folder):
     """The state after training is that of the same samples, each sent through all layers."""
     graph, data = pooled(), toys.digits()
-    prepared, trial = Prepared(graph, data), Trial("last:1", RATE, 1)
-    made = experiment.compile_trial(prepared, trial)
+    prepared, once = Prepared(graph, data), Trial("last:1", RATE, 1)
+    made = trial.compile_trial(prepared, once)
     assert made.program.latent.name in prepared.names[1:]
     net = simulated.load(made.data, fastest())
     net.begin(len(data.y))
-    for view, at in next(experiment.schedule(len(data.y), 2, trial)):
+    for view, at in next(trial.schedule(len(data.y), 2, once)):
         net.train(data.train[view, at].tobytes(), int(data.y[at]))
-    assert net.state_crc() == run(prepared, trial)["state_crc"]
+    assert net.state_crc() == run(prepared, once)["state_crc"]
 
 
 def test_every_latent_is_prepared():
@@ -159,7 +160,7 @@ def test_views_are_of_the_size_that_is_wanted():
 
     left = np.zeros((20, 30, 3), np.uint8)
     left[:, :15] = 255
-    found = experiment.views([Image.fromarray(left)], 16, 0.5)
+    found = pictures.views([Image.fromarray(left)], 16, 0.5)
     assert found.shape == (4, 1, 16, 16, 3)
     bright = found[:, 0].reshape(4, 16, 2, 8, 3).mean((1, 3, 4))
     assert bright[0, 0] > bright[0, 1] and bright[1, 0] < bright[1, 1]

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from helpers import Bench, all_apart, calibrated, compiled, fastest, inputs, provide, step
 from models import Builder
-from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.boards import simulated as simulate
 from trimtab_tools.compiler import cost
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import write_tflite
-from trimtab_tools.lab import float_twin
+from trimtab_tools.lab import float_tinytl, float_twin
 from trimtab_tools.operators import oracle as reference
 from trimtab_tools.operators import tinytl
 from trimtab_tools.policies import plan
@@ -94,7 +93,7 @@ def test_forward_is_the_reference(name, tmp_path):
                     tensor
                 )
     op = next(op for op in c.trunk.ops if op.kind == "lite")
-    layer = float_twin.Lite(c.trunk, op, op.inputs[:2], None, True)
+    layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     before, real = wanted[op.inputs[0]], layer.forward([wanted[n] for n in op.inputs[:2]])
     assert np.abs(wanted[op.outputs[0]] - before.astype(int)).mean() > 1
     assert np.abs(wanted[op.outputs[0]] - real.astype(int)).max() <= 2
@@ -104,7 +103,7 @@ def test_forward_is_the_reference(name, tmp_path):
 def test_the_float_model_has_the_gradients_of_finite_differences(name, tmp_path):
     c, samples = case(name, tmp_path, ",dx")
     op = next(op for op in c.trunk.ops if op.kind == "lite")
-    layer = float_twin.Lite(c.trunk, op, op.inputs[:2], None, True)
+    layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     layer.wanted = [True, True]
     values = reference.forward(c.trunk, samples[:1])
     xs = [values[n].astype(float) for n in op.inputs[:2]]
@@ -164,7 +163,7 @@ def moving(bench, c):
 def moving_in(twin):
     found = {}
     for layer in twin.layers:
-        if isinstance(layer, float_twin.Lite):
+        if isinstance(layer, float_tinytl.Module):
             found.update(zip(layer.op.inputs[2:], (layer.w1, layer.affines[0], layer.w2, layer.affines[1])))
         elif layer.update:
             found[layer.op.inputs[2]] = layer.b
@@ -204,9 +203,8 @@ def test_gradients(name, options, tmp_path):
         twin = float_twin.Twin(c.trunk, c.plan, c.trunk.inputs[0])
         twin.w = head.copy()
         for layer in twin.layers:
-            if isinstance(layer, float_twin.Lite):
-                side = passed(c.trunk, layer.op, x)
-                layer.passes = lambda side=side: side
+            if isinstance(layer, float_tinytl.Module):
+                layer.passes = lambda side=passed(c.trunk, layer.op, x): side
         was = {key: value.copy() for key, value in moving_in(twin).items()}
         twin.step(x, i % 4, RATE)
         now = moving_in(twin)
@@ -275,9 +273,7 @@ def packages(tmp_path_factory):
 PLACES = [("sim", "c"), ("unix", "plain"), ("unix", "viper"), ("unix", "c"), ("pico", "viper"), ("pico", "c")]
 
 
-@pytest.mark.pico
-@pytest.mark.unix
-@pytest.mark.parametrize("name", others_slow(["modules", "all", "sums"], "modules"))
+@pytest.mark.parametrize("name", ["modules", "all", "sums"])
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)

@@ -1,10 +1,22 @@
 """Data: what is accepted, what is refused and how, and the order of samples that every host must share."""
 
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
 from trimtab_tools.errors import DataError
-from trimtab_tools.samples import indices, load, order, quantize, samples, synthetic, xorshift32
+from trimtab_tools.samples import (
+    indices,
+    load,
+    order,
+    outside,
+    quantize,
+    raw_map,
+    samples,
+    synthetic,
+    xorshift32,
+)
 
 LABELS = ("cat", "dog")
 
@@ -96,6 +108,19 @@ def test_folders_that_do_not_fit(tmp_path):
 
 def test_half_is_rounded_away_from_zero():
     assert quantize([0.25, -0.25, 0.75, 100, -100], 0.5, 10).tolist() == [11, 9, 12, 127, -128]
+
+
+def test_raw_bytes_as_a_package_maps_them():
+    tensor = types.SimpleNamespace(scale=[0.5], zero_point=-10)
+    assert raw_map(tensor).tolist() == list(range(-128, 128))
+    mapped = raw_map(tensor, (-1.0, 50.0))  # raw n stands for n / 5 - 1
+    assert mapped[[0, 5, 10, 255]].tolist() == [-12, -10, -8, 90]
+    assert raw_map(tensor, (0, 255))[255] == 127  # what is out of range saturates
+
+
+def test_the_first_label_that_is_no_class():
+    assert outside([0, 3, 7, 9], 4) == 7 and outside([2, -1], 4) == -1
+    assert outside([0, 3], 4) is None and outside([7], None) is None
 
 
 def test_integers_without_a_label_list():
