@@ -67,7 +67,7 @@ def task(name, ways, shots, seed):
     return [support[i] for i in rng.permutation(len(support))], query
 
 
-# -- methods ---------------------------------------------------------------------------------------------
+# -- methods -------------------------------------------------------------------------------------------------
 
 
 class Methods:

@@ -333,8 +333,16 @@ def write_corpus(folder):
     b.mean()
     labels = ("a", "b", "c")
     made = [
-        compiler.compile_graph(b.graph(), "full", labels=labels, residual=4, accumulate=2, kernels=simulated.best_tier()),
-        compiler.compile_graph(b.graph(), "tinytrain:3,budget=1,macs=1,ratio=1/2", labels=labels, residual=4, kernels=simulated.best_tier()),
+        compiler.compile_graph(
+            b.graph(), "full", labels=labels, residual=4, accumulate=2, kernels=simulated.best_tier()
+        ),
+        compiler.compile_graph(
+            b.graph(),
+            "tinytrain:3,budget=1,macs=1,ratio=1/2",
+            labels=labels,
+            residual=4,
+            kernels=simulated.best_tier(),
+        ),
     ]
     b = Builder((6, 6, 2), seed=2)
     b.conv(3, act="relu")
@@ -342,7 +350,9 @@ def write_corpus(folder):
     b.unary("logistic")
     b.pool("avg_pool", (3, 3), (1, 1), "same")
     b.dense(4)
-    made.append(compiler.compile_graph(b.graph(), "full", loss="mse", residual=0, kernels=simulated.best_tier()))
+    made.append(
+        compiler.compile_graph(b.graph(), "full", loss="mse", residual=0, kernels=simulated.best_tier())
+    )
     for i, one in enumerate(made):
         (Path(folder) / f"{i}.ttp").write_bytes(one.data)
 

@@ -27,7 +27,10 @@ def mcunet():
     if not paths.MCUNET.exists():
         return None
     return compile.compile_graph(
-        read_checkpoint.read(str(paths.MCUNET)), "sparse:mcunet-49kb", classes=10, kernels=simulated.best_tier()
+        read_checkpoint.read(str(paths.MCUNET)),
+        "sparse:mcunet-49kb",
+        classes=10,
+        kernels=simulated.best_tier(),
     )
 
 

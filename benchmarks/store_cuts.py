@@ -37,7 +37,9 @@ def network():
     b = Builder((8, 8, 2), seed=4)
     b.conv(12, (3, 3), (2, 2), act="relu6")
     b.conv(20, (3, 3), (2, 2), act="relu6")
-    return compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()).data
+    return compiler.compile_graph(
+        b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()
+    ).data
 
 
 def saved(package, files, saves, patch):

@@ -1,4 +1,4 @@
-"""The command as its users meet it: verbs and what they print; errors of one sentence, exit code 1, nothing changed."""
+"""The command as users meet it: what verbs print, and errors of one sentence that change nothing."""
 
 import importlib
 import json

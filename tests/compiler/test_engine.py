@@ -28,7 +28,7 @@ CASES = int(os.environ.get("TRIMTAB_CASES", 40))
 
 
 def random_unoptimized(seed, tmp_path):
-    """(compiled without any pass, generator); what no net can be, or cannot be trained as asked, is drawn again."""
+    """(compiled without any pass, generator). A graph that cannot be trained as asked is drawn again."""
     while True:
         try:
             return _random_unoptimized(seed, tmp_path)
@@ -83,7 +83,7 @@ def history(data, c, steps=3):
 
 
 def outcomes(c, rng):
-    """(history, placement) of the program as it is, packed and cut at random, and as the optimizer leaves it."""
+    """(history, placement) of the program as it is, with random passes, and as the optimizer leaves it."""
     plain = history(c.data, c)
     changed, ties = lifetimes.in_place(cut_at_random(pack(c.program), rng))
     data, placement = package(c, changed, ties)
@@ -120,7 +120,7 @@ def test_random_networks_take_every_path(tmp_path):
     assert seen == {"gather", "strips", "in place", "plane"}
 
 
-# -- the contract of kernels that work in place --------------------------------------------------------------------------
+# -- the contract of kernels that work in place --------------------------------------------------------------
 
 
 def element_wise(case, read):
@@ -171,7 +171,7 @@ def test_kernels_may_write_where_they_read(name, written, read, kernels):
     assert done > 10
 
 
-# -- latents -------------------------------------------------------------------------------------------------------------
+# -- latents -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -198,7 +198,7 @@ def test_latents_of_another_network_and_of_none_are_refused():
         load(compiled(tall_network(), "full")).latent(bytes(32 * 24 * 3))
 
 
-# -- patches -----------------------------------------------------------------------------------------------------------
+# -- patches -------------------------------------------------------------------------------------------------
 
 
 def tall_network():
@@ -256,7 +256,7 @@ def test_nothing_that_learns_is_cut():
     assert not {layer for one in c.cuts for layer in one.layers} & masks
 
 
-# -- the published networks --------------------------------------------------------------------------------------------
+# -- the published networks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_nothing_that_learns_is_cut():
     ],
 )
 def test_published_networks_train_in_so_much(name, scheme, residual, kilobytes):
-    """At 128x128: sample, strips, masks, kept activations, residual planes, a head of 10 classes and scratch."""
+    """At 128x128: sample, strips, masks, kept activations, residuals, a head of 10 classes and scratch."""
     graph = read_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
     trunk, chosen = make_plan(graph, f"sparse:{scheme}", classes=10, residual=residual)
     program, placement, cuts = optimize(lower(trunk, chosen))

@@ -46,7 +46,7 @@ def in_sim(data, steps):
     return losses, net.state_crc()
 
 
-# -- images --------------------------------------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", range(8))
@@ -68,7 +68,7 @@ def small_network():
 
 @pytest.mark.pico
 def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
-    """Our image is aligned. MicroPython's is not always: then tables and steps are copied, the weights are not."""
+    """Our image is aligned. MicroPython's is not always: then tables and records are copied, weights not."""
     provide("pico")
     data = compiled(small_network(), "bias").data
     want = in_sim(data, 4)
@@ -102,7 +102,7 @@ def mpremote_image(folder, filler, data):
     return image.read_bytes()
 
 
-# -- the published networks ----------------------------------------------------------------------------------------------
+# -- the published networks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.pico
@@ -132,7 +132,7 @@ def test_published_networks_train_on_a_pico(name, policy):
     assert free > 16 * 1024
 
 
-# -- streamed ------------------------------------------------------------------------------------------------------------
+# -- streamed ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernels", TIERS)

@@ -1,4 +1,4 @@
-"""Replay: what is kept, that it is trained as it came, that it outlives a reset, and that it keeps old classes known."""
+"""Replay: samples are kept and trained as they came, outlive a reset, and keep old classes known."""
 
 import os
 import zlib

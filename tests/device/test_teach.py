@@ -1,4 +1,4 @@
-"""`trimtab train --add`: a class that the package does not name is learnt by a board over the link, and stays."""
+"""`trimtab train --add`: a board learns a class that the package does not name, and keeps it."""
 
 import json
 
@@ -101,7 +101,8 @@ def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
         pico.reset()
         script = tmp_path / "tell.py"
         script.write_text(
-            "import trimtab\nnet = trimtab.load('digits.ttp')\nprint(net.labels[-1], net.classes, net.state_crc())"
+            "import trimtab\nnet = trimtab.load('digits.ttp')\n"
+            "print(net.labels[-1], net.classes, net.state_crc())"
         )
         assert mpremote(pico.url, "run", str(script)).split() == ["mug", "9", str(crc)]
 
@@ -125,7 +126,8 @@ for x in {new!r}:
 net.save()
 replay.save()
 again = trimtab.load({{path!r}}, KERNELS)
-print(net.state_crc(), crc32(replay.data), again.state_crc(), crc32(Replay(again, 10).data[:34]), crc32(replay.data[:34]))
+kept = crc32(Replay(again, 10).data[:34]), crc32(replay.data[:34])
+print(net.state_crc(), crc32(replay.data), again.state_crc(), *kept)
 """
     said = []
     scope = {"print": lambda *words: said.extend(map(str, words))}

@@ -10,7 +10,7 @@ FOLDERS = "docs|benchmarks|device_lib|host_tools|firmware|tests|examples"
 
 
 def anchors(page):
-    """The anchors that GitHub gives a page's headings: lower case, no punctuation, words joined by hyphens."""
+    """GitHub's anchors of a page's headings: lower case, no punctuation, words joined by hyphens."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -62,7 +62,7 @@ def test_every_extent_and_bound_is_a_number_of_its_record():
 
 @pytest.mark.parametrize("method", records_header.METHODS)
 def test_without_its_file_a_method_is_absent_and_all_else_is_there(method, tmp_path, monkeypatch):
-    """The list of kernels, which native modules and firmware read, and the library that this machine links."""
+    """In the list that native modules and firmware read, and in the library that this machine links."""
     shutil.copytree(FIRMWARE / "kernels", tmp_path / "kernels")
     (tmp_path / "kernels" / records_header.METHODS[method]).unlink()
     left = [name for name in NAMES if records_header.family(name) != method]

@@ -1,4 +1,4 @@
-"""The native modules equal the C kernels of this machine, on the processors and interpreters that run them."""
+"""The native modules equal this machine's C kernels on the processors that run them."""
 
 import struct
 import sys
@@ -110,7 +110,7 @@ except ValueError as error:
 
 
 def small(k):
-    """A network that the module for n1 cannot run: with another kernel, or with a layer that needs plain loops."""
+    """A network that the module for n1 cannot run: another kernel, or a layer that needs plain loops."""
     b = Builder((8, 8, 2), seed=1)
     b.conv(4, (k, k), padding="valid")
     b.mean() if k == 8 else b.pool("max_pool")

@@ -1,4 +1,4 @@
-"""A board may lack the file of a method that it does not use; a file that is there but broken is no such file."""
+"""A board may lack the file of a method that it does not use. A file that is there must load."""
 
 import shutil
 import subprocess

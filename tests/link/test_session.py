@@ -1,4 +1,4 @@
-"""The session in memory: whatever a line does to the bytes, each sample is trained once and its result told."""
+"""The session in memory: whatever a line does to the bytes, each sample trains once."""
 
 import random
 import struct

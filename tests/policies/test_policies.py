@@ -21,7 +21,7 @@ POLICIES = {
 
 @pytest.fixture(scope="module")
 def ds_cnn(tmp_path_factory):
-    """The keyword spotter's shapes: 49x10 values, four depthwise and pointwise pairs, of half the width; random weights."""
+    """The keyword spotter's shapes at half the width, with random weights: 49x10 values, four pairs."""
     b = Builder((49, 10, 1), seed=5)
     b.conv(32, (10, 4), (2, 2), act="relu")
     for _ in range(4):

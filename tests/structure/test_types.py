@@ -22,7 +22,7 @@ UNTYPED = {
 
 
 def without_types(path):
-    """Public functions of a module, and methods of its public classes, that leave an argument or the result open."""
+    """Public functions and methods of a module that leave an argument or the result open."""
     for node in tree(path).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             for method in node.body:

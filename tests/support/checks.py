@@ -75,7 +75,7 @@ class Observation:
 
 
 def expected(bench, x, target, rounding, before=None, held=None):
-    """(errors, layers, trace) of the float64 model for this sample and the bench's head, or the one it held."""
+    """(errors, layers, trace) of the float64 model for this sample and the bench's head, or that given."""
     c = bench.c
     trace = Trace(c.trunk, x, before)
     if c.plan.loss == "mse":
@@ -94,7 +94,7 @@ def head(bench):
     return w, bench.read(bench.state(second), "<i4")
 
 
-# -- checks ------------------------------------------------------------------------------------------
+# -- checks --------------------------------------------------------------------------------------------------
 
 
 def check_forward(c, kernels, xs):

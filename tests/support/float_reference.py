@@ -62,8 +62,10 @@ class Exact:
     """Real arithmetic."""
 
     def times(self, name, gy, reals, index=Ellipsis, bits=7, spare=0):
-        """(gy * reals[index], unit): the error of tensor `name` times factors that share a rounding, of 15 bits
-        or so many fewer."""
+        """(gy * reals[index], unit): the error of tensor `name` times factors that share a rounding.
+
+        They have 15 bits, or `spare` fewer.
+        """
         return gy * np.atleast_1d(reals)[index], None
 
     def same(self, name, gy):
@@ -460,7 +462,7 @@ def probabilities(graph, head, weights, bias, x):
 
 
 def softmax_error(trace, head, weights, bias, label):
-    """(loss, p - y, dL/dfeatures before its clamp); weights and bias of a prototype head: prototypes and counts."""
+    """(loss, p - y, dL/dfeatures before its clamp). A prototype head gives prototypes and counts."""
     x = trace.values[head.features]
     if head.kind == "prototype":
         return cosine_error(trace, head, weights / 16384, label)

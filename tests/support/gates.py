@@ -1,7 +1,7 @@
-"""What no move of code may alter, as hashes and cycles. `python tests/gates.py` writes gates.json again.
+"""What no move of code may alter, as hashes and cycles. `python tests/support/gates.py` records them.
 
-Packages are hashed with what a few training steps leave in their state. Native code is compared only under the
-compiler that made what is recorded.
+Packages are hashed with what a few training steps leave in their state. Native code is compared only
+under the compiler that made what is recorded.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ VIPER_ARCHITECTURES = ("x64", "armv6m", "armv7m", "armv7emsp", "xtensawin", "rv3
 RELU6 = {"act": "relu6", "scale": 6 / 255, "zero": -128}
 
 
-# -- graphs -------------------------------------------------------------------------------------------------------
+# -- graphs --------------------------------------------------------------------------------------------------
 
 
 def mobile(seed):
@@ -169,7 +169,7 @@ def _words(options):
     return " ".join(f"{key}={value}" for key, value in options.items())
 
 
-# -- what is held -------------------------------------------------------------------------------------------------
+# -- what is held --------------------------------------------------------------------------------------------
 
 
 def packages():

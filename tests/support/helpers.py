@@ -219,6 +219,8 @@ def written(updates, folder):
     """Updates as a policy."""
     (folder / "plan.json").write_text(json.dumps({"updates": updates}))
     return f"plan:{folder}/plan.json"
+
+
 def state(bench):
     """{name: array} of all that is trained."""
     return {

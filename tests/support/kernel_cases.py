@@ -138,7 +138,7 @@ class Case:
         return np.asarray(make(self, n)).astype("<i%d" % BYTES[letter]).tobytes()
 
     def _part_weights(self):
-        """What a conv's frozen tensor holds where a plane is trained: zeros, or what makes a sum within int8."""
+        """A conv's frozen weights where a plane trains: zeros, or what keeps the sum within int8."""
         if (
             not {"w", "k"} <= set(self.places)
             or self.name.startswith("depthwise")

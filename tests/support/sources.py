@@ -8,6 +8,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOST = ROOT / "host_tools" / "trimtab_tools"
 DEVICE = ROOT / "device_lib" / "trimtab"
 FIRMWARE = ROOT / "firmware"
+BUILT = {("trimtab", "kernels_viper")}  # modules that only a build makes
 
 
 def python(*folders):
@@ -26,7 +27,7 @@ def tree(path):
 
 
 def imports(path):
-    """(what is imported, as the parts of a dotted name; the name it has here) for each import of ours in a file."""
+    """(parts of the dotted name, the name it has here) for each import of a file."""
     package = _parts(path)[:-1]
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -48,6 +49,8 @@ def imported_files(path):
 @functools.cache
 def file(parts):
     """The file of a dotted name: of the module itself, or of the module that holds the name."""
+    if parts in BUILT:
+        return None
     for dotted in filter(None, (parts, parts[:-1])):
         for root in (HOST.parent, DEVICE.parent):
             path = root.joinpath(*dotted)

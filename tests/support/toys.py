@@ -53,6 +53,8 @@ def deep():
     b.reshape(14 * 4)
     b.dense(9)
     return b.graph()
+
+
 # -- digits taught one after the other
 
 NAMES = tuple("cdefghij")

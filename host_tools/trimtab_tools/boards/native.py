@@ -28,7 +28,7 @@ def bind(*spaces: bytearray | memoryview) -> Memory:
 
 
 def functions(library: ctypes.CDLL) -> dict:
-    """The kernels of a loaded library, by name. A library without a method's file lacks that method's kernels."""
+    """The kernels of a loaded library, by name. Without a method's file it lacks that method's kernels."""
     table = {}
     for name in (row[0] for row in RECORDS):
         if hasattr(library, "trimtab_" + name):

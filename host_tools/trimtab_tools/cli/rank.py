@@ -28,7 +28,7 @@ def run(args: Namespace) -> None:
     if args.epochs < 1:
         raise UsageError(f"--epochs {args.epochs} is out of range: use 1 or more")
     with progress(args, "rank") as step:
-        places = rank(args.packages, args.data, args.epochs, seed=args.seed, step=step)
+        places = rank(args.packages, args.data, args.epochs, seed=args.seed, progress=step)
     say(args, {"places": [asdict(p) for p in places]}, "\n".join(map(_line, places)))
 
 

@@ -62,11 +62,9 @@ def run(args: Namespace) -> None:
         prepared,
         search.Budget(args.budget, ram, flash, args.cycles),
         space,
-        args.lr or DEFAULT_RATE,
-        args.epochs,
-        range(args.seeds),
+        search.Recipe(args.lr or DEFAULT_RATE, args.epochs, tuple(range(args.seeds))),
         runner=_runner(args),
-        progress=functools.partial(progress, args),
+        stage=functools.partial(progress, args),
     )
     output.write(args.output, json.dumps(search.updates(prepared, found["scheme"]), indent=1) + "\n")
     text = (
@@ -89,6 +87,6 @@ def _prepared(args):
 
 
 def _runner(args):
-    from ..lab import search
+    from ..lab import runners
 
-    return search.cluster(args.ray) if args.ray else functools.partial(search.local, workers=args.workers)
+    return runners.cluster(args.ray) if args.ray else functools.partial(runners.local, workers=args.workers)

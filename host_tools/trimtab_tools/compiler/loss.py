@@ -9,6 +9,7 @@ from ..graph.head import COSINES
 from ..graph.program import Buffer
 from ..graph.rounding import mantissa
 from ..policies.head import weight_limit
+from ..samples import raw_map
 from .autodiff import first_error, mask_of
 
 EXP_TABLE = np.rint(32767 * np.exp(-np.arange(256) / 16))
@@ -20,14 +21,8 @@ ENROLLED = 65535  # the same while classes are enrolled
 
 def map_input(lower, pixels) -> None:
     """Raw bytes to int8. pixels: real values of raw 0 and 255; without them the whole range is used."""
-    x, levels = lower.graph[lower.graph.inputs[0]], np.arange(256)
-    if pixels:
-        real = pixels[0] + (pixels[1] - pixels[0]) * levels / 255
-        table = np.clip(np.rint(real / x.scale[0]) + x.zero_point, -128, 127)
-    else:
-        table = levels - 128
-    table = np.roll(table, 128)  # the kernel reads the raw byte as an int8
-    place = lower.program.input
+    x, place = lower.graph[lower.graph.inputs[0]], lower.program.input
+    table = np.roll(raw_map(x, pixels), 128)  # the kernel reads the raw byte as an int8
     values = dict(y=place, x=place, table=lower.const(table, np.int8), n=x.size)
     lower.emit("lut_fwd", values, "input", phase="map")
 

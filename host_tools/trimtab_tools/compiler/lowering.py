@@ -68,7 +68,7 @@ class Lowering:
 
     def beside(self, hook: Hook) -> "Lowering":
         """Another time line on the same state and constants, on which nothing is trained."""
-        program = Program(_const=self.program._const)
+        program = Program(constant_pool=self.program.constant_pool)
         own = defaultdict(dict, {name: dict(found) for name, found in self.own.items()})
         line = Lowering(self.graph, replace(self.plan, updates=(), hook=hook), program, self.state, own)
         line.learned = autodiff.wanted(line)

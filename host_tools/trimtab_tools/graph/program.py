@@ -117,16 +117,16 @@ class Program:
     activations: dict = field(default_factory=dict)  # tensor name -> Buffer of every activation
     where: dict = field(default_factory=dict)  # name of a constant tensor -> Buffer of its frozen part
     trained: list = field(default_factory=list)  # for the plan section: what each state buffer is
-    _const: dict = field(default_factory=dict)
+    constant_pool: dict = field(default_factory=dict)
 
     def const(self, array, dtype) -> Buffer:
         """A constant, stored once however often it is used. Bytes, which need no alignment, lie apart."""
         data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
         space = WEIGHTS if np.dtype(dtype).itemsize == 1 else CONST
-        return self._const.setdefault((data, space), Buffer("const", len(data), space, data))
+        return self.constant_pool.setdefault((data, space), Buffer("const", len(data), space, data))
 
     def constants(self, space: int = CONST) -> list:
-        return [buffer for buffer in self._const.values() if buffer.space == space]
+        return [buffer for buffer in self.constant_pool.values() if buffer.space == space]
 
     def keep(self, name: str, array, dtype, **about) -> Buffer:
         """A piece of trained state; `array` is what it starts as, `about` goes into the plan section."""
