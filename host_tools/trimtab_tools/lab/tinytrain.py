@@ -100,9 +100,11 @@ def choice(
     """A plan for these samples of one task. `options` are those of compile_graph."""
     policy = f"tinytrain:{layers}" if layers else "tinytrain"
     made = compile.compile_graph(graph, policy, kernels=simulated.best_tier(), **options)
-    if made.plan.head and outside([y for _, y in samples], made.plan.head.classes) is not None:
-        raise UsageError(
-            f"the samples have more classes than the head's {made.plan.head.classes}: "
-            "give --labels or --classes"
-        )
+    if made.plan.head:
+        classes = made.plan.head.classes
+        wrong = outside([y for _, y in samples], classes)
+        if wrong is not None:
+            raise UsageError(
+                f"label {wrong} is not one of the head's {classes} classes: give --labels or --classes"
+            )
     return updates(made, information(made, samples, epochs, progress=progress), most_bytes, share, ratio)
