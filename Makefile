@@ -5,7 +5,8 @@
 BOARD ?= pico
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+# An editable install warns of folders that have a package's name; there are none.
+PIP := PYTHONWARNINGS='ignore:Editable installation' $(PYTHON) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PYTHON) -m pytest -ra -n auto --dist worksteal --durations=10
 BOARDS := sim unix pico m3 m4 c3 xtensa
 
