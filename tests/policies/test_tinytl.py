@@ -204,7 +204,8 @@ def test_gradients(name, options, tmp_path):
         twin.w = head.copy()
         for layer in twin.layers:
             if isinstance(layer, float_tinytl.Module):
-                layer.passes = lambda side=passed(c.trunk, layer.op, x): side
+                side = passed(c.trunk, layer.op, x)
+                layer.passes = lambda side=side: side
         was = {key: value.copy() for key, value in moving_in(twin).items()}
         twin.step(x, i % 4, RATE)
         now = moving_in(twin)
