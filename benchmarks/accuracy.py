@@ -1,30 +1,31 @@
 """Accuracy of every policy on real data, in `sim`.
 
-python benchmarks/accuracy.py [--workers N] [--seeds N] [--again | --draw]
+    python benchmarks/accuracy.py [--workers N] [--seeds N] [--again | --draw]
 
-Trains MCUNet on CIFAR-10 (2000 training and 2000 test pictures) and on flowers5 (1300 and 450), writes
-benchmarks/results/accuracy.json, and from it docs/accuracy.svg and the tables of docs/results.md. What has
-been run stays run: it can be stopped at any time, and goes on. --again runs what stands there already; --draw
-only draws.
+MCUNet trains on CIFAR-10 (2000 training and 2000 test pictures) and on flowers5 (1300 and 450). The results
+go to benchmarks/results/accuracy.json; docs/accuracy.svg and the tables of docs/results.md are drawn from
+there. What has been run stays run, so the script can be stopped at any time and goes on. --again runs the
+trials of that file once more; --draw only draws.
 """
 
 import argparse
 import json
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from trimtab_tools.boards import train
+import paths
+import tables
+from trimtab_tools.boards.progress import bar as progress_bar
 from trimtab_tools.formats import read_checkpoint
-from trimtab_tools.lab import search
-from trimtab_tools.lab.experiment import Prepared, Trial
+from trimtab_tools.lab import runners
+from trimtab_tools.lab.experiment import Prepared
+from trimtab_tools.lab.trial import Trial
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
-SEARCHED = ROOT / "benchmarks" / "results" / "search.json"  # what searched.py found
-PAGE, PICTURE = ROOT / "docs" / "results.md", ROOT / "docs" / "accuracy.svg"
+RESULTS = paths.RESULTS / "accuracy.json"
+SEARCHED = paths.RESULTS / "search.json"  # what searched.py found
+PAGE, PICTURE = paths.RESULTS_PAGE, paths.ROOT / "docs" / "accuracy.svg"
 PUBLISHED = "sparse:mcunet-99kb"
 OURS = tuple(f"sparse:{json.loads(f.read_text())['scheme']}" for f in (SEARCHED,) if f.exists())
 SETS = {"cifar10": 2000, "flowers5": 450}  # and how many pictures test
@@ -38,7 +39,7 @@ MODULES = (  # what trains, policy; on CIFAR-10, rate 2e-3, 5 epochs
     *(
         ("modules, trained on flowers5 first", f"tinytl:6,nobias,from={f}")
         for f in (FIRST,)
-        if (ROOT / f).exists()
+        if (paths.ROOT / f).exists()
     ),
 )
 
@@ -84,20 +85,20 @@ def run(wanted, workers, again=False):
     """Run what is missing; the cache keeps each result as soon as it is there."""
     import datasets
 
-    os.chdir(ROOT)  # where policies look for files
-    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    os.chdir(paths.ROOT)  # where policies look for files
+    graph = read_checkpoint.read(str(paths.MCUNET))
     done = {} if again else read()
     for data in SETS:
         missing = [trial for d, trial in wanted if d == data and (d, trial) not in done]
         if not missing:
             continue
-        with train.bar() as bar:
+        with progress_bar() as bar:
             task = bar.add_task(f"{data}: frozen layers", total=None, speed="")
             prepared = Prepared(
-                graph, getattr(datasets, data)(), step=lambda i, n: bar.update(task, completed=i, total=n)
+                graph, getattr(datasets, data)(), progress=lambda i, n: bar.update(task, completed=i, total=n)
             )
             task = bar.add_task(f"{data}: trials", total=None, speed="")
-            results = search.local(
+            results = runners.local(
                 prepared, missing, workers, lambda i, n: bar.update(task, completed=i, total=n)
             )
         done.update({(data, trial): result for trial, result in results.items()})
@@ -190,7 +191,9 @@ def modules(results):
 
 
 def searched(results):
-    """The error is that of the difference of two shares of the same size, as if the test pictures were not the same."""
+    """The error is that of the difference of two shares of the same size, as if the test pictures were not
+    the same.
+    """
     yield "scheme", "extra memory, KB", "test", "against the published one"
     first = results.of("cifar10", PUBLISHED, 1e-3, 5)
     for policy in (PUBLISHED, *OURS):
@@ -227,11 +230,6 @@ def policies(results):
         )
 
 
-def table(rows):
-    head, *body = [[str(cell) for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
-
-
 TABLES = {
     "acceptance": acceptance,
     "scaling": scaling,
@@ -243,10 +241,7 @@ TABLES = {
 
 def page(done, text):
     """The page with its tables drawn anew."""
-    for name, rows in TABLES.items():
-        made = f"<!-- {name} -->\n{table(rows(Results(done)))}\n<!-- end -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
-    return text
+    return tables.redrawn(text, {name: rows(Results(done)) for name, rows in TABLES.items()})
 
 
 def draw(done):

@@ -1,29 +1,32 @@
 """Policy mobiletl beside ordinary training of the same layers, in `sim`: bytes for a block, and accuracy.
 
-python benchmarks/blocks.py [--seeds N] [--draw]
+    python benchmarks/blocks.py [--seeds N] [--draw]
 
 Bytes are counted on the paper's block (48 channels at 28x28, expanded six times), once with ReLU6 and once
-with hard-swish. MCUNet goes from ImageNet to CIFAR-10; a small network with hard-swish, which TensorFlow
-trains here, from digits to clothes. Writes benchmarks/results/mobiletl.json, and from it the tables of
-docs/results.md. What has been run stays run; --draw only draws.
+with hard-swish. Accuracy is measured on MCUNet, from ImageNet to CIFAR-10, and on a small network with
+hard-swish, which TensorFlow trains here, from digits to clothes. The results go to
+benchmarks/results/mobiletl.json; tables of docs/results.md are drawn from there. What has been run stays
+run; --draw only draws.
 """
 
 import argparse
 import json
 import os
-import re
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
-from accuracy import PAGE, said, table
+import paths
+import tables
+from accuracy import PAGE, said
+from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import cost
 from trimtab_tools.formats import read_checkpoint, read_keras, read_tflite
-from trimtab_tools.lab import experiment
-from trimtab_tools.lab.experiment import Data, Prepared, Trial
+from trimtab_tools.lab import trial as trials
+from trimtab_tools.lab.experiment import Data, Prepared
+from trimtab_tools.lab.trial import Trial
 
-RESULTS = Path(__file__).resolve().parent / "results" / "mobiletl.json"
+RESULTS = paths.RESULTS / "mobiletl.json"
 RATE, EPOCHS = 1e-3, 5
 TRIALS = {  # data: [(policy, the same layers trained as usual)], test pictures
     "clothes": ([("mobiletl:3", "last:10"), ("mobiletl:1", "last:4")], 1500),
@@ -66,7 +69,7 @@ def bytes_of_blocks():
         graph = read_tflite.read(read_keras.quantize(model, samples))
         row = {"activation": name, "paper_usual": paper(swish, False), "paper_mobiletl": paper(swish, True)}
         for policy, key in (("last:3", "usual"), ("mobiletl:1", "mobiletl")):
-            c = compiler.compile_graph(graph, policy, classes=10)
+            c = compiler.compile_graph(graph, policy, classes=10, kernels=simulated.best_tier())
             row[key] = sum(b.size for b in cost.kept(c.program))
             row[f"{key}_arena"], row[f"{key}_state"] = c.placement.size, cost.end(c.program.state)
         found.append(row)
@@ -97,10 +100,9 @@ def paper(swish, mobiletl):
 def clothes():
     """(graph, Data): a network that has learnt digits, and pictures of clothes."""
     import tensorflow as tf
-    from datasets import ASSETS
 
     def load(name):
-        with np.load(ASSETS / "images" / name) as f:
+        with np.load(paths.ASSETS / "images" / name) as f:
             return [f[key] for key in ("X_train", "y_train", "X_test", "y_test")]
 
     x, y, *_ = load("mnist_5000_1500.npz")
@@ -123,7 +125,7 @@ def prepared(data):
         return Prepared(*clothes(), pixels=(0, 1))
     import datasets
 
-    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    graph = read_checkpoint.read(str(paths.MCUNET))
     return Prepared(graph, datasets.cifar10())
 
 
@@ -144,7 +146,7 @@ def run(seeds):
             continue
         network = prepared(data)
         for trial in missing:
-            done["trials"].append({"data": data, **asdict(trial), **experiment.run(network, trial)})
+            done["trials"].append({"data": data, **asdict(trial), **trials.run(network, trial)})
             RESULTS.write_text(json.dumps(done, indent=1) + "\n")
             print(data, trial.policy, trial.seed, done["trials"][-1]["test"], flush=True)
     RESULTS.write_text(json.dumps(done, indent=1) + "\n")
@@ -209,10 +211,7 @@ TABLES = {"blocks": blocks, "mobiletl": accuracies}
 
 def page(done, text):
     """The page with its tables drawn anew."""
-    for name, rows in TABLES.items():
-        made = f"<!-- {name} -->\n{table(rows(done))}\n<!-- end -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
-    return text
+    return tables.redrawn(text, {name: rows(done) for name, rows in TABLES.items()})
 
 
 def main():

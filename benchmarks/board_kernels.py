@@ -1,13 +1,21 @@
-"""The shapes of kernel_shapes.py under MicroPython: on boards whose clocks count, and on this machine."""
+"""The shapes of kernel_shapes.py under MicroPython: on emulated boards that count, and on this machine."""
 
 import json
 import struct
 import time
 
 import kernel_shapes
-from trimtab_tools.boards import emulated, native, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.packed import always_packed
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.qemu import Qemu
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.compiler import compile
-from trimtab_tools.toolchain import builds, subset
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain import subset
+from trimtab_tools.toolchain.boards import BOARDS, QEMU_NAMES
+from trimtab_tools.toolchain.kernels import natmod
 
 TIMES = {"unix": 100}  # after the first, which sets the trackers; 4 where the clock is exact
 UNITS = {  # board -> what a tick of time.ticks_cpu() counts, how many of it
@@ -66,8 +74,8 @@ def packages():
     """The small network, to predict and to train."""
     graph = kernel_shapes.n1()
     return {
-        "predicts.ttp": compile.compile_inference(graph).data,
-        "trains.ttp": compile.compile_graph(graph, "full", classes=10).data,
+        "predicts.ttp": compile.compile_inference(graph, kernels=simulated.best_tier()).data,
+        "trains.ttp": compile.compile_graph(graph, "full", classes=10, kernels=simulated.best_tier()).data,
     }
 
 
@@ -95,14 +103,14 @@ def printed(board, tier):
     """What a board says of one tier."""
     if board == "unix":
         files = {"run.py": script(board, tier, "").encode(), **inputs()}
-        with emulated.Unix("run.py", files=files, heap="16m", kernels=tier == "c") as unix:
+        with Unix("run.py", files=files, heap="16m", kernels=tier == "c") as unix:
             return unix.output(600)
-    arch = builds.QEMU_BOARDS[board][0] if board in builds.QEMU_BOARDS else "armv6m"
-    files = {**emulated.library_files(arch, tier), **{"/" + name: data for name, data in inputs().items()}}
-    start = emulated.Qemu(board, files) if board in builds.QEMU_BOARDS else emulated.Pico(files=files)
-    folder = "/rom/" if board in builds.QEMU_BOARDS else "/"
+    arch = BOARDS[board].arch if board in QEMU_NAMES else "armv6m"
+    files = {**library_files(arch, tier), **{"/" + name: data for name, data in inputs().items()}}
+    start = Qemu(board, files) if board in QEMU_NAMES else Pico(files=files)
+    folder = "/rom/" if board in QEMU_NAMES else "/"
     with start as on:
-        return emulated.mpremote(on.url, "exec", script(board, tier, folder), timeout=600)
+        return mpremote(on.url, "exec", script(board, tier, folder), timeout=600)
 
 
 def measure(board, tier="c"):
@@ -124,21 +132,23 @@ def measure(board, tier="c"):
 
 def on(board):
     """What benchmarks/results/BOARD.json says of an emulated board or of the unix port."""
-    arch = "x64" if board == "unix" else builds.QEMU_BOARDS[board][0]
+    arch = "x64" if board == "unix" else BOARDS[board].arch
     c, viper = measure(board), measure(board, "viper")
     module = native_module(arch)
     module["whole"]["heap_bytes"] = c.pop("heap_bytes")
-    if board in builds.QEMU_BOARDS:
-        with emulated.Qemu(board, emulated.library_files(arch, "c", packages()["trains.ttp"])) as on:
-            module["heap_bytes"] = int(emulated.mpremote(on.url, "exec", HEAP))
+    if board in QEMU_NAMES:
+        with Qemu(board, library_files(arch, "c", packages()["trains.ttp"])) as on:
+            module["heap_bytes"] = int(mpremote(on.url, "exec", HEAP))
     return {**c, "viper": viper, "native_module": {arch: module}}
 
 
 def native_module(arch):
-    """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be measured."""
+    """Of what the small network needs to train, and of the whole: the size of the file; heap_bytes is to be
+    measured.
+    """
     data = packages()["trains.ttp"]
-    part = builds.natmod(arch, subset.kernels_of(data), native.always_packed(data, arch))
-    return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": builds.natmod(arch).stat().st_size}}
+    part = natmod(arch, subset.kernels_of(data), always_packed(data, arch))
+    return {"mpy_bytes": part.stat().st_size, "whole": {"mpy_bytes": natmod(arch).stat().st_size}}
 
 
 def sim():

@@ -1,19 +1,18 @@
-"""The data sets of the accuracy benchmarks, from the folder of assets beside the repository."""
+"""The data sets of the accuracy benchmarks. Their files are assets."""
 
 import functools
 import io
-from pathlib import Path
 
 import numpy as np
+import paths
 from PIL import Image
-from trimtab_tools.lab.experiment import Data, resized, views
-
-ASSETS = Path(__file__).resolve().parent.parent.parent / "shared" / "assets"
+from trimtab_tools.lab.experiment import Data
+from trimtab_tools.lab.pictures import resized, views
 
 
 def _pack(name):
     """(decode(i), label, split) of a pack of compressed pictures."""
-    with np.load(ASSETS / "images" / name) as file:
+    with np.load(paths.ASSETS / "images" / name) as file:
         label, split, offset = file["label"], file["split"], file["offset"]
         blob = file["jpeg"].tobytes()
     return lambda i: Image.open(io.BytesIO(blob[offset[i] : offset[i + 1]])).convert("RGB"), label, split

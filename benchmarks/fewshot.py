@@ -1,11 +1,11 @@
 """Few-shot tasks in `sim`: what choosing layers and channels for each task gains, at equal memory.
 
-python benchmarks/fewshot.py [--tasks N] [--draw]
+    python benchmarks/fewshot.py [--tasks N] [--draw]
 
-The networks of fewshot_nets.py, with and without meta-training, get tasks of characters of alphabets they have not
-seen, and of clothes. Every method makes prototypes from the same samples and is asked the same pictures. Writes
-benchmarks/results/fewshot.json and from it the section of docs/results.md. What has been run stays run; --draw only
-draws.
+The networks of fewshot_nets.py, with and without meta-training, get tasks: characters of alphabets that
+they have not seen, and clothes. Every method makes prototypes from the same samples and is asked the same
+pictures. The results go to benchmarks/results/fewshot.json; a section of docs/results.md is drawn from
+there. What has been run stays run; --draw only draws.
 """
 
 import argparse
@@ -13,15 +13,14 @@ import contextlib
 import functools
 import io
 import json
-import re
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
+import paths
+import tables
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS, PAGE = ROOT / "benchmarks" / "results" / "fewshot.json", ROOT / "docs" / "results.md"
+RESULTS, PAGE = paths.RESULTS / "fewshot.json", paths.RESULTS_PAGE
 
 NETS = {"ordinary": "without meta-training", "meta": "with meta-training"}
 TASKS = (("clothes", 5, 5), ("characters", 10, 1))  # pictures, ways, shots
@@ -45,13 +44,12 @@ METHODS = {  # what it is called, and its rate, by tasks of handwritten digits
 def pool(name):
     """(pictures, class of each, groups of classes that tasks draw from)"""
     import fewshot_nets
-    from datasets import ASSETS
 
     if name == "characters":
         x, y, alphabet = fewshot_nets.omniglot()
         return x, y, [np.unique(y[alphabet == a]) for a in range(fewshot_nets.TRAINED, 8)]
     file = {"clothes": "fashion_mnist", "digits": "mnist"}[name]
-    with np.load(ASSETS / "images" / f"{file}_5000_1500.npz") as data:
+    with np.load(paths.ASSETS / "images" / f"{file}_5000_1500.npz") as data:
         x, y = (np.concatenate([data[f"{kind}_{part}"] for part in ("train", "test")]) for kind in "Xy")
     return x[..., None], y.astype(np.int64), [np.arange(10)]
 
@@ -69,7 +67,7 @@ def task(name, ways, shots, seed):
     return [support[i] for i in rng.permutation(len(support))], query
 
 
-# -- methods ---------------------------------------------------------------------------------------------
+# -- methods -------------------------------------------------------------------------------------------------
 
 
 class Methods:
@@ -77,17 +75,17 @@ class Methods:
 
     def __init__(self, net):
         import fewshot_nets
-        from trimtab_tools.policies import plan
+        from trimtab_tools.policies import head, plan
 
         self.graph = fewshot_nets.network(fewshot_nets.Recipe(net))
-        self.trunk, _ = plan.cut_head(self.graph, 2)
+        self.trunk, _ = head.cut_head(self.graph, 2)
         self.layers = [op.name for op in plan.layers(self.trunk)]
         self.budget = self.cost([{"layer": self.layers[-1], "weight_channels": 1.0}])[0]
 
     def cost(self, updates):
         """(bytes of what is trained and kept for it, share of a full backward pass)"""
         from trimtab import fisher
-        from trimtab_tools.policies.candidates import most_macs, table
+        from trimtab_tools.policies.tinytrain import most_macs, table
 
         if not updates:
             return 0, 0.0
@@ -164,6 +162,7 @@ class Methods:
                 head="prototype",
                 rate=rate or None,
                 pixels=(0, 1),
+                kernels=simulated.best_tier(),
             )
         net = simulated.load(made.data)
         net.enroll(support)
@@ -265,16 +264,7 @@ TABLES = {"fewshot": accuracies, "fewshot-differences": differences}
 
 def page(done, text):
     """The page with its tables drawn anew."""
-    for name, rows in TABLES.items():
-        head, *body = [[str(cell) for cell in row] for row in rows(done)]
-        made = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
-        text = re.sub(
-            f"<!-- {name} -->.*?<!-- end -->",
-            lambda _: f"<!-- {name} -->\n{made}\n<!-- end -->",
-            text,
-            flags=re.S,
-        )
-    return text
+    return tables.redrawn(text, {name: rows(done) for name, rows in TABLES.items()})
 
 
 def main():

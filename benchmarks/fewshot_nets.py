@@ -1,21 +1,21 @@
-"""The networks of the few-shot benchmark: one trunk for 28x28 characters, trained on five alphabets in two ways.
+"""The networks of the few-shot benchmark: a trunk for characters of 28x28 pixels, trained in two ways.
 
-python benchmarks/fewshot_nets.py meta|ordinary
+    python benchmarks/fewshot_nets.py meta|ordinary
 
-`meta` is ProtoNet: episodes of some characters, cross-entropy on the cosines between queries and prototypes.
-`ordinary` tells all characters apart by a dense layer, which is thrown away. Both see as many pictures. The
-int8 networks end in their features and are kept in the user's cache.
+Both ways use five alphabets and see as many pictures. `meta` is ProtoNet: episodes of some characters, with
+cross-entropy on the cosines between queries and prototypes. `ordinary` tells all characters apart by a
+dense layer, which is thrown away. The int8 networks end in their features and are kept in the user's cache.
 """
 
+import argparse
 import functools
 import hashlib
-import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from datasets import ASSETS
+import paths
 from trimtab_tools.formats import read_keras, read_tflite
-from trimtab_tools.toolchain.builds import cache
+from trimtab_tools.toolchain import cache
 
 TRAINED = 5  # alphabets; the others are for tasks
 BLOCKS = (
@@ -43,7 +43,7 @@ class Recipe:
 @functools.cache
 def omniglot():
     """(pictures uint8 (n, 28, 28, 1), character, alphabet of each picture)"""
-    with np.load(ASSETS / "images" / "omniglot_small_28.npz") as file:
+    with np.load(paths.ASSETS / "images" / "omniglot_small_28.npz") as file:
         return file["X"][..., None], file["y"].astype(np.int64), file["alphabet"]
 
 
@@ -59,7 +59,7 @@ def training_pictures():
 def network(recipe):
     """The int8 graph that ends in its features."""
     digest = hashlib.sha256(repr((asdict(recipe), BLOCKS)).encode()).hexdigest()[:12]
-    path = cache() / "fewshot" / f"{recipe.kind}-{digest}.tflite"
+    path = cache.folder() / "fewshot" / f"{recipe.kind}-{digest}.tflite"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         trunk = TRAININGS[recipe.kind](recipe)
@@ -97,7 +97,7 @@ def _rates(tf, recipe):
 
 
 def _meta(recipe):
-    tf = read_keras._tensorflow()
+    tf = read_keras.tensorflow()
     tf.keras.utils.set_random_seed(recipe.seed)
     rng, drawn, trunk = np.random.default_rng(recipe.seed), training_pictures(), _trunk(tf)
     optimizer = _rates(tf, recipe)
@@ -130,7 +130,7 @@ def _meta(recipe):
 
 
 def _ordinary(recipe):
-    tf = read_keras._tensorflow()
+    tf = read_keras.tensorflow()
     tf.keras.utils.set_random_seed(recipe.seed)
     rng, drawn, trunk = np.random.default_rng(recipe.seed), training_pictures(), _trunk(tf)
     classifier = tf.keras.layers.Dense(len(drawn))
@@ -171,6 +171,8 @@ def _loop(step, draw, recipe):
 TRAININGS = {"meta": _meta, "ordinary": _ordinary}
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kinds", nargs="+", choices=TRAININGS)
+    for name in parser.parse_args().kinds:
         graph = network(Recipe(name))
         print(name, len(graph.ops), "layers,", graph[graph.outputs[0]].size, "features")

@@ -1,10 +1,13 @@
-"""Damaged and hostile input, through the C kernels under address and undefined-behaviour sanitizers.
+"""Damaged and hostile input through the C kernels, under address and undefined-behaviour sanitizers.
 
-python benchmarks/fuzz_packages.py packages 200000   mutated packages: refused, or a step inside its memory
-python benchmarks/fuzz_packages.py states 200000     mutated state files: ignored, or a step inside its memory
-python benchmarks/fuzz_packages.py frames 1000000    mutated frame streams: no wrong sample is accepted
+    python benchmarks/fuzz_packages.py packages 200000
+        Mutated packages are refused, or a step stays inside its memory.
+    python benchmarks/fuzz_packages.py states 200000
+        Mutated state files are ignored, or a step stays inside its memory.
+    python benchmarks/fuzz_packages.py frames 1000000
+        In mutated streams of frames no wrong sample is accepted.
 
-Most mutations get right checksums: what they meet is the validation, not the CRC.
+Most mutations get right checksums, so that they meet the validation and not only the CRC.
 """
 
 import collections
@@ -19,19 +22,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-from fake_net import FakeNet  # noqa: E402
-from trimtab import serve, store  # noqa: E402
-from trimtab.format import HEADER, PHASES, SECTIONS, crc32  # noqa: E402
-from trimtab.frame import encode  # noqa: E402
-from trimtab.kernels import Tier  # noqa: E402
-from trimtab.net import Net  # noqa: E402
-from trimtab.package import Package, PackageError  # noqa: E402
-from trimtab.session import MESSAGES, TRAIN, Board  # noqa: E402
-from trimtab_tools.boards import native
-from trimtab_tools.link.host import Host  # noqa: E402
-from trimtab_tools.toolchain import builds  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+from fake_net import FakeNet
+from trimtab import serve, store
+from trimtab.crc import crc32
+from trimtab.format import HEADER, PHASES, SECTIONS
+from trimtab.frame import encode
+from trimtab.kernels import Tier
+from trimtab.net import Net
+from trimtab.package import Package, PackageError
+from trimtab.session import MESSAGES, TRAIN, Board
+from trimtab_tools.boards import native, simulated
+from trimtab_tools.link.host import Host
+from trimtab_tools.toolchain.kernels import host_library
 
 FLAGS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 OTHERS = bytes(code for code in range(256) if code != MESSAGES["hello"][0][0])
@@ -330,8 +333,16 @@ def write_corpus(folder):
     b.mean()
     labels = ("a", "b", "c")
     made = [
-        compiler.compile_graph(b.graph(), "full", labels=labels, residual=4, accumulate=2),
-        compiler.compile_graph(b.graph(), "tinytrain:3,budget=1,macs=1,ratio=1/2", labels=labels, residual=4),
+        compiler.compile_graph(
+            b.graph(), "full", labels=labels, residual=4, accumulate=2, kernels=simulated.best_tier()
+        ),
+        compiler.compile_graph(
+            b.graph(),
+            "tinytrain:3,budget=1,macs=1,ratio=1/2",
+            labels=labels,
+            residual=4,
+            kernels=simulated.best_tier(),
+        ),
     ]
     b = Builder((6, 6, 2), seed=2)
     b.conv(3, act="relu")
@@ -339,7 +350,9 @@ def write_corpus(folder):
     b.unary("logistic")
     b.pool("avg_pool", (3, 3), (1, 1), "same")
     b.dense(4)
-    made.append(compiler.compile_graph(b.graph(), "full", loss="mse", residual=0))
+    made.append(
+        compiler.compile_graph(b.graph(), "full", loss="mse", residual=0, kernels=simulated.best_tier())
+    )
     for i, one in enumerate(made):
         (Path(folder) / f"{i}.ttp").write_bytes(one.data)
 
@@ -349,7 +362,7 @@ MODES = {"packages": packages, "states": states, "frames": frames}
 
 def start(mode, count, seed=1):
     """Run a mode in a process of its own under the sanitizers; returns its JSON."""
-    library = builds.host_library(FLAGS)
+    library = host_library(FLAGS)
     preload = subprocess.run(
         ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True
     ).stdout.strip()

@@ -1,6 +1,8 @@
-"""Fuzz the .tflite reader, guided by coverage: benchmarks/fuzz_tflite.py [SECONDS] (900).
+"""Fuzz the .tflite reader, guided by coverage.
 
-Whatever the bytes are, the answer is a graph or ModelError. Needs `pip install atheris`.
+    python benchmarks/fuzz_tflite.py [SECONDS]      900 unless said; needs `pip install atheris`
+
+Whatever the bytes are, the answer must be a graph or ModelError.
 """
 
 import sys
@@ -21,9 +23,9 @@ with atheris.instrument_imports(
     from trimtab_tools.errors import ModelError
     from trimtab_tools.formats import read_tflite
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-from models import Builder  # noqa: E402
-from trimtab_tools.formats import write_tflite  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+from models import Builder
+from trimtab_tools.formats import write_tflite
 
 
 def seeds():

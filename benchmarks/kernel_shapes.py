@@ -1,10 +1,9 @@
-"""The layers and the network whose kernels are measured: records with random content, a graph with random weights."""
+"""The layers and the network whose kernels are measured: records and weights with random content."""
 
 import struct
-import sys
-from pathlib import Path
 
 import numpy as np
+import paths  # noqa: F401  # makes tests/support importable
 from trimtab.format import ARENA, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
 from trimtab_tools.boards.bare import Run
 
@@ -130,8 +129,9 @@ def results(name, arena, state):
 
 
 def n1():
-    """28x28x1, three 3x3 convolutions with stride 2 to 4, 8 and 16 channels, mean, dense 10: 21,220 multiplications."""
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+    """28x28x1, three 3x3 convolutions with stride 2 to 4, 8 and 16 channels, mean, dense 10: 21,220
+    multiplications.
+    """
     from models import Builder
 
     b = Builder((28, 28, 1), seed=3, scale=1 / 127, zero=-128)

@@ -1,27 +1,36 @@
-"""Cycles of every kernel, of two networks, and what the native module takes: python benchmarks/kernels.py pico
+"""Cycles of every kernel and of two networks, and what the native module takes.
 
-Prints a table and writes benchmarks/results/BOARD.json. On the Pico, kernels run alone on the emulated core, code and data
-in RAM, zero wait states, pads counted as multiplications, and so does MCUNet (records.py), its weights in flash; the small
-network runs under MicroPython, whose own time is part of it.
-An emulated Pico has no flash cache: on silicon, weights read from flash cost more.
-On m3, m4 and c3 (instructions), unix and sim (this machine's time) all runs under Python: see board_kernels.py.
+    python benchmarks/kernels.py pico
+
+Prints a table and writes benchmarks/results/BOARD.json.
+
+On the Pico, kernels run alone on the emulated core: code and data in RAM, zero wait states, pads counted as
+multiplications. So does MCUNet (records.py), with its weights in flash. The small network runs under
+MicroPython, whose own time is part of it. An emulated Pico has no flash cache: on silicon, weights read
+from flash cost more.
+
+On m3, m4 and c3 (instructions), and on unix and sim (this machine's time), everything runs under Python: see
+board_kernels.py.
 """
 
 import argparse
 import json
 import sys
 from functools import partial
-from pathlib import Path
 
 import board_kernels
 import kernel_shapes
+import paths
 import records
-from trimtab_tools.boards import bare, emulated
+from trimtab_tools.boards import bare, simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.compiler import compile
 from trimtab_tools.errors import ToolchainError
-from trimtab_tools.toolchain import builds
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain.boards import QEMU_NAMES, provide
+from trimtab_tools.toolchain.kernels import NATMODS
 
-RESULTS = Path(__file__).resolve().parent / "results"
 MHZ = 125
 TIMES = 8  # after the first, which sets the trackers
 
@@ -54,19 +63,19 @@ def kernels():
 
 
 def on_pico(script, files):
-    with emulated.Pico(files=files) as board:
-        return emulated.mpremote(board.url, "exec", script)
+    with Pico(files=files) as board:
+        return mpremote(board.url, "exec", script)
 
 
 def networks():
     """{network: {"forward_cycles", "step_cycles", "ram_bytes"}}"""
     graph = kernel_shapes.n1()
     packages = {
-        "/predicts.ttp": compile.compile_inference(graph).data,
-        "/trains.ttp": compile.compile_graph(graph, "full", classes=10).data,
+        "/predicts.ttp": compile.compile_inference(graph, kernels=simulated.best_tier()).data,
+        "/trains.ttp": compile.compile_graph(graph, "full", classes=10, kernels=simulated.best_tier()).data,
     }
     script = NETWORK % dict(times=TIMES, mhz=MHZ)
-    found = json.loads(on_pico(script, {**emulated.library_files("armv6m"), **packages}))
+    found = json.loads(on_pico(script, {**library_files("armv6m"), **packages}))
     return {"n1": {key: found[key] for key in ("forward_cycles", "step_cycles", "ram_bytes")}, **mcunet()}
 
 
@@ -87,9 +96,11 @@ def mcunet():
 
 
 def native_modules():
-    """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured on the Pico alone."""
+    """{architecture: {"mpy_bytes", "heap_bytes", "whole": the same of all kernels}}; the heap is measured
+    on the Pico alone.
+    """
     found = {}
-    for arch in builds.NATMODS:
+    for arch in NATMODS:
         try:
             found[arch] = board_kernels.native_module(arch)
         except ToolchainError as error:
@@ -98,9 +109,7 @@ def native_modules():
         (found["armv6m"], board_kernels.packages()["trains.ttp"]),
         (found["armv6m"]["whole"], None),
     ):
-        row["heap_bytes"] = int(
-            on_pico(board_kernels.HEAP, emulated.library_files("armv6m", package=package))
-        )
+        row["heap_bytes"] = int(on_pico(board_kernels.HEAP, library_files("armv6m", package=package)))
     return found
 
 
@@ -114,7 +123,7 @@ def pico():
 
 
 BOARDS = {"pico": pico, "sim": board_kernels.sim}
-BOARDS.update({name: partial(board_kernels.on, name) for name in ("unix", *builds.QEMU_BOARDS)})
+BOARDS.update({name: partial(board_kernels.on, name) for name in ("unix", *QEMU_NAMES)})
 
 
 def table(result, indent=""):
@@ -126,7 +135,8 @@ def table(result, indent=""):
         forward, step, ram = row.items()
         unit = forward[0].removeprefix("forward_")
         lines.append(
-            f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, {ram[1]:,} bytes of RAM"
+            f"{indent + name:28}{forward[1]:11,} {unit} forward {step[1]:11,} a training step, "
+            f"{ram[1]:,} bytes of RAM"
         )
     for arch, module in result.get("native_module", {}).items():
         for name, row in (f"{arch}, for n1", module), (f"{arch}, whole", module["whole"]):
@@ -144,11 +154,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("board", choices=BOARDS)
     board = parser.parse_args().board
-    builds.provide(board)
+    provide(board)
     result = BOARDS[board]()
     print(table(result))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{board}.json").write_text(json.dumps(result, indent=1) + "\n")
+    paths.RESULTS.mkdir(exist_ok=True)
+    (paths.RESULTS / f"{board}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train through a line that damages 1 % of all bytes and is cut: the state must be that of a clean run.
 
-python benchmarks/link_damage.py --samples 20000 --cuts 100         in memory, as fast as it can
-python benchmarks/link_damage.py --samples 500 --resets 10 --board pico    the emulated Pico, in real time
+python benchmarks/link_damage.py --samples 20000 --cuts 100                 in memory, as fast as it can
+python benchmarks/link_damage.py --samples 500 --resets 10 --board pico     the emulated Pico, in real time
 """
 
 import argparse
@@ -10,17 +10,18 @@ import random
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-import pytest  # noqa: E402
-from lines import Damaged, World, damage, noise, tiny  # noqa: E402
-from trimtab.store import Store  # noqa: E402
-from trimtab_tools.boards import emulated, simulated
+import paths  # noqa: F401  # makes tests/support importable
+import pytest
+from lines import Damaged, World, damage, noise, tiny
+from trimtab.store import Store
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import LinkError
-from trimtab_tools.link.client import Client  # noqa: E402
+from trimtab_tools.link.client import Client
 from trimtab_tools.link.transport import Serial
-from trimtab_tools.toolchain import builds  # noqa: E402
+from trimtab_tools.toolchain.boards import provide
 
 # the first line keeps bytes of a host that streams on from stopping the rest
 MAIN = b"import micropython\nmicropython.kbd_intr(-1)\nimport trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
@@ -81,9 +82,9 @@ def on_pico(package, samples, cuts, resets, rate, seed):
     rng = random.Random(seed)
     source = noise(simulated.load(package).input_bytes)
     cut, reset = moments(rng, samples, cuts), moments(rng, samples, resets)
-    builds.provide("pico")
-    files = {**emulated.library_files("armv6m"), "/net.ttp": package, "/main.py": MAIN}
-    with emulated.Pico(files=files, wait=False) as pico:
+    provide("pico")
+    files = {**library_files("armv6m"), "/net.ttp": package, "/main.py": MAIN}
+    with Pico(files=files, wait=False) as pico:
         client = Client(lambda: Damaged(Serial(pico.url), rng, rate), patience_ms=6000)
 
         def disturb(step):
@@ -92,7 +93,7 @@ def on_pico(package, samples, cuts, resets, rate, seed):
             if step in reset:
                 pico.reset(wait=False)
 
-        for attempt in range(10):
+        for _ in range(10):
             try:
                 client.connect()
                 break

@@ -1,4 +1,4 @@
-"""Train, evaluate and save for long: no growth of the board's heap, no message lost.
+"""Train, evaluate and save for long: the board's heap must not grow and no message may be lost.
 
 python benchmarks/link_endurance.py --board unix --steps 100000
 python benchmarks/link_endurance.py --board pico --steps 5000
@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-from lines import noise, tiny  # noqa: E402
-from trimtab_tools.boards.connect import attach  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+from lines import noise, tiny
+from trimtab_tools.boards.connect import attach
 
 NOISE = 64  # bytes that a collector which reads the stack keeps by chance
 CHUNK = 250  # steps of one run; after it the board evaluates, saves and tells its heap

@@ -1,23 +1,24 @@
-"""Lite residual modules for MCUNet, trained on a source task first: flowers5, in `sim`.
+"""Train lite residual modules for MCUNet on a source task first: flowers5, in `sim`.
 
-python benchmarks/pretrained.py
+    python benchmarks/pretrained.py
 
-Writes benchmarks/results/modules.npz, from which accuracy.py begins a trial on CIFAR-10 beside one with random
-modules. Trunk and biases stay as they are; the head is not kept.
+The modules go to benchmarks/results/modules.npz. accuracy.py begins a trial on CIFAR-10 from there, beside
+one with random modules. Trunk and biases stay as they are; the head is not kept.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
+import paths
 from trimtab_tools.boards import simulated
-from trimtab_tools.boards import train as running
+from trimtab_tools.boards.progress import bar as progress_bar
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.formats import read_checkpoint
-from trimtab_tools.lab import experiment
-from trimtab_tools.lab.experiment import Prepared, Trial
+from trimtab_tools.lab import trial
+from trimtab_tools.lab.experiment import Prepared
+from trimtab_tools.lab.trial import Trial
 
-RESULT = Path(__file__).resolve().parent / "results" / "modules.npz"
+RESULT = paths.RESULTS / "modules.npz"
 SOURCE = Trial("tinytl:6,nobias", 2e-3, 4)
 
 
@@ -25,15 +26,15 @@ def main():
     import datasets
 
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    graph = read_checkpoint.read(str(datasets.ASSETS / "tiny_training" / "mcunet-5fps.npz"))
+    graph = read_checkpoint.read(str(paths.MCUNET))
     prepared = Prepared(graph, datasets.flowers5())
-    made = experiment.compile_trial(prepared, SOURCE)
+    made = trial.compile_trial(prepared, SOURCE)
     net = simulated.load(made.data, simulated.best_tier())
     train, _ = prepared.at(made.program.latent.name)
     net.begin(SOURCE.epochs * len(prepared.y))
-    with running.bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("modules on flowers5", total=SOURCE.epochs * len(prepared.y), speed="")
-        for samples in experiment.schedule(len(prepared.y), len(train), SOURCE):
+        for samples in trial.schedule(len(prepared.y), len(train), SOURCE):
             for view, at in samples:
                 net.train_latent(train[view, at].tobytes(), prepared.y[at])
                 bar.advance(task)

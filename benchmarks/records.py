@@ -1,20 +1,21 @@
-"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme: python benchmarks/records.py
+"""Cycles of each record of MCUNet-5fps at 128x128 under the published 49 KB scheme.
 
-Records run alone on the emulated Cortex-M0+, one after the other: code, arena and state in RAM, the rest in flash,
-aligned as in images of ours, zero wait states.
+    python benchmarks/records.py
+
+Records run alone on the emulated Cortex-M0+, one after the other. Code, arena and state are in RAM, the
+rest is in flash and aligned as in our images, with zero wait states.
 """
 
 import struct
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
+import paths
 from trimtab.format import RECORDS
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.compiler import compile, cost
 from trimtab_tools.formats import read_checkpoint
 
-NETWORK = Path(__file__).resolve().parents[2] / "shared" / "assets" / "tiny_training" / "mcunet-5fps.npz"
 FORWARD = ("prefix", "forward")
 STEP = ("begin", *FORWARD, "loss", "gate", "head", "backward", "end")
 
@@ -23,9 +24,14 @@ Row = namedtuple("Row", "cycles phase step")
 
 def mcunet():
     """The compiled network, or None where its file is absent."""
-    if not NETWORK.exists():
+    if not paths.MCUNET.exists():
         return None
-    return compile.compile_graph(read_checkpoint.read(str(NETWORK)), "sparse:mcunet-49kb", classes=10)
+    return compile.compile_graph(
+        read_checkpoint.read(str(paths.MCUNET)),
+        "sparse:mcunet-49kb",
+        classes=10,
+        kernels=simulated.best_tier(),
+    )
 
 
 def network(made, phases):
@@ -38,11 +44,11 @@ def network(made, phases):
     for b in made.program.state:
         if b.name == "head.weights":
             weights = rng.integers(-400, 401, b.size // 2).astype("<i2")
-            net._views[1][b.offset : b.offset + b.size] = weights.tobytes()
+            net.state[b.offset : b.offset + b.size] = weights.tobytes()
     if net.loss != "none":
         struct.pack_into("<i", net.target_view, 0, 3)
-    spaces = [bytes(space) for space in net._mem.spaces]
-    offsets = [net._offsets[i] for phase in phases for i in range(*net._phases[phase])]
+    spaces = [bytes(space) for space in net.mem.spaces]
+    offsets = [net.offsets[i] for phase in phases for i in range(*net.phases[phase])]
     names = [RECORDS[struct.unpack_from("<i", spaces[3], offset)[0]][0] for offset in offsets]
     return bare.Run(list(zip(names, offsets)), spaces), net
 
@@ -71,7 +77,7 @@ def _line(row):
 def main():
     made = mcunet()
     if not made:
-        raise SystemExit(f"benchmarks/records.py: there is no {NETWORK.name}: it belongs in {NETWORK.parent}")
+        raise SystemExit(f"there is no {paths.MCUNET.name}: it belongs in {paths.MCUNET.parent}")
     run, _ = network(made, STEP)
     (done,) = bare.run([run], skew=0)
     found = rows(made, done)

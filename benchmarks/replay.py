@@ -1,28 +1,29 @@
 """A class added on the board, with replay and without: what the old classes lose.
 
-python benchmarks/replay.py [--draw]
+    python benchmarks/replay.py [--draw]
 
-For each digit of NEW: a network is trained in Keras on the nine other digits of MNIST (once; it stays in the cache), its head
-again by the board's API in `sim`, whose arithmetic is the board's bit for bit; then the digit is added and learnt from 50
-samples. Writes benchmarks/results/replay.json and the table of docs/results.md; --draw only draws.
+For each digit of NEW, a network is trained in Keras on the nine other digits of MNIST; it stays in the
+cache. The board's API trains its head again in `sim`, whose arithmetic is the board's bit for bit. Then the
+digit is added and learned from 50 samples. The results go to benchmarks/results/replay.json; a table of
+docs/results.md is drawn from there. --draw only draws.
 """
 
 import argparse
 import json
 import os
-import re
 from pathlib import Path
 
 import numpy as np
+import paths
+import tables
 from trimtab.replay import Replay
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.formats import read_tflite
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import cache
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS, PAGE = ROOT / "benchmarks" / "results" / "replay.json", ROOT / "docs" / "results.md"
-ASSET = ROOT.parent / "shared" / "assets" / "images" / "mnist_5000_1500.npz"
+RESULTS, PAGE = paths.RESULTS / "replay.json", paths.RESULTS_PAGE
+ASSET = paths.ASSETS / "images" / "mnist_5000_1500.npz"
 NEW = (0, 1, 2, 9)  # the digit that is added, and the seed
 RATE, EPOCHS, SAMPLES, ROWS, TIMES = 4e-3, 3, 50, 200, 9
 
@@ -47,7 +48,7 @@ def index(new):
 def network(new):
     """The path of the int8 network that knows nine digits."""
     return (
-        builds._built(f"replay-{new}", [Path(__file__).name, str(new), "1"], lambda out: pretrain(new, out))
+        cache.built(f"replay-{new}", [Path(__file__).name, str(new), "1"], lambda out: pretrain(new, out))
         / "net.tflite"
     )
 
@@ -73,7 +74,7 @@ def pretrain(new, out):
 
 
 def layers(keras):
-    """A DS-CNN of 1.3 million multiplications that leaves 128 features."""
+    """A DS-CNN of 1.3 million multiplications that gives 128 features."""
     layer = keras.layers
 
     def normed(x, kind, name, *args):
@@ -96,7 +97,9 @@ def known(new):
     """A package, and the state of a net that was taught nine digits; the replay that saw them."""
     graph = read_tflite.read(network(new))
     names = tuple(str(digit) for digit in range(10) if digit != new)
-    made = compiler.compile_graph(graph, "last", labels=names, max_classes=10, rate=RATE)
+    made = compiler.compile_graph(
+        graph, "last", labels=names, max_classes=10, rate=RATE, kernels=simulated.best_tier()
+    )
     net = simulated.load(made.data, simulated.best_tier())
     (x, y), _ = mnist()
     old, rng = np.flatnonzero(y != new), np.random.default_rng(new)
@@ -119,7 +122,9 @@ def shares(net, new):
 
 
 def add(new, times):
-    """Teach one more digit; times 0: without replay, from the same samples again and again, for as many steps."""
+    """Teach one more digit; times 0: without replay, from the same samples again and again, for as many
+    steps.
+    """
     net, replay = known(new)
     before = shares(net, new)[0]
     (x, y), _ = mnist()
@@ -149,23 +154,29 @@ def add(new, times):
 
 
 def table(rows):
-    yield "| digit added | old classes before | after, with replay | new class | after, without replay | new class |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield (
+        "digit added",
+        "old classes before",
+        "after, with replay",
+        "new class",
+        "after, without replay",
+        "new class",
+    )
     pairs = [
         [next(r for r in rows if (r["new"], r["times"]) == (new, times)) for times in (TIMES, 0)]
         for new in NEW
     ]
     for w, wo in pairs:
-        yield f"| {w['new']} | {w['before']} | **{w['old']}** | {w['new_class']} | {wo['old']} | {wo['new_class']} |"
+        yield w["new"], w["before"], f"**{w['old']}**", w["new_class"], wo["old"], wo["new_class"]
     loss = [np.array([r[i]["before"] - r[i]["old"] for r in pairs]) for i in (0, 1)]
     learnt = [np.mean([r[i]["new_class"] for r in pairs]) for i in (0, 1)]
     said = [f"{-v.mean():.1f} ± {v.std(ddof=1) / len(v) ** 0.5:.1f}" for v in loss]
-    yield f"| mean change | | **{said[0]}** | {learnt[0]:.1f} | {said[1]} | {learnt[1]:.1f} |"
+    yield "mean change", "", f"**{said[0]}**", f"{learnt[0]:.1f}", said[1], f"{learnt[1]:.1f}"
 
 
 def page(rows, text):
-    made = "<!-- replay -->\n" + "\n".join(table(rows)) + "\n<!-- end -->"
-    return re.sub("<!-- replay -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
+    """The page with its table drawn anew."""
+    return tables.redrawn(text, {"replay": table(rows)})
 
 
 def main():

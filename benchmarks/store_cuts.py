@@ -1,9 +1,10 @@
-"""Cut the power at every flash operation of many saves: one of the two last good states comes back.
+"""Cut the power at every flash operation of many saves: one of the two last good states must come back.
 
-python benchmarks/store_cuts.py --saves 200 --boots 50
+    python benchmarks/store_cuts.py --saves 200 --boots 50
 
-A network saves on a real littlefs of a Pico's size. Its erases and programs are logged; every prefix of the
-log, and every prefix whose last operation is torn, is mounted and loaded; some boot an emulated Pico.
+A network saves on a real littlefs of a Pico's size, and its erases and programs are logged. Every prefix of
+the log is mounted and loaded, also with its last operation torn. Some of these states boot an emulated
+Pico.
 """
 
 import argparse
@@ -14,17 +15,20 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-import pytest  # noqa: E402
-from lines import noise  # noqa: E402
-from models import Builder  # noqa: E402
-from test_store import Files, Flash  # noqa: E402
-from trimtab.store import Store  # noqa: E402
-from trimtab_tools.boards import emulated, simulated
-from trimtab_tools.compiler import compile as compiler  # noqa: E402
-from trimtab_tools.toolchain import builds  # noqa: E402
+import paths  # noqa: F401  # makes tests/support importable
+import pytest
+from lines import noise
+from littlefs_flash import Files, Flash
+from models import Builder
+from trimtab.store import Store
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import LAYOUTS, flash_image, library_files, littlefs_image
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.compiler import compile as compiler
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain.boards import provide
 
-START, SIZE = emulated.LAYOUTS["stock"].files_start, emulated.LAYOUTS["stock"].files_bytes
+START, SIZE = LAYOUTS["stock"].files_start, LAYOUTS["stock"].files_bytes
 ASK = "import trimtab; net = trimtab.load('net.ttp'); print(net.step, net.state_crc())"
 
 
@@ -33,12 +37,14 @@ def network():
     b = Builder((8, 8, 2), seed=4)
     b.conv(12, (3, 3), (2, 2), act="relu6")
     b.conv(20, (3, 3), (2, 2), act="relu6")
-    return compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01).data
+    return compiler.compile_graph(
+        b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()
+    ).data
 
 
 def saved(package, files, saves, patch):
     """(image before, operations, how many of them each save took, CRC of each step's state)"""
-    before = emulated.littlefs_image(files, SIZE)
+    before = littlefs_image(files, SIZE)
     flash = Flash(before, prog=256, cache=1024)
     Files(flash.mount()).use(patch)
     net = simulated.load(package, simulated.best_tier(), Store("/net.ttp"))
@@ -87,7 +93,7 @@ def right(found, count, finished, states):
 
 def replay(saves, boots, seed=1):
     package = network()
-    files = {**(emulated.library_files("armv6m") if boots else {}), "/net.ttp": package}
+    files = {**(library_files("armv6m") if boots else {}), "/net.ttp": package}
     with pytest.MonkeyPatch.context() as patch:
         before, operations, finished, states = saved(package, files, saves, patch)
         chosen = set(random.Random(seed).sample(range(len(operations)), boots))
@@ -110,14 +116,14 @@ def replay(saves, boots, seed=1):
 
 
 def boot(image):
-    builds.provide("pico")
+    provide("pico")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flash.bin"
-        whole = bytearray(emulated.flash_image("stock"))
+        whole = bytearray(flash_image("stock"))
         whole[START : START + SIZE] = image
         path.write_bytes(whole)
-        with emulated.Pico(flash=path) as pico:
-            return tuple(map(int, emulated.mpremote(pico.url, "exec", ASK).split()[-2:]))
+        with Pico(flash=path) as pico:
+            return tuple(map(int, mpremote(pico.url, "exec", ASK).split()[-2:]))
 
 
 def main():

@@ -1,11 +1,11 @@
-"""Variants of a sample, in place and in integers: what few samples cannot say themselves, small moves of them do.
+"""Moved copies of a sample, made in place and in integers: they stand for samples that a task does not have.
 
-The choice hangs on a number, the step for instance, so it is the same on every board and on the PC.
+A number, for instance the step, decides which copy is made, so every board and the PC make the same.
 """
 
 
 class Augment:
-    """Moves a picture by up to `shift` pixels, mirrors it (`flip`), and shifts its values by up to `brightness`."""
+    """Moves a picture by up to `shift` pixels, mirrors it (`flip`), brightens it by up to `brightness`."""
 
     def __init__(self, shape, shift=2, flip=False, brightness=0):
         self.shape = shape  # (height, width, channels)
@@ -13,7 +13,7 @@ class Augment:
         self._row = memoryview(bytearray(shape[1] * shape[2]))
 
     def __call__(self, view, number):
-        """Changes the int8 sample in `view`."""
+        """Change the int8 sample in `view` into its copy of that number."""
         self._random = (number * 2654435761 ^ 0x5BD1E995) & 0xFFFFFFFF or 1
         if self.shift:
             self._move(view, self._draw(self.shift), self._draw(self.shift))
@@ -23,7 +23,7 @@ class Augment:
             _brighten(view, self._draw(self.brightness))
 
     def _draw(self, most):
-        """-most .. most, by xorshift32; of `most` 1 and more alike."""
+        """A number from -most to most, each as likely, by xorshift32."""
         x = self._random
         x ^= (x << 13) & 0xFFFFFFFF
         x ^= x >> 17
@@ -32,7 +32,7 @@ class Augment:
         return (x >> 8) % (2 * most + 1) - most
 
     def _move(self, view, down, right):
-        """What comes in at the border repeats it."""
+        """Move the picture; the border is repeated where nothing else comes in."""
         h, w, c = self.shape
         row, n, wide = self._row, w * c, min(abs(right), w) * c
         for y in range(h - 1, -1, -1) if down > 0 else range(h):
@@ -57,6 +57,6 @@ class Augment:
 
 
 def _brighten(view, more):
-    """Saturates. Whether a view has signs depends on the interpreter."""
+    """Add to all values, saturated. Whether a view's bytes have signs depends on the interpreter."""
     for i in range(len(view)):
         view[i] = (min(max((view[i] + 128 & 255) + more, 0), 255) - 128) & 255

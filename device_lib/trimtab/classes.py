@@ -1,7 +1,7 @@
 """Classes that are added on the board, in rows of the head that `trimtab compile --max-classes` reserved.
 
-Their names are part of the trained state: saved, restored and in its CRC like all that is learnt. A row
-without a name has a bias so low that its probability is 0, so it takes no part and no step changes it.
+Their names are part of the trained state, so they are saved and restored with it and count in its CRC. A row
+without a name has a bias so low that its probability is 0: it takes no part, and no step changes it.
 """
 
 import struct
@@ -10,7 +10,7 @@ from .format import LABEL_BYTES
 
 
 def names(view):
-    """Names of the classes that were added, in the order of their rows."""
+    """The names of the added classes, in the order of their rows, from that part of the state."""
     found = []
     for at in range(0, len(view), LABEL_BYTES):
         name = bytes(view[at : at + LABEL_BYTES]).rstrip(b"\0")
@@ -18,12 +18,13 @@ def names(view):
             break
         try:
             found.append(name.decode())
-        except UnicodeError:  # no state that was saved holds this: it ends the names
+        except UnicodeError:  # no save wrote this: the names end here
             break
     return tuple(found)
 
 
 def add_class(net, name):
+    """Give the next free row to a class; returns its index."""
     package = net.package
     data = name.encode()
     if net.classes == package.output_count:
@@ -38,13 +39,13 @@ def add_class(net, name):
         )
     at = (net.classes - package.classes) * LABEL_BYTES
     names_of(net)[at : at + len(data)] = data
-    bias = net._span(package.head_bias, 4 * package.output_count)
+    bias = net.span(package.head_bias, 4 * package.output_count)
     struct.pack_into("<i", bias, 4 * net.classes, 0)
     net.name_classes()
     return net.classes - 1
 
 
 def names_of(net):
-    """The part of the state where names lie."""
+    """The part of the state that holds the names."""
     package = net.package
-    return net._span(package.names, (package.output_count - package.classes) * LABEL_BYTES)
+    return net.span(package.names, (package.output_count - package.classes) * LABEL_BYTES)

@@ -1,8 +1,7 @@
-"""Which layers and channels a task should train: Fisher information of its samples, a score, budgets
-(TinyTrain).
+"""Which layers and channels a task should train (TinyTrain): Fisher information, a score, budgets.
 
-Numbers are whole, so every board chooses alike. A candidate is a row of numbers, ROW; candidates stand in
-the order of the network.
+All numbers are whole, so every board chooses alike. A candidate is a layer that may train, described by a row
+of numbers (ROW). Candidates have the order of the network.
 """
 
 import struct
@@ -13,19 +12,19 @@ ROW = (
     "parameters",
     "macs",  # products of the forward pass
     "gradient",  # products of the weight gradient
-    "chain",  # products of the errors down to this layer: what lies before costs more
-    "masks",  # bytes that the chain keeps
-    "plane",  # bytes of trained weights,
-    "residual",  # of their residuals,
-    "bias",  # of biases,
-    "input",  # of the kept input,
-    "error",  # and, depthwise, of the error with the same channels
+    "chain",  # products of the errors from the head down to this layer
+    "masks",  # bytes of masks that these errors need
+    "plane",  # bytes of trained weights
+    "residual",  # bytes of their residuals
+    "bias",  # bytes of biases
+    "input",  # bytes of the kept input
+    "error",  # bytes of the error of the trained channels, for a depthwise layer
     "inputs",  # channels of the input
     "channels",  # among which the trained ones are chosen
     "count",  # how many of them train
 )
-NEVER = -(1 << 20)  # an exponent below all: nothing was added yet
-FAR = 1000  # octaves beyond which layers do not differ
+NEVER = -(1 << 20)  # exponent of a sum to which nothing was added; below all others
+FAR = 1000  # octaves; layers that are farther apart count as this far
 
 PARAMETERS, MACS, GRADIENT, CHAIN, MASKS, PLANE, RESIDUAL, BIAS, INPUT, ERROR, INPUTS, CHANNELS, COUNT = (
     range(len(ROW))
@@ -42,25 +41,25 @@ def up(n):
 
 
 def study(net, samples, channels):
-    """Fisher information of samples (x, y): (exponent, [sum of squares]) of each candidate's channels."""
+    """The Fisher information of samples (x, y), for each candidate: (exponent, [sum of each channel])."""
     package = net.package
     if net.loss == LOSSES[0] or not sum(channels):
         raise ValueError("this package has no candidates to choose among: compile it with --policy tinytrain")
     n, count = sum(channels), len(channels)
-    sums = net._span(package.fisher, 4 * (n + count))
+    sums = net.span(package.fisher, 4 * (n + count))
     sums[:] = bytes(4 * n) + struct.pack("<%di" % count, *[NEVER] * count)
-    kept = net.input_view, net.target_view, net._phases["map"]
-    net.input_view = net._span(package.study_input, len(net.input_view))
-    net.target_view = net._span(package.study_target, len(net.target_view))
-    net._phases["map"] = net._phases["study_map"]
+    kept = net.input_view, net.target_view, net.phases["map"]
+    net.input_view = net.span(package.study_input, len(net.input_view))
+    net.target_view = net.span(package.study_target, len(net.target_view))
+    net.phases["map"] = net.phases["study_map"]
     try:
         for x, y in samples:
             net.load_target(y)
             net.load_input(x)
-            if net._run(*net._phases["study"]):
-                net._run(*net._phases["fisher"])
+            if net.run_phase("study"):
+                net.run_phase("fisher")
     finally:
-        net.input_view, net.target_view, net._phases["map"] = kept
+        net.input_view, net.target_view, net.phases["map"] = kept
     exponents = struct.unpack_from("<%di" % count, sums, 4 * n)
     found, at = [], 0
     for exponent, c in zip(exponents, channels):
@@ -73,7 +72,7 @@ def study(net, samples, channels):
 
 
 def scores(found, rows):
-    """Potential over parameters times products, as whole numbers of one unit."""
+    """The score of each candidate, information / (parameters * products), in whole numbers of one unit."""
     known = [exponent for exponent, f in found if any(f)]
     low = min(known) if known else 0
     return [
@@ -85,7 +84,7 @@ def scores(found, rows):
 def cost(rows, chosen):
     """(bytes of state, of kept inputs, of masks, products of the backward pass) of a set of candidates.
 
-    The chain of errors goes down to the first of them, once for all.
+    All of them share one chain of errors, which goes down to the first.
     """
     if not chosen:
         return 0, 0, 0, 0
@@ -95,7 +94,7 @@ def cost(rows, chosen):
 
 
 def pick(found, rows, fits):
-    """Candidates by falling score, each if the whole set, fits(cost), stays inside the budgets."""
+    """Take candidates by falling score, each if the set with it still fits the budgets: fits(cost)."""
     points, chosen = scores(found, rows), []
     for i in sorted(range(len(rows)), key=lambda i: (-points[i], i)):
         if points[i] and fits(cost(rows, chosen + [i])):
@@ -104,7 +103,7 @@ def pick(found, rows, fits):
 
 
 def strongest(f, row):
-    """Indices of the channels of most information, as many as the row says; f is by inputs."""
+    """The channels with most information, as many as the row says. f has a number for each input channel."""
     many = row[CHANNELS] // len(f)
     by_channel = sorted(range(row[CHANNELS]), key=lambda i: (-f[i // many], i))
     return sorted(by_channel[: row[COUNT]])

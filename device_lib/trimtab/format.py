@@ -1,7 +1,7 @@
-"""The package layout (.ttp) and the step records: the one truth that host, board and C kernels share.
+"""The layout of packages (.ttp) and of records: the one truth that host, board and C kernels share.
 
 A package is a header, a section table and sections, little-endian, each section 4-byte aligned.
-A step is a record of 32-bit words: the opcode, then the fields of its kernel in the order given here.
+A record is one kernel call: 32-bit words, the opcode, then the kernel's operands in the order given here.
 firmware/kernels/records.h is this table as C structs; a test holds the two equal.
 """
 
@@ -40,11 +40,11 @@ HEADER = (
     "accumulate",  # samples for each update, 1 or more
     "latent",  # arena reference: int8, what `prefix` leaves
     "latent_bytes",  # 0 without a prefix
-    "names",  # state reference: LABEL_BYTES for each row of the head that is not in use, UTF-8, filled up with NUL
+    "names",  # state reference: LABEL_BYTES of UTF-8 for each spare row of the head, filled up with NUL
     "head_bias",  # state reference: int32 of each row of the head; of prototypes, how many samples they have
     "study_input",  # arena references of the sample and the target for `study`, as input and target
     "study_target",
-    "fisher",  # arena reference: what `fisher` adds up, int32 for each channel of each candidate, then exponents
+    "fisher",  # arena reference: sums of `fisher`, int32 for each channel of each candidate, then exponents
     "flags",
 )
 LOSSES = ("none", "softmax", "mse")
@@ -62,8 +62,8 @@ SECTIONS = (
 )
 # segments: pairs of words (state offset, bytes) in the order in which a save writes them, no padding
 # labels: UTF-8, NUL between; first the package's name
-# golden: output CRC, state CRC after one step, class (uint32 each), GOLDEN_BYTES of the int8 sample, which then repeat
-#     (all of a shorter one), the int8 target of mse
+# golden: output CRC, state CRC after one step, class (uint32 each), the first GOLDEN_BYTES of the int8
+#     sample, which then repeat, the int8 target of mse
 # choice: what a board may choose to train (tinytrain.py); empty where nothing is to be chosen
 # plan: zlib JSON for the host; a board never reads it
 
@@ -89,13 +89,13 @@ PHASES = (
     "fisher",  # errors down to the first candidate, and what they tell about its channels
 )
 
-# A field is "name" for a number, or "name:kind:extent" for a reference: kind is ? (may be NULL) and ! (written),
-# then the element: b int8, h int16, i int32, m one bit, r `residual` bits, x uint16 indices below the fourth part.
-# Extents are products of fields; each factor but nk is at least 1. A third column adds rules: a+b<=c, a*b=c, or a|b
-# (divides).
+# A field is "name" for a number, or "name:kind:extent" for a reference: kind is ? (may be NULL) and !
+# (written), then the element: b int8, h int16, i int32, m one bit, r `residual` bits, x uint16 indices below
+# the fourth part. Extents are products of fields; each factor but nk is at least 1. A third column adds
+# rules: a+b<=c, a*b=c, or a|b (divides).
 _GEOMETRY = " ih iw ic oh ow oc kh kw sh sw pt pl"
-# Memory that is free while the kernel runs, for words of operands that fast loops pack. It is given where no weight
-# is -128; what it holds before and after is nobody's business.
+# Memory that is free while the kernel runs, for words of operands that fast loops pack. It is given where no
+# weight is -128; what it holds before and after is nobody's business.
 _SCRATCH = " scratch:?!i:words words"
 _WEIGHTS = " w:?b:oc*kh*kw*ic k:?b:oc*kh*kw*nk kept:?x:nk:ic"  # frozen tensor, trained plane: their sum
 _DEPTHWISE = " w:?b:kh*kw*oc k:?b:kh*kw*nk kept:?x:nk:oc"  # the plane instead of these channels
@@ -110,9 +110,11 @@ _WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
 RECORDS = (
     # forward
     ("conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _WEIGHTS
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once" + _SCRATCH, "nk<=ic"),
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc" + _GEOMETRY + " nk zx zy lo hi once" + _SCRATCH,
+     "nk<=ic"),
     ("depthwise_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic" + _DEPTHWISE
-     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc plane:?!b:ih*iw" + _GEOMETRY + " nk zx zy lo hi" + _SCRATCH,
+     + " bias:i:oc mult:i:oc shift:b:oc mask:?!m:oh*ow*oc plane:?!b:ih*iw" + _GEOMETRY + " nk zx zy lo hi"
+     + _SCRATCH,
      "ic|oc nk<=oc"),
     ("add_fwd", "y:!b:n x:b:n x2:b:n mask:?!m:n n zx zx2 zy mult shift mult2 shift2 mult_y shift_y lo hi"),
     ("avg_pool_fwd", "y:!b:oh*ow*ic x:b:ih*iw*ic" + _GEOMETRY + " lo hi"),
@@ -126,7 +128,7 @@ RECORDS = (
     ("requantize_fwd", "y:!b:n x:b:n mask:?!m:n n zx zy mult shift"),
     # head and loss
     ("head_fwd", "logits:!i:n x:b:f w:h:n*f bias:i:n n f zx bias_mul bias_shift"),
-    ("softmax_loss", "logits:!i:n label:i:1 exp_table:h:256 ln_table:h:128 n pre mul shift"),  # leaves p - y, Q15
+    ("softmax_loss", "logits:!i:n label:i:1 exp_table:h:256 ln_table:h:128 n pre mul shift"),  # leaves p - y
     ("head_dx", "g:!b:f err:i:n w:h:n*f sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1 n f scale scale_exp"),
     ("head_dw", "w:!h:n*f bias:!i:n acc:?!h:n*f acc_bias:?!i:n err:i:n x:b:f lr:i:2 n f zx limit u u_shift"),
     ("mse_loss", "y:b:n target:b:n n"),
@@ -154,14 +156,16 @@ RECORDS = (
     ("begin_step", "lr:!i:2 clock:i:2 cosine:h:64 rate rate_shift"),
     ("end_step", "clock:!i:2"),
     # lite residual modules (plain/tinytl.py): affine is gamma, then beta, Q16
-    ("tinytl_conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic w:b:oc*kh*kw*part sums:!i:oh*ow*norm stats:!i:norms" + _GEOMETRY
-     + " part norm norms zx pre", "part|ic norm*norms=oc"),
+    ("tinytl_conv_fwd", "y:!b:oh*ow*oc x:b:ih*iw*ic w:b:oc*kh*kw*part sums:!i:oh*ow*norm stats:!i:norms"
+     + _GEOMETRY + " part norm norms zx pre", "part|ic norm*norms=oc"),
     ("tinytl_affine_fwd", "y:!b:n*oc x:b:n*oc affine:i:2*oc n oc bound"),
-    ("tinytl_add_fwd", "y:!b:oh*ow*oc x:b:oh*ow*oc x2:b:ih*iw*oc affine:i:2*oc mask:?!m:oh*ow*oc ih iw oh ow oc bound lo hi"),
+    ("tinytl_add_fwd", "y:!b:oh*ow*oc x:b:oh*ow*oc x2:b:ih*iw*oc affine:i:2*oc mask:?!m:oh*ow*oc"
+     " ih iw oh ow oc bound lo hi"),
     ("tinytl_add_dx", "d:!i:ih*iw*oc gy:b:oh*ow*oc ih iw oh ow oc"),
     ("tinytl_conv_dx", "d:!i:n*ic gy:b:n*oc w:b:oc*ic n ic oc"),
-    ("tinytl_norm_dx", "g:!b:n*oc exp:!i:1 sums:!i:n*oc x:b:n*oc stats:i:norms affine:!i:2*oc acc:?!i:2*oc gy_exp:i:1 lr:i:2"
-     " n oc norm norms parts relu bound m_exp u_gamma u_beta pre", "norm*norms=oc parts|oc"),
+    ("tinytl_norm_dx", "g:!b:n*oc exp:!i:1 sums:!i:n*oc x:b:n*oc stats:i:norms affine:!i:2*oc acc:?!i:2*oc"
+     " gy_exp:i:1 lr:i:2 n oc norm norms parts relu bound m_exp u_gamma u_beta pre",
+     "norm*norms=oc parts|oc"),
     # inverted residual blocks with step-function gradients (plain/mobiletl.py)
     ("mobiletl_fwd", "y:!b:n x:b:n table:b:256 mask:!m:n n zx"),
     ("mobiletl_mask", "mask:!m:n y:b:n n hi"),
@@ -169,11 +173,12 @@ RECORDS = (
     ("mobiletl_gain_dw", "gy:b:n*oc y:b:n*oc gy_exp:i:1 gain:!i:oc acc:?!i:oc u:h:oc lr:i:2 pre n oc zy"),
     # few samples: Fisher information and prototypes (plain/tinytrain.py)
     ("tinytrain_fisher", "f:!i:ic f_exp:!i:1 x:b:n*ic g:b:n*ic g_exp:i:1 sums:!i:ic n ic zx"),
-    ("tinytrain_hold", "k:!b:rows*nk r:?!r:rows*nk w:b:rows*ic kept:x:nk:ic rows nk ic residual", "nk<=ic 4|residual"),
+    ("tinytrain_hold", "k:!b:rows*nk r:?!r:rows*nk w:b:rows*ic kept:x:nk:ic rows nk ic residual",
+     "nk<=ic 4|residual"),
     # prototype head (plain/prototypes.py)
     ("prototype_fwd", "logits:!i:n x:b:f protos:h:n*f counts:i:n unit:!h:f norm:!i:2 n f zx"),
-    ("prototype_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1 head_exp:!i:1"
-     " n f scale scale_exp"),
+    ("prototype_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1"
+     " head_exp:!i:1 n f scale scale_exp"),
     ("prototype_add", "protos:!h:n*f totals:!i:n*f counts:!i:n label:i:1 unit:h:f n f window"),
 )
 # fmt: on
@@ -185,8 +190,8 @@ GROUPS = {
     "error_out": _ERROR_OUT,
 }  # structs in C
 
-# What a number may be, by its name; loading checks it, and the kernels need it: no index overflows, no shift is too
-# long, nothing is divided by zero. Numbers that are not listed are extents: 1 to OFFSET_MASK.
+# What a number may be, by its name; loading checks it, and the kernels need it: no index overflows, no shift
+# is too long, nothing is divided by zero. Numbers that are not listed are extents: 1 to OFFSET_MASK.
 _SIZE, _STRIDE, _INT8, _EXP = (1, 32767), (1, 255), (-128, 127), (-4096, 4095)
 # fmt: off
 LIMITS = {
@@ -198,7 +203,8 @@ LIMITS = {
     "shift": (-31, 30), "shift2": (-31, 30), "shift_y": (-31, 30),
     "bias_mul": (0, 0x7FFFFFFF), "bias_shift": (0, 62), "mul": (0, 65535), "pre": (0, 31), "m_shift": (0, 31),
     "m": (-32768, 32767), "m_exp": _EXP, "add_mul": (-32768, 32767), "add_shift": _EXP, "scale": (0, 255),
-    "scale_exp": _EXP, "u": (0, 255), "u_shift": _EXP, "limit": (0, 32767), "rate": (0, 255), "rate_shift": _EXP,
+    "scale_exp": _EXP, "u": (0, 255), "u_shift": _EXP, "limit": (0, 32767),
+    "rate": (0, 255), "rate_shift": _EXP,
     "residual": (0, 8), "bound": (1, 127), "relu": (0, 1), "u_gamma": (0, 65535), "u_beta": (0, 65535),
     "keep": (0, 255),  # of a sum, in 1/256
     "window": (2, 65535),
@@ -216,18 +222,3 @@ def fields(text):
             (parts[0], parts[1] if len(parts) > 1 else None, extent, parts[3] if len(parts) > 3 else None)
         )
     return rows
-
-
-def crc32(data, seed=0):
-    """CRC32 (IEEE) of bytes; the interpreter's own where it has one."""
-    try:
-        import binascii
-
-        return binascii.crc32(data, seed) & 0xFFFFFFFF
-    except (ImportError, AttributeError):
-        seed ^= 0xFFFFFFFF
-        for byte in data:
-            seed ^= byte & 255
-            for _ in range(8):
-                seed = (seed >> 1) ^ (0xEDB88320 if seed & 1 else 0)
-        return seed ^ 0xFFFFFFFF

@@ -1,29 +1,19 @@
-# Frames on a byte stream: COBS(payload + CRC32) and one zero byte. No port, no time, no messages.
+# Frames on a byte stream: COBS(payload + CRC32) and one zero byte. This file knows no port, no time, no
+# messages.
 #
-# A zero never occurs inside a frame, so a reader that lost its place finds it again at the next zero;
-# whatever a broken line made of the bytes between two zeros, the CRC refuses it.
+# A zero never occurs inside a frame, so a reader that lost its place finds it again at the next zero. The CRC
+# refuses whatever a broken line made of the bytes between two zeros.
 
 import struct
 
-try:
-    from binascii import crc32
-except ImportError:  # small CircuitPython builds
-
-    def crc32(data, crc=0):
-        crc ^= 0xFFFFFFFF
-        for byte in data:
-            crc ^= byte
-            for _ in range(8):
-                crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
-        return crc ^ 0xFFFFFFFF
-
+from .crc import crc32
 
 PAYLOAD_MAX = 1024
 CRC_BYTES = 4
 
 
 def framed(n):
-    """The most bytes that a payload of n takes on the line."""
+    """The most bytes that a payload of n bytes takes on the line."""
     return n + CRC_BYTES + (n + CRC_BYTES) // 254 + 2
 
 
@@ -45,10 +35,11 @@ def encode(payload):
 
 
 def uncobs(view, n):
-    """Undo COBS in place. view[:n] is a frame without its zero; what it held is view[1:end], end is returned.
+    """Undo COBS in place. view[:n] is a frame without its zero; returns end, where view[1:end] is what it
+    held.
 
-    Only a block of 254 bytes moves anything: elsewhere a code byte lies where its zero belongs.
-    Returns 0 for what is no COBS.
+    Returns 0 if the bytes are no COBS. Bytes move only behind a full block of 254: elsewhere a code byte lies
+    where its zero belongs.
     """
     at = 0
     full = False
@@ -68,7 +59,7 @@ def uncobs(view, n):
 
 
 class Reader:
-    """Bytes in, in any pieces; payloads of whole, undamaged frames out, in one buffer, allocated here."""
+    """Takes bytes in any pieces and gives the payloads of whole, undamaged frames, in one buffer."""
 
     def __init__(self, payload_max=PAYLOAD_MAX):
         self.view = memoryview(bytearray(framed(payload_max)))
@@ -77,7 +68,7 @@ class Reader:
         self.damaged = 0  # frames refused so far
 
     def feed(self, data):
-        """Yield each payload as a memoryview that is good until the next one is asked for."""
+        """Yield each payload as a memoryview, which is valid until the next one is asked for."""
         at = 0
         while at < len(data):
             end = data.find(b"\0", at)
@@ -96,7 +87,7 @@ class Reader:
         self.held = self.mark = 0
 
     def sure(self):
-        """So many bytes must come before a frame can end."""
+        """The bytes that must come before a frame can end."""
         while self.mark < self.held:
             self.mark += self.view[self.mark]
         return self.mark - max(self.held, 0) + 1

@@ -1,4 +1,4 @@
-"""Which kernels run: C if the board has them, else native code from Python, else plain Python. Nothing else."""
+"""Choose which kernels run: C if the board has them, else native code from Python, else plain Python."""
 
 import sys
 from array import array
@@ -24,12 +24,13 @@ class Tier:
 
 
 def _named(modules):
-    """All kernels that these modules have."""
+    """{name: kernel} of all kernels that these modules have."""
     return {row[0]: getattr(m, row[0]) for row in RECORDS for m in modules if hasattr(m, row[0])}
 
 
 def plain():
-    from .plain import core, mobiletl, prototypes, tinytl, tinytrain
+    """The specification itself: slow, runs everywhere."""
+    from .plain import modules
 
     try:
         if (1 << 40) >> 38 != 4:
@@ -44,12 +45,11 @@ def plain():
             weights = array("b", bytes(weights))
         return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), weights)
 
-    modules = core, tinytl, mobiletl, tinytrain, prototypes
-    return Tier("plain", _named(modules), lambda n: array("b", bytes(n)), bind)
+    return Tier("plain", _named(modules()), lambda n: array("b", bytes(n)), bind)
 
 
 def native():
-    """The native module or the firmware's own; ImportError or ValueError (another architecture) if there is none."""
+    """C, in a native module or in the firmware. ImportError, or ValueError for another architecture's."""
     import _kernels
 
     if _kernels.ABI != ABI:

@@ -1,7 +1,8 @@
-"""Open a package: header, sections, and the check that no record can point outside its memory."""
+"""Open a package: its header, its sections, and the check that no record points outside its memory."""
 
 import struct
 
+from .crc import crc32
 from .format import (
     ABI,
     ARENA,
@@ -21,12 +22,11 @@ from .format import (
     STATE,
     VERSION,
     WEIGHTS,
-    crc32,
     fields,
 )
 
 _WORDS = len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)
-_BYTES = 8 + 4 * _WORDS + 4
+HEADER_BYTES = 8 + 4 * _WORDS + 4  # with its CRC
 _SIZE = {"b": 1, "h": 2, "x": 2, "i": 4}
 _SIGNED = ("input_zero", "output_zero")
 
@@ -36,27 +36,28 @@ class PackageError(ValueError):
 
 
 class Package:
-    """A package in a file or in memory. Sections are read when asked for, and their CRC is checked then.
+    """A package in a file or in memory. A section is read, and its CRC checked, when it is asked for.
 
-    A file that the firmware maps (ROMFS) is memory: its sections are used where they lie.
+    The firmware maps files of a ROMFS: such a package is memory, and its sections are used where they lie.
     """
 
     def __init__(self, source):
         self.path = source if isinstance(source, str) else None
         self._data = _mapped(source) if self.path else memoryview(source)
-        head = self._read(0, _BYTES)
+        head = self.read(0, HEADER_BYTES)
         if bytes(head[:4]) != MAGIC:
             raise PackageError("this is not a trimtab package: compile one with `trimtab compile`")
         version, abi = struct.unpack("<HH", head[4:8]) if len(head) >= 8 else (VERSION, ABI)
         if (version, abi) != (VERSION, ABI):
             raise PackageError(
-                "package has format %d and ABI %d, this library has %d and %d: compile it again or deploy the library"
-                % (version, abi, VERSION, ABI)
+                "package has format %d and ABI %d, this library has %d and %d: compile it again or deploy "
+                "the library" % (version, abi, VERSION, ABI)
             )
-        if len(head) < _BYTES or crc32(head[: _BYTES - 4]) != struct.unpack_from("<I", head, _BYTES - 4)[0]:
+        whole = len(head) == HEADER_BYTES
+        self.crc = struct.unpack_from("<I", head, HEADER_BYTES - 4)[0] if whole else 0
+        if not whole or crc32(head[: HEADER_BYTES - 4]) != self.crc:
             raise PackageError("the package's header is damaged or cut short: copy it again")
         words = struct.unpack_from("<%dI" % _WORDS, head, 8)
-        self.crc = struct.unpack_from("<I", head, _BYTES - 4)[0]
         n = len(HEADER)
         for name, word in zip(HEADER, words[:n]):
             setattr(self, name, word - (1 << 32) if name in _SIGNED and word >> 31 else word)
@@ -83,9 +84,9 @@ class Package:
         return self._sections[section][1]
 
     def section(self, name, into=None):
-        """The bytes of a section, checked; `into` a buffer of its size saves the allocation."""
+        """The bytes of a section, checked. A buffer of its size, `into`, saves the allocation."""
         offset, size, crc = self._sections[name]
-        data = self._read(offset, size, into)
+        data = self.read(offset, size, into)
         if len(data) != size or crc32(data) != crc:
             raise PackageError(
                 "section %s of the package is damaged or cut short: copy the package again" % name
@@ -102,7 +103,7 @@ class Package:
         return self._sections[name]
 
     def place(self, name, wide=True):
-        """A section to be used in place: where it lies, if it is memory (and aligned, if it is wide), else in RAM."""
+        """A section to use in place: where it lies if that is memory, aligned if `wide`; else in RAM."""
         try:
             data = self.section(name)
             return bytearray(data) if wide and not self.is_file and _address(data) % 4 else data
@@ -127,7 +128,7 @@ class Package:
         """(height, width, channels) of a sample, 1 where it has fewer axes."""
         start, most, _ = self.span("const")
         at = self.input_shape & OFFSET_MASK
-        data = self._read(start + at, min(20, max(most - at, 0)) & ~3)  # rank and at most four sizes
+        data = self.read(start + at, min(20, max(most - at, 0)) & ~3)  # rank and at most four sizes
         words = struct.unpack("<%dI" % (len(data) // 4), data)
         sizes = words[1 : 1 + words[0]] if words else ()
         h, w, c = ((1, 1, 1) + sizes[1:])[-3:]
@@ -136,7 +137,7 @@ class Package:
         return h, w, c
 
     def golden(self):
-        """(output CRC, state CRC after one step, class, the sample as far as it does not repeat, the target of mse)"""
+        """(output CRC, state CRC after one step, class, sample, target of mse); a short sample repeats."""
         data = self.section("golden")
         end = 12 + min(self.input_bytes, GOLDEN_BYTES)
         if len(data) != end + (self.output_count if self.loss_kind == 2 else 0):
@@ -158,7 +159,8 @@ class Package:
                 raise PackageError("the package's state does not fit its own size: compile it again")
         return pairs
 
-    def _read(self, offset, size, into=None):
+    def read(self, offset, size, into=None):
+        """Bytes of the package, perhaps fewer at its end."""
         if self._data is not None:
             data = self._data[offset : offset + size]
             if into is None:
@@ -201,7 +203,7 @@ class Package:
                 raise PackageError("%s lies in the wrong memory: compile the package again" % name)
         phases = [_walk(steps, start, count) for start, count in self._phases]
         _check_apart([(offsets[0], offsets[-1] + _bytes_of(codes[-1])) for codes, offsets in phases if codes])
-        for code, row in enumerate(RECORDS):  # one kind after the other: what describes a kind takes RAM
+        for code, row in enumerate(RECORDS):  # kind by kind, because the description of a kind takes RAM
             specs = rules = None
             for codes, offsets in phases:
                 for other, start in zip(codes, offsets):
@@ -213,25 +215,25 @@ class Package:
         return phases
 
     def sizes(self, const, steps=0):
-        """Bytes of each space that records may name; of steps none, but for index lists of our own."""
+        """Bytes of each space that records may name; `steps` where tinytrain wrote index lists there."""
         return self.arena_bytes, self.state_bytes, len(const), steps, self.bytes_of("weights")
 
     def part(self, name, offset, size):
-        """Some bytes of a section, which was checked before as a whole."""
+        """Some bytes of a section whose CRC was checked before."""
         start, whole, _ = self._sections[name]
         if offset + size > whole:
             raise PackageError(
                 "section %s of the package is shorter than its records: compile it again" % name
             )
-        return self._read(start + offset, size)
+        return self.read(start + offset, size)
 
 
 def _mapped(path):
-    """A file as memory, where the firmware maps it; else None."""
+    """A file as memory where the firmware maps it, else None."""
     try:
         file = open(path, "rb")
     except OSError:
-        return None  # reading says it
+        return None  # the error comes when it is read
     try:
         return memoryview(file)
     except TypeError:
@@ -242,7 +244,7 @@ def _mapped(path):
 def _address(data):
     try:
         from uctypes import addressof
-    except ImportError:  # CPython, whose kernels look themselves
+    except ImportError:  # CPython; its kernels see to alignment themselves
         return 0
     return addressof(data)
 
@@ -252,15 +254,15 @@ def _walk(steps, start, count):
     codes, offsets = [], []
     for _ in range(count):
         if start < 0 or start % 4 or start + 4 > len(steps):
-            raise PackageError("a step lies outside the package: compile it again")
+            raise PackageError("a record lies outside the package: compile it again")
         code = struct.unpack_from("<i", steps, start)[0]
         if not 0 <= code < len(RECORDS):
-            raise PackageError("step %d is unknown to this library: deploy the library again" % code)
+            raise PackageError("record %d is unknown to this library: deploy the library again" % code)
         codes.append(code)
         offsets.append(start)
         start += _bytes_of(code)
         if start > len(steps):
-            raise PackageError("step %s is cut short: copy the package again" % RECORDS[code][0])
+            raise PackageError("record %s is cut short: copy the package again" % RECORDS[code][0])
     return codes, offsets
 
 
@@ -269,11 +271,11 @@ def _bytes_of(code):
 
 
 def _check_apart(spans):
-    """No two records share words: what patches one must not change another that was checked."""
+    """Refuse phases that share words: patching one record must not change another that was checked."""
     spans.sort()
     for (_, end), (start, _) in zip(spans, spans[1:]):
         if start < end:
-            raise PackageError("steps of the package overlap: compile it again")
+            raise PackageError("records of the package overlap: compile it again")
 
 
 def _check_ref(name, ref, size, sizes, written):
@@ -287,18 +289,18 @@ def _check_ref(name, ref, size, sizes, written):
 
 
 def check_record(name, specs, rules, values, sizes, lists):
-    """A record's numbers and what they point at. lists: the spaces that may hold lists of channels."""
+    """Check a record's numbers and what they point at. lists: the spaces that may hold lists of channels."""
     value = {spec[0]: v for spec, v in zip(specs, values)}
     for field, kind, _, _ in specs:
         if kind is None:
             low, high = LIMITS.get(field, (1, OFFSET_MASK))
             if not low <= value[field] <= high:
                 raise PackageError(
-                    "step %s has %s = %d: compile the package again" % (name, field, value[field])
+                    "record %s has %s = %d: compile the package again" % (name, field, value[field])
                 )
     for rule in rules:
         if not _holds(rule, value):
-            raise PackageError("step %s breaks the rule %s: compile the package again" % (name, rule))
+            raise PackageError("record %s breaks the rule %s: compile the package again" % (name, rule))
     for field, kind, extent, bound in specs:
         if kind is None:
             continue
@@ -316,11 +318,11 @@ def check_record(name, specs, rules, values, sizes, lists):
             if letter == "r"
             else n * _SIZE[letter]
         )
-        _check_ref("step " + name, ref, size, sizes, "!" in kind)
+        _check_ref("record " + name, ref, size, sizes, "!" in kind)
         if _SIZE.get(letter, 1) > 1 and (
             (ref & OFFSET_MASK) % _SIZE[letter] or ref >> SPACE_SHIFT == WEIGHTS
         ):
-            raise PackageError("step %s reads unaligned data: compile the package again" % name)
+            raise PackageError("record %s reads unaligned data: compile the package again" % name)
         if bound:
             _check_indices(name, ref, n, value[bound], lists)
 
@@ -328,14 +330,16 @@ def check_record(name, specs, rules, values, sizes, lists):
 def _check_indices(name, ref, n, bound, lists):
     space = ref >> SPACE_SHIFT
     if space not in lists:
-        raise PackageError("step %s takes its channels from RAM: compile the package again" % name)
+        raise PackageError("record %s takes its channels from RAM: compile the package again" % name)
     for i in range(n):
         if struct.unpack_from("<H", lists[space], (ref & OFFSET_MASK) + 2 * i)[0] >= bound:
-            raise PackageError("step %s trains a channel that is not there: compile the package again" % name)
+            raise PackageError(
+                "record %s trains a channel that is not there: compile the package again" % name
+            )
 
 
 def _holds(rule, value):
-    """a|b: a divides b. a+b<=c, a<=b: sizes that fit. a*b=c: all of c."""
+    """Rules: a|b (a divides b), a+b<=c and a<=b (sizes that fit), a*b=c."""
     if "|" in rule:
         a, b = rule.split("|")
         return value[b] % (int(a) if a[0].isdigit() else value[a]) == 0

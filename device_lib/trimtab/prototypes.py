@@ -1,6 +1,7 @@
-"""Few samples of each class: prototypes from them, and training on moved copies of them as if they were queries.
+"""Learning from a few samples of each class: their prototypes, and training on moved copies of them.
 
-A prototype is the mean direction of a class's features. It needs no gradient; what the gradient trains is below.
+A prototype is the mean direction of the features of a class. It needs no gradient; the gradient trains the
+layers below the head.
 """
 
 import struct
@@ -10,11 +11,11 @@ from .augment import Augment
 
 
 def enroll(net, samples):
-    """Prototypes of the classes that these (x, label) name, from these alone; the other classes keep theirs."""
+    """Make the prototypes of the classes of these (x, label) from these alone. Other classes keep theirs."""
     if not net.prototypes:
         raise ValueError("this package has no prototypes: compile it with --head prototype")
-    net._whole()
-    counts = net._span(net.package.head_bias, 4 * net.package.output_count)
+    net.require_whole()
+    counts = net.span(net.package.head_bias, 4 * net.package.output_count)
     seen = set()
     for x, y in samples:
         net.load_target(y)
@@ -24,11 +25,11 @@ def enroll(net, samples):
             seen.add(k)
             struct.pack_into("<i", counts, 4 * k, 0)
         net.classify_input()
-        net._run(*net._phases["enroll"])
+        net.run_phase("enroll")
 
 
 def copies(net, samples, shift=2, flip=False, brightness=0):
-    """The same samples moved, as (int8, label): what they may look like the next time."""
+    """A moved copy of each sample, as (int8, label)."""
     augment = Augment(net.package.shape(), shift, flip, brightness)
     for i, (x, y) in enumerate(samples):
         net.load_input(x)
@@ -37,7 +38,7 @@ def copies(net, samples, shift=2, flip=False, brightness=0):
 
 
 def fit(net, support, epochs, shift, flip, brightness):
-    """Each epoch: prototypes anew, then one step on a moved copy of each sample. Returns the last epoch's mean loss."""
+    """Each epoch: new prototypes, then a step on a moved copy of each sample. Returns the last mean loss."""
     n, mean = len(support), 0
     augment = Augment(net.package.shape(), shift, flip, brightness)
     net.begin(epochs * n)

@@ -1,18 +1,19 @@
-"""Latent replay: samples of every class are kept, and trained again between new ones, so that old classes stay known.
+"""Latent replay: keep samples of every class and train on them between new ones, so that old classes stay
+known.
 
-What is kept of a sample is what the frozen layers make of it, or, where none are frozen, its int8 input. All memory is
-one bytearray, which is also what a save writes: two words of the generator, how many samples of each class were seen,
-the class of each row, and the rows; the last row is the sample at hand.
+A row keeps what the frozen layers make of a sample or, where no layer is frozen, its int8 input. All memory
+is one bytearray, which a save writes as it is: two 16-bit words of the random generator, how many samples of
+each class were seen, the class of each row, and the rows. One more row at the end holds the sample at hand.
 """
 
 from .store import Store
 
 FREE = 255  # the class of an empty row
-MOST = 16383  # rows, and what is counted of a class: times 16 bits it still is a small int
+MOST = 16383  # of rows, and of the count of a class; times 16 bits it still is a small int
 
 
 class Replay:
-    """As many as `count` samples, with as many of each class as of any other as far as they come."""
+    """Up to `count` samples, shared evenly among the classes as far as they come."""
 
     def __init__(self, net, count):
         classes = net.package.output_count
@@ -43,7 +44,7 @@ class Replay:
             self._count()
 
     def clear(self):
-        """Forget all samples; after net.reset(), too, which takes the names of added classes away."""
+        """Forget all samples. Call it after net.reset(), too, which takes the added classes away."""
         for at in range(self._rows):
             self.data[at] = FREE if at >= self._labels else 0
         self._put(0, 0x9E37)
@@ -51,17 +52,17 @@ class Replay:
         self._count()
 
     def save(self):
-        """Write what is kept beside the network's state; power may fail at any moment."""
+        """Write the kept samples beside the network's state; power may fail at any moment."""
         if not self.store:
             raise ValueError("this network was not loaded from a file: load it by path to save it")
         self.store.save((self._view,), self.net.package_crc, self.net.step)
 
     def add(self, x, y):
-        """Keep a sample, perhaps in place of another, without training. Says whether it was kept."""
+        """Offer a sample to the memory without training on it; returns whether it was kept."""
         return self._keep(self._take(x, y))
 
     def train(self, x, y, times=4):
-        """Train on a sample and on `times` kept ones, then keep it, perhaps. Returns the sample's loss."""
+        """Train on a sample and on `times` kept ones, then offer it to the memory; returns its loss."""
         label = self._take(x, y)
         loss = self._step(self.count, label)
         for _ in range(times if self.kept else 0):
@@ -73,7 +74,7 @@ class Replay:
     # -- one sample
 
     def _take(self, x, y):
-        """Bring a sample into the last row; its class."""
+        """Bring a sample into the last row; returns its class."""
         net = self.net
         net.load_target(y)
         label = net.target_view[0]
@@ -94,7 +95,7 @@ class Replay:
     # -- which samples stay
 
     def _keep(self, label):
-        """The last row in place of one of the largest class; within that, every sample seen has the same chance."""
+        """Copy the last row over one of the largest class. In it, each sample has the same chance to stay."""
         seen = min(self._get(4 + 2 * label) + 1, MOST)
         self._put(4 + 2 * label, seen)
         most = max(self._held)
@@ -117,7 +118,7 @@ class Replay:
         return True
 
     def _find(self, label, n):
-        """The row of a class that has n of it before."""
+        """The row of the class before which n of its rows lie."""
         slot = 0
         while n or self.data[self._labels + slot] != label:
             if self.data[self._labels + slot] == label:
@@ -126,7 +127,7 @@ class Replay:
         return slot
 
     def _count(self):
-        """Rows by class. Those of classes that the network does not know, because its state was not saved, go."""
+        """Count the rows of each class; drop those of classes that were added but not saved."""
         for label in range(len(self._held)):
             self._held[label] = 0
         self.kept = 0
@@ -143,7 +144,7 @@ class Replay:
     # -- numbers
 
     def _draw(self, n):
-        """A number below n, of a xorshift of two 16-bit words."""
+        """A random number below n, by a xorshift of two 16-bit words."""
         x, y = self._get(0), self._get(2)
         x ^= x << 5 & 0xFFFF
         x = y ^ y >> 1 ^ x ^ x >> 3

@@ -1,36 +1,19 @@
-# The board's end of the link, the only file here that touches a port: read -> session -> Net -> write.
+# The board's end of the link: bytes from a port go through the session to the net, answers go back.
 #
 #   import trimtab.serve; trimtab.serve.main("person.ttp")
 #
-# A port has read(n, timeout_ms, sure) -> up to n bytes (None at its end), of which `sure` must come on an
-# undamaged line, write(data) and close(). Two Ctrl-C between frames end serve and give the REPL back.
+# Two Ctrl-C between frames end serve and give the REPL back.
 
 import gc
-import sys
 import time
 
+from . import ports
 from .format import ABI, LOSSES
 from .session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN, Board
 
-CTRL_C_MS = 50  # silence that must follow two Ctrl-C: in damaged frames they may occur, but others follow
+CTRL_C_MS = 50  # silence that must follow two Ctrl-C; in damaged frames other bytes follow them
 IDLE_MS = 20
-READ_BYTES = 64  # from the port at once
 STATE_BYTES = 128  # of one state message
-
-# Platform -> bytes the host may have in flight, largest fragment. A UART without flow control loses what does
-# not fit its ring of 260 bytes, in which the host's questions need room too; USB and pipes wait.
-LINES = {
-    "rp2": (1024, 192),
-    "RP2040": (1024, 192),  # CircuitPython's names
-    "RP2350": (1024, 192),
-    "linux": (4096, 512),
-    "darwin": (4096, 512),
-}
-CAREFUL = (192, 128)
-
-# Platform -> bytes that are read at once, waiting for all of them, where a frame cannot end before. Only for
-# lines that lose nothing: a byte at a time is slow, but never waits for what does not come.
-BLOCKS = {"rp2": 32}
 
 if hasattr(time, "ticks_us"):
     ticks_us, ticks_ms, ticks_diff = time.ticks_us, time.ticks_ms, time.ticks_diff
@@ -46,95 +29,8 @@ else:  # CPython and CircuitPython
         return (a - b) & 0x3FFFFFFF
 
 
-class ReplPort:
-    """MicroPython's REPL stream, with Ctrl-C as a byte like any other; on the unix port, stdin and stdout."""
-
-    def __init__(self):
-        import select
-
-        import micropython
-
-        self.interrupt = getattr(micropython, "kbd_intr", lambda char: None)
-        self.stdin = sys.stdin.buffer
-        self.stdout = sys.stdout.buffer
-        self.poll = select.poll()
-        self.poll.register(sys.stdin, select.POLLIN)
-        self.buf = memoryview(bytearray(READ_BYTES))
-        self.block = BLOCKS.get(sys.platform, 1)
-        self.interrupt(-1)
-
-    def read(self, n, timeout_ms, sure=1):
-        # stdin has no partial reads and does not tell how much is there
-        got = 0
-        while got < n and self._ready(0 if got else timeout_ms):
-            part = max(1, min(self.block, n - got, sure - got))
-            if not self.stdin.readinto(self.buf[got : got + part]):
-                return None
-            got += part
-        return bytes(self.buf[:got])
-
-    def _ready(self, timeout_ms):
-        for _ in self.poll.ipoll(timeout_ms):
-            return True
-        return False
-
-    def write(self, data):
-        self.stdout.write(data)
-
-    def close(self):
-        self.interrupt(3)
-
-
-class UsbPort:
-    """CircuitPython's second serial channel, which boot.py must enable."""
-
-    def __init__(self):
-        import usb_cdc
-
-        if usb_cdc.data is None:
-            raise OSError("there is no data channel: call usb_cdc.enable(data=True) in boot.py and reset")
-        self.port = usb_cdc.data
-
-    def read(self, n, timeout_ms, sure=1):
-        self.port.timeout = timeout_ms / 1000
-        return self.port.read(max(1, min(n, self.port.in_waiting))) or b""
-
-    def write(self, data):
-        self.port.write(data)
-
-    def close(self):
-        self.port.timeout = None
-
-
-class PipePort:
-    """stdin and stdout of a CPython process."""
-
-    def __init__(self):
-        import os
-        import select
-
-        self.os, self.select = os, select.select
-        self.stdin, self.stdout = 0, os.dup(1)
-        os.dup2(2, 1)  # what is printed goes to stderr: the pipe carries frames
-
-    def read(self, n, timeout_ms, sure=1):
-        if not self.select([self.stdin], [], [], timeout_ms / 1000)[0]:
-            return b""
-        return self.os.read(self.stdin, n) or None
-
-    def write(self, data):
-        while data:
-            data = data[self.os.write(self.stdout, data) :]
-
-    def close(self):
-        self.os.dup2(self.stdout, 1)
-
-
-PORTS = {"micropython": ReplPort, "circuitpython": UsbPort, "cpython": PipePort}
-
-
 def describe(net):
-    """What the host learns of this board when it says hello."""
+    """What the board tells a host that says hello."""
     gc.collect()
     return {
         "name": net.name,
@@ -162,7 +58,7 @@ def target(net):
 
 
 class Server:
-    """One net behind one session: what each message makes the net do."""
+    """One net behind one session: does what each message asks of the net."""
 
     def __init__(self, net, board):
         self.net = net
@@ -190,7 +86,7 @@ class Server:
         if net.loss == "softmax" and label >= net.classes and kind & PURPOSE != PREDICT:
             raise ValueError("label %d is not one of the package's %d classes" % (label, net.classes))
         if kind & RAW:
-            net.map_input(0)
+            net.map_input()
         start = ticks_us()
         value = WORK[kind & PURPOSE](self, label)
         self.board.done(value, ticks_diff(ticks_us(), start))
@@ -229,7 +125,7 @@ class Server:
         return ("summed", self.seen, self.right)
 
     def add(self, data):
-        """A class by its name, which is new or known: so that it may be asked for again after a broken line."""
+        """Add a class. A known name is no error, because a host may ask again after a broken line."""
         name = data.rstrip(b"\0").decode()
         known = name in self.net.labels
         return ("added", self.net.labels.index(name) if known else self.net.add_class(name))
@@ -256,8 +152,10 @@ REQUESTS = {
 
 
 def interrupted(reader, silent):
-    """Has someone typed Ctrl-C? No frame has 0x03 as its second byte. mpremote sends \\r 03 \\r 01:
-    what follows the second \\r is left in the port for the REPL."""
+    """Whether someone typed Ctrl-C. No frame has 0x03 as its second byte.
+
+    mpremote sends \\r 03 \\r 01: what follows the second \\r stays in the port for the REPL.
+    """
     if not 2 <= reader.held <= 3:
         return False
     head = bytes(reader.view[: reader.held])
@@ -269,9 +167,10 @@ def interrupted(reader, silent):
 def serve(net, port=None, key=None):
     """Train, evaluate and save as the host says, until it says bye, hangs up or Ctrl-C is typed twice.
 
-    With a key the host must prove that it has the same."""
-    credit, fragment = LINES.get(sys.platform, CAREFUL)
-    port = port or PORTS[sys.implementation.name]()
+    With a key the host must prove that it has the same.
+    """
+    credit, fragment = ports.limits()
+    port = port or ports.default()
     board = Board(lambda: describe(net), (net.input_view, target(net)), credit, fragment, key)
     server = Server(net, board)
     try:
@@ -286,7 +185,7 @@ def loop(port, board, server):
     over = False
     while not over:
         # one byte at a time where a frame begins, so that nothing typed after Ctrl-C is swallowed
-        data = port.read(READ_BYTES if board.reader.held > 2 else 1, IDLE_MS, board.reader.sure())
+        data = port.read(ports.READ_BYTES if board.reader.held > 2 else 1, IDLE_MS, board.reader.sure())
         if data is None:
             return
         now = ticks_ms()

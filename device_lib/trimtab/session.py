@@ -1,15 +1,16 @@
-# Messages over frames: what can be said (MESSAGES), when (STATES), what both ends share, and the board's end;
-# the host's is trimtab_tools/host.py. No port, no clock: bytes go in through receive(), time through tick(),
-# and what must be written comes out of take().
+# Messages over frames: what can be said (MESSAGES), when it can be said (STATES), what both ends share, and
+# the board's end. The host's end is trimtab_tools/link/host.py. This file knows no port and no clock: bytes
+# go in through receive(), time through tick(), and take() gives the bytes to write.
 #
-# A sample travels in fragments and is known by (kind, seq); a training sample's seq is the step that it
-# produces, so the board trains step+1 and nothing else, and whatever is lost, repeated or late changes
-# nothing. Every frame of the host has a number, every frame of the board tells the last number that it saw:
-# what the host sent since then is in flight and never more than the board's credit. A status tells which
-# fragments the board holds; those that it saw pass and does not hold are sent again.
+# A sample travels in fragments and is named by (kind, seq). The seq of a training sample is the step that it
+# produces. The board trains step + 1 and nothing else, so lost, repeated or late frames change nothing.
 #
-# Where the board has a key, it answers a hello by a challenge, and all but OPEN is sealed (trust.py) once the
-# host has proved that it has the key, too.
+# Every frame of the host has a number, and every frame of the board tells the last number that it saw. What
+# the host sent after that number is in flight; it is never more than the board's credit. A status tells which
+# fragments the board holds. The host resends those that the board missed.
+#
+# A board with a key answers a hello by a challenge. Once the host has proved that it has the key, too, all
+# messages but OPEN are sealed (trust.py).
 
 import struct
 
@@ -22,21 +23,18 @@ RAW = 4  # flag in a sample's kind: uint8, for the package's input map; otherwis
 
 TIERS = ("plain", "viper", "c")
 
-# Every payload: code, session id, number (the host's own count of frames; from the board, the last that it
-# saw).
+# Every payload starts with code, session id, number: the host's own count of frames, or the last that the
+# board saw.
 HEADER = "<BBH"
 HEADER_BYTES = 4
 
-# name -> code, layout of the body; text or bytes may follow. Codes are printable: no frame has 0x03 as its
-# second byte, so that Ctrl-C between frames cannot be mistaken. rid counts requests, each is answered once
-# under its rid.
+# name -> code, layout of the body; text or bytes may follow. Codes are printable, so no frame has 0x03 as its
+# second byte, and Ctrl-C between frames is never mistaken for a frame. rid counts requests; each is answered
+# under its rid. fmt: off
 MESSAGES = {
     "hello": (b"H", "<BI"),  # version, nonce; bytes that follow are ignored
     "challenge": (b"Q", "<I"),  # nonce of the hello; the board's nonce follows
-    "prove": (
-        b"K",
-        "<II",
-    ),  # nonce of the hello, head of the board's nonce; the host's nonce and the proof follow
+    "prove": (b"K", "<II"),  # nonce of the hello, head of the board's nonce; host's nonce, proof follow
     "denied": (b"D", ""),  # a sentence
     "closed": (b"Z", ""),  # there is no session: say hello
     "info": (b"I", "<IIIIIIIHBBHHIIIIIHH"),  # INFO; the package's name follows
@@ -61,9 +59,10 @@ MESSAGES = {
     "error": (b"E", "<BI"),  # one of ERRORS, rid or seq that it is about; a sentence follows
     "bye": (b"B", ""),
 }
+# fmt: on
 REQUESTS = ("plan", "summary", "add", "save", "read", "self_test", "state_crc")
 REPLIES = ("planned", "summed", "added", "saved", "state", "tested", "crc")
-OPEN = b"HQKDZ"  # codes of what may come unsealed
+OPEN = b"HQKDZ"  # codes of messages that may come unsealed
 ERRORS = ("unknown", "layout", "request", "sample")  # the last two name a rid, a seq
 
 INFO = (
@@ -76,7 +75,7 @@ def _stay(state, names):
     return {name: state for name in names}
 
 
-# role -> state -> message received -> next state; a message that is not there is refused.
+# role -> state -> message received -> next state. A message that is not listed is refused.
 STATES = {
     "board": {
         "closed": {"hello": "ready", "prove": "ready"},
@@ -97,12 +96,12 @@ WINDOW = 16  # a status tells of this many fragments after the first missing one
 
 
 def newer(a, b):
-    """Is number a after b, both counted modulo 65536?"""
+    """Whether number a comes after b, both counted modulo 65536."""
     return 0 < (a - b) & 0xFFFF < 0x8000
 
 
 class Session:
-    """What both ends share: bytes to messages under the table of states, messages to bytes."""
+    """What both ends share: turning bytes into messages and messages into bytes."""
 
     def __init__(self, role, payload_max=PAYLOAD_MAX):
         self.states = STATES[role]
@@ -151,11 +150,11 @@ class Session:
 
 
 class Board(Session):
-    """The end that trains. Samples are put together in `into`, a list of writable views; events are handled
-    one by one while receive() is iterated, because the next sample overwrites the last.
+    """The end that trains. It puts samples together in `into`, a list of writable views.
 
-    receive() yields ("sample", kind, seq, label): answer with done() or fail();
-    ("request", name, rid, fields): answer with reply() or fail(); ("bye",).
+    receive() yields ("sample", kind, seq, label), to be answered by done() or fail();
+    ("request", name, rid, fields), to be answered by reply() or fail(); and ("bye",).
+    Handle each event before the next is taken, because the next sample overwrites the last.
     """
 
     QUIET_MS = 200  # after this silence in mid-sample the board says what it holds
@@ -234,7 +233,7 @@ class Board(Session):
         self._pay()
 
     def tick(self, now_ms):
-        """Tell what is missing when the line fell silent in the middle of something."""
+        """Tell the host what is missing when the line fell silent in mid-sample."""
         if self.waiting:
             self.waiting = False
             self.since = now_ms
@@ -253,7 +252,7 @@ class Board(Session):
         self._forget()
 
     def done(self, value, us):
-        """The sample is trained or asked: remember, then tell."""
+        """The sample was trained, evaluated or predicted: remember the result and send it."""
         kind, seq, _ = self.job
         follows = self.last and self.last[0] == kind and self.last[1] == seq - 1
         self.before = self.last if follows else None
@@ -312,7 +311,7 @@ class Board(Session):
         self._hello(sid, number, nonce)
 
     def _aside(self, sid, name, *fields, tail):
-        """A word to someone who is not, or not yet, the session's host."""
+        """Send to someone who is not, or not yet, the session's host."""
         kept, self.sid = self.sid, sid
         self.send(name, *fields, tail=tail)
         self.sid = kept

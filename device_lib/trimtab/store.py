@@ -1,11 +1,11 @@
-# The trained state on a file system: two slots beside the package, <package>.s0 and .s1. A save writes the
-# slot that does not hold the newest good state, so power may fail at any write: a torn slot fails its CRC and
-# the other is used.
+# The trained state in a file system: two slots beside the package, <package>.s0 and .s1. A save writes the
+# slot that does not hold the newest good state. So power may fail at any write: a torn slot fails its CRC,
+# and the other is used.
 
 import os
 import struct
 
-from .frame import crc32
+from .crc import crc32
 
 MAGIC = b"TTS1"
 # Magic, package CRC, sequence, run, step, bytes of state; then the CRC32 of all other bytes; then the state.
@@ -13,7 +13,7 @@ HEADER = "<4sIIIII"
 HEADER_BYTES = 24
 CRC_BYTES = 4
 CHUNK = 256
-SPARE_BLOCKS = 2  # what a file system may need for its own books
+SPARE_BLOCKS = 2  # of the file system, for its own records
 
 
 class Store:
@@ -22,11 +22,11 @@ class Store:
         self.slots = (path + ".s0", path + ".s1")
         self.sequence = 0  # the highest seen in any slot
         self.newest = None  # slot of the newest good state
-        self.run = 0  # to which it belongs
-        self.known = False  # are these two up to date?
+        self.run = 0  # the run that this state belongs to
+        self.known = False  # whether these are up to date
 
     def load(self, segments, package_crc):
-        """Fill the segments (writable views) with the newest good state; its step, or None."""
+        """Fill the segments (writable views) with the newest good state; returns its step, or None."""
         step = self._look(segments, package_crc)
         if self.newest is None:
             return None
@@ -37,7 +37,7 @@ class Store:
         return step
 
     def save(self, segments, package_crc, step, run=0):
-        """Write the segments beside the newest good state, then they are it. Refused when space is short."""
+        """Write the segments into the other slot, which then is the newest. Refuses when space is short."""
         if not self.known:
             self._look(segments, package_crc)
         slot = 1 if self.newest == 0 else 0
@@ -85,7 +85,7 @@ class Store:
         return None
 
     def _make_room(self, slot, size):
-        """Is there space for a file of this size? An old file in this slot may go, nothing else."""
+        """Make sure that a file of this size fits. An old file in this slot may go for it, nothing else."""
         if not hasattr(os, "statvfs"):
             return
         old = self.slots[slot]
@@ -119,7 +119,7 @@ def _header(name):
 
 
 def _whole(name):
-    """Does the CRC of a slot fit its bytes?"""
+    """Whether a slot's CRC fits its bytes."""
     chunk = memoryview(bytearray(CHUNK))
     with open(name, "rb") as file:
         header = file.read(HEADER_BYTES)

@@ -1,10 +1,11 @@
-"""A choice of layers and channels on the board: memory was reserved for it, here records are switched on.
+"""TinyTrain on the board: the board chooses which layers and channels train; the package reserved memory for
+it.
 
 The section `choice` has the words of HEAD, then for each candidate its row (fisher.py), the number of its
-records and their offsets. What was chosen is part of the trained state, a bit for each channel of each
-candidate. Kernels never read these bits: they are checked, then index lists are written behind the records,
-in memory that no record can reach, and the records are patched to them. A conv's plane is added to the
-frozen weights, so it starts as zeros; a depthwise one replaces them, so it starts as a copy.
+records and their offsets. The trained state holds what was chosen, a bit for each channel of each candidate.
+Kernels never read these bits: they are checked, index lists are written behind the records, where no record
+can write, and the records are patched to refer to them. A conv's plane is added to the frozen weights, so it
+starts as zeros; a depthwise plane replaces them, so it starts as a copy.
 """
 
 import struct
@@ -17,7 +18,8 @@ from .package import PackageError, check_record
 
 HEAD = ("candidates", "planes", "planes_bytes", "kept", "kept_bytes", "bits", "bits_bytes", "most_macs")
 DAMAGED = "the package's candidates do not fit the rest of it: compile it again"
-# What a choice sets in a candidate's records; those of SWITCHED run only where the candidate is chosen.
+# The operands that a choice sets in a candidate's records. Kernels of SWITCHED run only for chosen
+# candidates.
 PATCHED = {
     "conv_fwd": ("k", "kept", "nk", "bias"),
     "depthwise_fwd": ("k", "kept", "nk", "bias"),
@@ -33,11 +35,12 @@ SWITCHED = ("gather", "conv_dw", "depthwise_dw", "tinytrain_hold", "bias_dw")
 
 
 def _off(mem, off):
+    """The kernel of records that are switched off."""
     return 0
 
 
 def parse(data):
-    """(head, rows, offsets of each candidate's records) of the section."""
+    """(head, rows, offsets of each candidate's records) from the section's bytes."""
     words = struct.unpack("<%dI" % (len(data) // 4), bytes(data)[: len(data) & ~3])
     if len(words) < len(HEAD):
         raise PackageError(DAMAGED)
@@ -68,7 +71,7 @@ def with_room(package, steps):
 
 
 def chosen_of(bits, rows):
-    """{candidate: its chosen channels} of the state's bits; PackageError where no board wrote them."""
+    """{candidate: its chosen channels} from the state's bits; PackageError where no board wrote such bits."""
     found, at = {}, 0
     for i, row in enumerate(rows):
         channels = [c for c in range(row[CHANNELS]) if bits[at + (c >> 3)] >> (c & 7) & 1]
@@ -83,7 +86,7 @@ def chosen_of(bits, rows):
 
 
 def bits_of(chosen, rows):
-    """The same backwards."""
+    """The state's bits from {candidate: its chosen channels}."""
     bits = b""
     for i, row in enumerate(rows):
         some = bytearray((row[CHANNELS] + 7) >> 3)
@@ -94,7 +97,7 @@ def bits_of(chosen, rows):
 
 
 def places(rows, chosen):
-    """{candidate: offsets of plane, residual and bias, and of kept input and error, in their pools}."""
+    """{candidate: offsets of plane, residual, bias in their pool and of input, error in theirs}."""
     found, state, kept = {}, 0, 0
     for i in sorted(chosen):
         plane, residual, bias = [up(rows[i][field]) for field in STATE]
@@ -106,7 +109,7 @@ def places(rows, chosen):
 
 
 class Choice:
-    """What a net trains besides its head. steps: its records, with room; bind() tells the kernels of them."""
+    """What a net trains besides its head. bind() gives the patched records (steps) to the kernels."""
 
     def __init__(self, net, steps, const, bind):
         package = net.package
@@ -121,24 +124,25 @@ class Choice:
         ):
             if ref >> SPACE_SHIFT != space or (ref & OFFSET_MASK) + size > limit:
                 raise PackageError(DAMAGED)
-        self.bits = net._span(head["bits"], head["bits_bytes"])
-        self.planes = net._span(head["planes"], head["planes_bytes"])
-        line = {at: i for i, at in enumerate(net._offsets)}
+        self.bits = net.span(head["bits"], head["bits_bytes"])
+        self.planes = net.span(head["planes"], head["planes_bytes"])
+        line = {at: i for i, at in enumerate(net.offsets)}
         if len(self.bits) != len(bits_of({}, self.rows)) or [
             at for some in records for at in some if at not in line
         ]:
             raise PackageError(DAMAGED)
         self.records = [sorted([(line[at], at) for at in some]) for some in records]
-        self.kernels = list(net._functions)
+        self.kernels = list(net.functions)
         self.sizes = package.sizes(const, len(steps))
         self.lists = {CONST: const, STEPS: steps}
         self.behind = package.bytes_of("steps")
         self.chosen = {}
 
     def choose(self, samples, epochs):
-        """Train the head on the samples, judge the candidates, start what is chosen from the frozen weights.
+        """Train the head on the samples, judge the candidates, and start the chosen ones from the frozen
+        weights.
 
-        Prototypes are enrolled instead, and moved copies of the samples stand for what will be asked.
+        A prototype head is enrolled instead, and moved copies of the samples judge the candidates.
         """
         net, judged = self.net, samples
         self.take({})
@@ -167,7 +171,7 @@ class Choice:
         )
 
     def take(self, chosen):
-        """Train these channels, {candidate: indices}, from now on; their planes start anew."""
+        """From now on train these channels, {candidate: indices}; their planes start anew."""
         self.bits[:] = bits_of(chosen, self.rows)
         self.planes[:] = bytes(len(self.planes))
         self.apply()
@@ -175,7 +179,7 @@ class Choice:
             self._start(i, chosen[i], where)
 
     def apply(self):
-        """Patch and switch the records as the state's bits say."""
+        """Patch the records and switch them on or off as the state's bits say."""
         chosen = chosen_of(self.bits, self.rows)
         if chosen and not self.fits(fisher.cost(self.rows, list(chosen))):
             raise PackageError(
@@ -189,10 +193,10 @@ class Choice:
             for _, at in records:
                 self._patch(at, given)
         self._switch()
-        self.net._mem = self.bind()
+        self.net.mem = self.bind()
 
     def _given(self, i, where, end):
-        """(what a chosen candidate's records get, end of its index lists)."""
+        """(the operands of a chosen candidate's records, end of its index lists)."""
         row, channels = self.rows[i], self.chosen[i]
         k, r, bias = [self.head["planes"] + n for n in where[:3]]
         x, error = [self.head["kept"] + n for n in where[3:]]
@@ -235,10 +239,10 @@ class Choice:
         check_record(name, specs, rules, words, self.sizes, self.lists)
 
     def _switch(self):
-        """What is off does not run, nor does the chain of errors below the first chosen layer."""
-        functions = self.net._functions
+        """Switch off the candidates that were not chosen, and the errors below the first chosen layer."""
+        functions = self.net.functions
         functions[:] = self.kernels
-        end, stop = self.net._phases["backward"]
+        end, stop = self.net.phases["backward"]
         if self.chosen:
             first = self.records[min(self.chosen)]
             end = first[-1][0] + 1
@@ -252,7 +256,7 @@ class Choice:
                 if i not in self.chosen and self._kind(at)[0] in SWITCHED:
                     functions[n] = _off
 
-    # -- what the package brought
+    # -- the package's own records
 
     def _kind(self, at):
         """(name, fields, rules) of a record."""
@@ -264,7 +268,7 @@ class Choice:
         return {spec[0]: word for spec, word in zip(specs, words)}
 
     def _record(self, i, *names):
-        """The original numbers of a candidate's first record of these kinds."""
+        """The operands that the package gave to a candidate's first record of these kinds."""
         for _, at in self.records[i]:
             name, specs, _ = self._kind(at)
             if name in names:
@@ -279,7 +283,7 @@ class Choice:
         return [struct.unpack_from("<H", u, 2 * c)[0] for c in channels]
 
     def _start(self, i, channels, where):
-        """Biases, and a depthwise layer's plane, begin as the frozen ones."""
+        """Copy the frozen biases and, for a depthwise layer, the frozen weights."""
         v, row = self._record(i, "conv_fwd", "depthwise_fwd"), self.rows[i]
         size, taps = 4 * v["oc"], v["kh"] * v["kw"]
         if size > row[BIAS] or row[ERROR] and (taps * len(channels) > row[PLANE] or v["oc"] != row[CHANNELS]):

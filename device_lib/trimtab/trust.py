@@ -1,29 +1,29 @@
-# Who may speak to a board, and whose packages it runs: one key of 32 bytes, on the board and with its owner.
-# HMAC-SHA256 signs packages, opens sessions and seals their frames. Without a key none of this is loaded.
+# A board with a key runs only packages of its owner and obeys only its owner. The key is 32 bytes that both
+# have. HMAC-SHA256 signs packages, opens sessions and seals their frames. A board without a key does not load
+# this file.
 
 import hashlib
 import os
 import struct
 import time
 
-from .format import HEADER, PHASES, SECTIONS
-from .package import PackageError
+from .format import HEADER, SECTIONS
+from .package import HEADER_BYTES, PackageError
 
 NONCE_BYTES = 16
 PROOF_BYTES = 16
 TAG_BYTES = 8
-SEAL_BYTES = 4 + TAG_BYTES  # what a sealed frame is longer: its count, and the tag over all before
+SEAL_BYTES = 4 + TAG_BYTES  # that a seal adds to a frame: its count, and a tag over all before
 SIGNATURE_BYTES = 32
 CHUNK = 1024
 
-HEADER_BYTES = 8 + 4 * (len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)) + 4  # of a package, with its CRC
-ENTRY = 8 + 4 * (len(HEADER) + 3 * SECTIONS.index("signature"))  # where it names the signature
+ENTRY = 8 + 4 * (len(HEADER) + 3 * SECTIONS.index("signature"))  # of the signature, in the header's table
 ENTRY_BYTES = 12
 CRC_BYTES = 4
 
 
 def pads(key):
-    """A key as hmac() takes it."""
+    """The inner and the outer pad of a key, which hmac() takes."""
     key = key + bytes(64 - len(key))
     return bytes([x ^ 0x36 for x in key]), bytes([x ^ 0x5C for x in key])
 
@@ -38,7 +38,7 @@ def hmac(padded, parts):
 
 
 def same(a, b):
-    """Are they equal? Takes as long wherever they differ."""
+    """Whether two byte strings are equal. It takes the same time wherever they differ."""
     differ = len(a) ^ len(b)
     for x, y in zip(a, b):
         differ |= x ^ y
@@ -49,18 +49,18 @@ def same(a, b):
 
 
 def signed(head):
-    """What a signature covers of the header: all but its own entry and the CRC."""
+    """The part of a header that a signature covers: all but the signature's own entry and the CRC."""
     return head[:ENTRY] + head[ENTRY + ENTRY_BYTES : -CRC_BYTES]
 
 
 def check(package, key):
-    """Refuse a package that does not carry the key's signature over every byte."""
-    offset, size, _ = package._sections["signature"]
+    """Refuse a package without the key's signature over every byte of it."""
+    offset, size, _ = package.span("signature")
     if not size:
         raise PackageError(
             "this package is not signed and the board has a key: sign it with `trimtab key sign`"
         )
-    good = size == SIGNATURE_BYTES and offset >= HEADER_BYTES and not len(package._read(offset + size, 1))
+    good = size == SIGNATURE_BYTES and offset >= HEADER_BYTES and not len(package.read(offset + size, 1))
     if good:
         mac = hmac(pads(key), _parts(package, offset))
         good = same(mac, bytes(package.section("signature")))
@@ -71,10 +71,10 @@ def check(package, key):
 
 
 def _parts(package, stop):
-    yield signed(bytes(package._read(0, HEADER_BYTES)))
+    yield signed(bytes(package.read(0, HEADER_BYTES)))
     buffer = memoryview(bytearray(CHUNK))
     for at in range(HEADER_BYTES, stop, CHUNK):
-        yield package._read(at, min(CHUNK, stop - at), buffer[: min(CHUNK, stop - at)])
+        yield package.read(at, min(CHUNK, stop - at), buffer[: min(CHUNK, stop - at)])
 
 
 # -- sessions
@@ -84,7 +84,7 @@ _last = b""
 
 
 def nonce():
-    """Fresh bytes: from the generator, and where that repeats itself, from the clock and from all before."""
+    """Bytes that were never used before. Clock and history help where the generator repeats itself."""
     global _last
     now = time.ticks_us() if hasattr(time, "ticks_us") else time.monotonic_ns()
     digest = hashlib.sha256(_last + os.urandom(NONCE_BYTES) + str(now).encode())
@@ -93,12 +93,12 @@ def nonce():
 
 
 def proof(key, said):
-    """That whoever makes it has the key; `said` is all that both ends contributed to this session."""
+    """A proof that its maker has the key. `said` holds what both ends contributed to this session."""
     return hmac(pads(key), (b"prove", said))[:PROOF_BYTES]
 
 
 class Seal:
-    """Frames that only the other end of this session can have made, each once and none after a later one."""
+    """Seals frames: only the ends of this session can make them, and none passes twice or out of order."""
 
     def __init__(self, key, said, mine, theirs):
         key = pads(key)
@@ -112,7 +112,7 @@ class Seal:
         return payload + hmac(self.mine, (payload,))[:TAG_BYTES]
 
     def open(self, payload):
-        """What was sealed, or None."""
+        """The payload that was sealed, or None if the seal is not good."""
         size = len(payload) - SEAL_BYTES
         if size < 0 or not same(hmac(self.theirs, (payload[: size + 4],))[:TAG_BYTES], payload[size + 4 :]):
             return None

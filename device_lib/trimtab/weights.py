@@ -1,19 +1,20 @@
-"""Frozen weights that are in no mapped flash and do not fit in RAM: read from the file, record by record.
+"""Frozen weights that neither lie in mapped flash nor fit into RAM are read from the file, record by record.
 
-One window holds what a single record needs. The copy of the records in RAM refers to the window instead of the section.
+One window of RAM holds the weights of a single record. The copy of the records in RAM refers to the window.
 """
 
 import gc
 import struct
 
-from .format import OFFSET_MASK, RECORDS, SPACE_SHIFT, WEIGHTS, crc32, fields
+from .crc import crc32
+from .format import OFFSET_MASK, RECORDS, SPACE_SHIFT, WEIGHTS, fields
 from .package import PackageError
 
 CHUNK = 1024
 
 
 class Reader:
-    """A kernel whose weights are read before it runs; allocates nothing."""
+    """A kernel that first reads its record's weights into the window; it allocates nothing."""
 
     def __init__(self, kernel, file, parts):
         self.kernel, self.file, self.parts = kernel, file, parts
@@ -26,7 +27,7 @@ class Reader:
 
 
 def stream(package, steps, phases, functions, alloc):
-    """(window, kernels of all records in order): `steps` is rewritten, `functions` has a kernel for each opcode."""
+    """(window, kernels of all records in order); rewrites `steps`. functions: the kernel of each opcode."""
     start, size, crc = package.span("weights")
     file = open(package.path, "rb")
     _check(file, start, size, crc)
@@ -37,9 +38,9 @@ def stream(package, steps, phases, functions, alloc):
             specs = fields(row[1])
             for at in offsets:
                 plans[at] = _plan(steps, at, specs, start)
-            gc.collect()  # else plans lie scattered among what they left behind, and part the window's room
+            gc.collect()  # or else plans lie scattered among garbage and leave no room in one piece
     window = _window(alloc, max([sum([part[2] for part in parts]) for parts in plans.values()] + [1]))
-    made, kernels = {}, []  # strips of one layer share a reader
+    made, kernels = {}, []  # records of one layer's strips share a reader
     for codes, offsets in phases:
         for code, at in zip(codes, offsets):
             parts = plans[at]
@@ -55,16 +56,17 @@ def _window(alloc, size):
         return alloc(size)
     except MemoryError:
         raise MemoryError(
-            "the largest layer has %d bytes of frozen weights, more than RAM has free: put the package into ROMFS, "
-            "where it is used in place" % size
+            "the largest layer has %d bytes of frozen weights, more than RAM has free: put the package into "
+            "ROMFS, where it is used in place" % size
         )
 
 
 def _plan(steps, at, specs, start):
+    """Make a record refer to the window; returns what must be read into it: (position, place, bytes)."""
     values = struct.unpack_from("<%di" % len(specs), steps, at + 4)
     value = {spec[0]: v for spec, v in zip(specs, values)}
     parts, to = [], 0
-    for i, (name, kind, extent, _) in enumerate(specs):
+    for i, (_, kind, extent, _) in enumerate(specs):
         if kind and values[i] >> SPACE_SHIFT == WEIGHTS:
             n = 1
             for factor in extent:

@@ -1,9 +1,14 @@
 // Convolution and dense layers: forward, error of the input, update.
-// The weights are the sum of a frozen tensor and a trained plane packed by `kept`, within int8.
+// Weights are the sum of a frozen tensor (oc, kh, kw, ic) and a trained plane (oc, kh, kw, nk), whose input
+// channels `kept` names. The sum stays within int8.
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
-#pragma GCC optimize ("Os") // there, packed operands are the fast way
+#pragma GCC optimize ("Os") // packed operands are the fast way there
 #endif
-#include "lanes.h"
+#include "error.h"
+#include "output.h"
+#include "packed/packed.h"
+#include "taps.h"
+#include "update.h"
 #include "wide/wide.h"
 
 struct plane {
@@ -20,10 +25,11 @@ static struct plane trained_plane(uint8_t *const *mem, const struct trimtab_weig
     return (struct plane) { at(mem, r->k), at(mem, r->kept), nk };
 }
 
-// -- forward: acc = bias + sum x * w - zx * sum w; all but the bias is below 255 * 127 * kh * kw * ic < 2^30
-// for 33,000 terms. A block is two positions by two outputs, so that four products need four loads. The loops
-// count down and return bare sums because that fits the low registers of a small core.
+// -- forward: acc = bias + sum x * w - zx * sum w. All but the bias is at most 255 * 128 for each term: below
+// 2^30 for 32,896 terms of kh * kw * ic. A block is two positions by two outputs, so that four products need
+// four loads. The loops count down and return bare sums, because that fits the low registers of a small core.
 
+// sums (2 positions, 2 outputs) = x (n) * w (n)
 HOT static void dot_2x2(int32_t *sums, const int8_t *x0, const int8_t *x1, const int8_t *w0,
     const int8_t *w1, int32_t n) {
     int32_t a = 0, b = 0, c = 0, d = 0;
@@ -41,6 +47,7 @@ HOT static void dot_2x2(int32_t *sums, const int8_t *x0, const int8_t *x1, const
     sums[3] = d;
 }
 
+// sums (2 outputs): of one position
 HOT static void dot_1x2(int32_t *sums, const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n) {
     int32_t a = 0, b = 0;
     for (int32_t i = n - 1; i >= 0; i--) {
@@ -52,6 +59,7 @@ HOT static void dot_1x2(int32_t *sums, const int8_t *x, const int8_t *w0, const 
     sums[1] = b;
 }
 
+// The same where the trained plane (n) has only the kept channels of x (ic).
 HOT static void dot_kept(int32_t *sums, const int8_t *x, const uint16_t *kept, const int8_t *w0,
     const int8_t *w1, int32_t n) {
     int32_t a = 0, b = 0;
@@ -120,16 +128,16 @@ static void accumulate(int32_t *acc, const struct block *b, const struct trimtab
     }
 }
 
-// The record with its pointers.
+// A record with its pointers.
 struct conv {
     const struct trimtab_conv_fwd *r;
-    const int32_t *bias, *mult;
-    const int8_t *shift;
-    struct plane planes[2];
+    const int32_t *bias, *mult; // (oc)
+    const int8_t *shift; // (oc)
+    struct plane planes[2]; // frozen and trained
     struct output out;
 };
 
-// One block whose first position is `position`; sums: of its weights.
+// Writes one block whose first position is `position`; sums (2 outputs): of the weights that it uses.
 static void put_block(const struct conv *c, const struct block *b, const int32_t *sums, int32_t position) {
     int32_t acc[4];
     for (int32_t i = 0; i < 4; i++) {
@@ -150,12 +158,31 @@ static void put_block(const struct conv *c, const struct block *b, const int32_t
     }
 }
 
+// The same over both planes; nobody asks where zx is 0.
 static void weigh_planes(int32_t *sums, const struct conv *c, const struct block *b) {
     sums[0] = sums[1] = 0;
     for (const struct plane *f = c->planes; f < c->planes + 2 && c->r->zx; f++) {
         if (f->w) {
             weigh(sums, b, &c->r->geometry, f);
         }
+    }
+}
+
+// Writes outputs o and o + pair of one row of positions; whole (2): the sums of all their weights.
+static void put_row(const struct conv *c, struct block *b, const int32_t *whole, int32_t oy) {
+    const struct trimtab_geometry *geo = &c->r->geometry;
+    b->rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+    for (int32_t ox = 0; ox < geo->ow;) {
+        int32_t part[2]; // where pads hide some weights
+        b->cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
+        int32_t pair = next_is_alike(geo, ox, b->cols);
+        b->next = pair * geo->sw * geo->ic;
+        int32_t is_part = tap_count(b->rows) * tap_count(b->cols) < geo->kh * geo->kw;
+        if (is_part) {
+            weigh_planes(part, c, b);
+        }
+        put_block(c, b, is_part ? part : whole, oy * geo->ow + ox);
+        ox += 1 + pair;
     }
 }
 
@@ -167,7 +194,7 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
         { frozen_plane(mem, &r->weights, geo->ic), trained_plane(mem, &r->weights, r->nk) },
         output(mem, r->y, r->mask, r->lo, r->hi, r->zy),
     };
-    if (trimtab_conv_wide(mem, r, &c.out) || trimtab_conv_lanes(mem, r, &c.out)) {
+    if (trimtab_conv_wide(mem, r, &c.out) || trimtab_conv_packed(mem, r, &c.out)) {
         return 0;
     }
     if (!PLAIN_LOOPS(conv_fwd)) {
@@ -176,33 +203,22 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     struct block b;
     b.x = at(mem, r->x);
     for (b.o = 0; b.o < geo->oc; b.o += 2) {
-        int32_t whole[2], part[2], position = 0;
+        int32_t whole[2];
         b.pair = b.o + 1 < geo->oc;
         b.rows = (struct taps) { 0, geo->kh, 0 };
         b.cols = (struct taps) { 0, geo->kw, 0 };
         weigh_planes(whole, &c, &b);
         for (int32_t oy = 0; oy < geo->oh; oy++) {
-            b.rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
-            for (int32_t ox = 0; ox < geo->ow;) {
-                b.cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-                int32_t pair = next_is_alike(geo, ox, b.cols);
-                b.next = pair * geo->sw * geo->ic;
-                int32_t is_part = tap_count(b.rows) * tap_count(b.cols) < geo->kh * geo->kw;
-                if (is_part) {
-                    weigh_planes(part, &c, &b);
-                }
-                put_block(&c, &b, is_part ? part : whole, position);
-                position += 1 + pair;
-                ox += 1 + pair;
-            }
+            put_row(&c, &b, whole, oy);
         }
     }
     return 0;
 }
 
-// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift): so the host keeps |dx| below 2^30
+// -- error of the input: dx = sum d * w with d = rsh(gy * m, m_shift). The host chooses m_shift so that |dx|
+// <= 2^30 for any errors and any weights.
 
-// row (ic) += d0 * w0 + d1 * w1, over the channels of a plane.
+// row (ic) += d0 * w0 (n) + d1 * w1 (n), over the channels of a plane.
 HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, const int8_t *w1, int32_t d0,
     int32_t d1) {
     if (f->kept) {
@@ -217,11 +233,12 @@ HOT static void spread(int32_t *row, const struct plane *f, const int8_t *w0, co
     }
 }
 
-// The same for all outputs of one position, two at a time; w: the first one's weights at one kernel position.
+// The same for all outputs of one position, two at a time. w: the first output's weights at one kernel
+// position; gy and m: (oc).
 static void spread_outputs(int32_t *row, const struct plane *f, const int8_t *w,
     const struct trimtab_conv_dx *r, const int8_t *gy, const int16_t *m) {
     int32_t apart = r->geometry.kh * r->geometry.kw * f->n, oc = r->geometry.oc;
-    int32_t half = r->m_shift ? 1 << (r->m_shift - 1) : 0; // |gy * m| < 2^22: no overflow
+    int32_t half = r->m_shift ? 1 << (r->m_shift - 1) : 0; // |gy * m| < 2^22, and half at most 2^30
     for (int32_t o = 0; o < oc; o += 2, w += 2 * apart) {
         int32_t pair = o + 1 < oc;
         int32_t d0 = (gy[o] * m[o] + half) >> r->m_shift;
@@ -250,7 +267,7 @@ static void spread_conv(const void *record, uint8_t *const *mem, int32_t *row, i
 int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_dx);
     int32_t exp = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + r->m_shift);
-    if (trimtab_conv_dx_wide(mem, r, exp) || trimtab_conv_dx_lanes(mem, r, exp)) {
+    if (trimtab_conv_dx_wide(mem, r, exp) || trimtab_conv_dx_packed(mem, r, exp)) {
         return 0;
     }
     if (!PLAIN_LOOPS(conv_dx)) {
@@ -262,7 +279,7 @@ int32_t trimtab_conv_dx(uint8_t *const *mem, uint32_t off) {
 
 // -- update: dw = sum of gy * x - zx * sum of gy, |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions
 
-// Two weights at once: they share gy. x1 - x0 is `apart`.
+// dw (2): two weights at once, because they share gy; their inputs lie `apart`.
 HOT static void correlate(int32_t *dw, const int8_t *gy, const int8_t *x, int32_t apart, struct span rows,
     struct span cols, const struct trimtab_geometry *geo) {
     int32_t a = 0, b = 0, g_step = geo->oc, x_step = geo->sw * geo->ic;
@@ -280,6 +297,7 @@ HOT static void correlate(int32_t *dw, const int8_t *gy, const int8_t *x, int32_
     dw[1] = b;
 }
 
+// At most 127 * oh * ow; times zx, 2^14 * oh * ow.
 HOT static int32_t sum_errors(const int8_t *gy, struct span rows, struct span cols,
     const struct trimtab_geometry *geo) {
     int32_t sum = 0;
@@ -295,11 +313,11 @@ HOT static int32_t sum_errors(const int8_t *gy, struct span rows, struct span co
 int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(conv_dw);
     const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x);
-    const uint16_t *kept = at(mem, r->kept);
+    const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x); // (oh, ow, oc), (ih, iw, ic)
+    const uint16_t *kept = at(mem, r->kept); // (nk)
     struct update up;
     trimtab_update_open(&up, mem, &r->update, *(const int32_t *)at(mem, r->gy_exp));
-    if (trimtab_conv_dw_wide(mem, r, &up) || trimtab_conv_dw_lanes(mem, r, &up)) {
+    if (trimtab_conv_dw_wide(mem, r, &up) || trimtab_conv_dw_packed(mem, r, &up)) {
         return 0;
     }
     if (!PLAIN_LOOPS(conv_dw)) {
@@ -316,7 +334,7 @@ int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
                 const int8_t *px = x + (iy * geo->iw + ix) * geo->ic;
                 int32_t zero = mul32(r->zx, sum_errors(g, rows, cols, geo));
                 for (int32_t i = 0; i < r->nk; i += 2) {
-                    int32_t pair = i + 1 < r->nk, dw[2];
+                    int32_t pair = i + 1 < r->nk, dw[2]; // an odd one is its own pair, and counted once
                     int32_t c0 = kept ? kept[i] : i, c1 = kept ? kept[i + pair] : i + pair;
                     correlate(dw, g, px + c0, c1 - c0, rows, cols, geo);
                     for (int32_t n = 0; n <= pair; n++) {

@@ -1,9 +1,14 @@
-// Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc.
-// A trained channel's weights lie in the packed plane alone.
+// Depthwise convolution: forward, error of the input, update. Output o reads input channel o * ic / oc. The
+// weights of a trained channel lie in the trained plane (kh, kw, nk) alone, all others in the frozen tensor.
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_FEATURE_DSP)
-#pragma GCC optimize ("Os") // there, packed operands are the fast way
+#pragma GCC optimize ("Os") // packed operands are the fast way there
 #endif
-#include "lanes.h"
+#include "depthwise.h"
+#include "error.h"
+#include "output.h"
+#include "packed/packed.h"
+#include "taps.h"
+#include "update.h"
 #include "wide/wide.h"
 
 struct column trimtab_column(uint8_t *const *mem, const struct trimtab_weights *r, int32_t nk, int32_t oc,
@@ -22,14 +27,14 @@ struct column trimtab_column(uint8_t *const *mem, const struct trimtab_weights *
     return (struct column) { w ? w + o : 0, oc };
 }
 
-// One channel of n positions, so that its results may go where it lay.
+// plane (n) = one channel of x (n, step). With a copy, its results may go where it lay.
 static void take_channel(int8_t *plane, const int8_t *x, int32_t n, int32_t step) {
     for (; n; n--, x += step) {
         *plane++ = *x;
     }
 }
 
-// The taps of one channel at one position: a block of inputs and one of weights.
+// The taps of one channel at one position: a block (rows, cols) of inputs and one of weights.
 struct window {
     const int8_t *x, *w; // at the first tap
     int32_t x_step, w_step; // from tap to tap
@@ -37,9 +42,9 @@ struct window {
     int32_t rows, cols;
 };
 
-// -- forward: acc = bias + sum (x - zx) * w
+// -- forward: acc = bias + sum (x - zx) * w, the sum at most 255 * 128 for each tap: < 2^30 for 32,896 taps
 
-// acc (2) += one position and the one `next` bytes on: they share the weights.
+// acc (2) += the sums of one position and of the one `next` bytes on, which share the weights.
 HOT static void dot(int32_t *acc, const struct window *v, int32_t next, int32_t zx) {
     int32_t a = acc[0], b = acc[1], x_step = v->x_step, w_step = v->w_step;
     const int8_t *x = v->x, *w = v->w;
@@ -59,7 +64,7 @@ HOT static void dot(int32_t *acc, const struct window *v, int32_t next, int32_t 
     acc[1] = b;
 }
 
-// One output channel; x: its input channel.
+// One output channel, all positions; x: its input channel, x_step apart.
 static void forward_channel(const struct trimtab_depthwise_fwd *r, uint8_t *const *mem,
     const struct output *out, int32_t o, const int8_t *x, int32_t x_step) {
     const struct trimtab_geometry *geo = &r->geometry;
@@ -93,7 +98,7 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
     const int8_t *x = at(mem, r->x);
     int8_t *plane = at(mem, r->plane);
-    if (trimtab_depthwise_wide(mem, r, &out) || trimtab_depthwise_lanes(mem, r, &out)) {
+    if (trimtab_depthwise_wide(mem, r, &out) || trimtab_depthwise_packed(mem, r, &out)) {
         return 0;
     }
     if (!PLAIN_LOOPS(depthwise_fwd)) {
@@ -109,7 +114,7 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// -- error of the input
+// -- error of the input: the host chooses m_shift so that the sum over all windows is at most 2^30
 
 // The sum over one window of gy: d = rsh(gy * m, m_shift) with |gy * m| < 2^22, half = 2^(m_shift - 1) or 0.
 HOT static int32_t spread(const struct window *v, int32_t m, int32_t m_shift, int32_t half) {
@@ -128,6 +133,7 @@ HOT static int32_t spread(const struct window *v, int32_t m, int32_t m_shift, in
     return acc;
 }
 
+// How many kernel positions see one input.
 static int32_t back_count(struct back_taps t, int32_t stride, int32_t k) {
     int32_t n = 0;
     for (; t.first < k && t.o >= 0; t.first += stride, t.o--) {
@@ -140,7 +146,7 @@ static int32_t back_count(struct back_taps t, int32_t stride, int32_t k) {
 static void error_channel(struct error *e, const struct trimtab_depthwise_dx *r, uint8_t *const *mem,
     int32_t i, const int8_t *gy, int32_t step) {
     const struct trimtab_geometry *geo = &r->geometry;
-    const int16_t *m = at(mem, r->m);
+    const int16_t *m = at(mem, r->m); // (oc)
     int32_t many = geo->oc / geo->ic, half = r->m_shift ? 1 << (r->m_shift - 1) : 0;
     struct column f = trimtab_column(mem, &r->weights, r->nk, geo->oc, i * many);
     struct window v;
@@ -176,7 +182,7 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     int32_t many = r->geometry.oc / r->geometry.ic, positions = r->geometry.oh * r->geometry.ow;
     const int8_t *gy = at(mem, r->gy);
     int8_t *plane = at(mem, r->plane);
-    if (trimtab_depthwise_dx_wide(mem, r, exp) || trimtab_depthwise_dx_lanes(mem, r, exp)) {
+    if (trimtab_depthwise_dx_wide(mem, r, exp) || trimtab_depthwise_dx_packed(mem, r, exp)) {
         return 0;
     }
     if (!PLAIN_LOOPS(depthwise_dx)) {
@@ -197,6 +203,8 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
 }
 
 // -- update: dw = sum of gy * (x - zx), |dw| <= 127 * 255 * oh * ow < 2^31 for 65,536 positions
+
+// One weight, over the rows and columns of outputs that see its tap.
 FAST static int32_t correlate(const int8_t *gy, const int8_t *x, int32_t rows, int32_t cols,
     const struct trimtab_geometry *geo, int32_t zx) {
     int32_t dw = 0, step = geo->sw * geo->ic;
@@ -214,7 +222,7 @@ FAST static int32_t correlate(const int8_t *gy, const int8_t *x, int32_t rows, i
 int32_t trimtab_depthwise_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(depthwise_dw);
     const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x);
+    const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x); // (oh, ow, oc), (ih, iw, ic)
     const uint16_t *kept = at(mem, r->kept);
     int32_t many = geo->oc / geo->ic, j = 0;
     struct update up;

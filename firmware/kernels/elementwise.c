@@ -1,80 +1,17 @@
-// Operators that treat each element alone: add, windows (pad, concat), tables, requantize; and softmax.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "lanes.h"
+// Operators that treat each element alone: add, windows (pad, concat), tables, requantize. And softmax.
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "error.h"
+#include "output.h"
+#include "packed/packed.h"
 #include "wide/wide.h"
 
-#if TRIMTAB_LANES
-
-#define AT_ONCE 64 // elements
-
-// One input of an add: trimtab_requant((x - zx) * 2^20, mult, shift) without a wide product.
-struct raise {
-    int32_t zx, mult, shift;
-};
-
-// TensorFlow Lite halves the input of the larger scale: (x - zx) * 2^19.
-static int32_t is_half(const struct raise *p) {
-    return p->mult == 1 << 30 && p->shift == 0;
-}
-
-// acc (n) = x raised + x2 halved. With mult = high * 2^16 + low and |v| = |x - zx| < 2^8, high31 of v * 2^20 is
-// v * high * 2^5 + (v * low + 2^10 >> 11), below 2^29. Where x is halved too, it is not rounded before.
-FAST static void raise_both(int32_t *acc, const int8_t *x, const int8_t *x2, int32_t n, const struct raise *p,
-    int32_t zx2) {
-    int32_t twice = p->shift == 0, shift = twice - p->shift, half = 1 << (shift - 1), zx = p->zx;
-    int32_t high = p->mult >> 16 << (5 + twice), low = p->mult & 0xffff, add = zx2 * -(1 << 19);
-    for (int32_t *end = acc + n; acc < end; acc++) {
-        int32_t v = *x++ - zx;
-        v = v * high + ((v * low + 1024) >> 11);
-        *acc = ((v + (v >> 31) + half) >> shift) + *x2++ * (1 << 19) + add;
-    }
-}
-
-// A few sums at a time, then their outputs.
-static int32_t add_lanes(const struct trimtab_add_fwd *r, const int8_t *x, const int8_t *x2,
-    const struct output *out) {
-    struct raise p = { r->zx, r->mult, r->shift }, half = { r->zx2, r->mult2, r->shift2 };
-    if (!is_half(&half)) {
-        const struct raise swapped = p;
-        const int8_t *of_half = x;
-        p = half;
-        half = swapped;
-        x = x2;
-        x2 = of_half;
-    }
-    if (!is_half(&half) || p.shift > 0 || (p.shift == 0 && !is_half(&p))) {
-        return 0;
-    }
-    const struct channel c = { 0, r->mult_y, r->shift_y };
-    struct finish f;
-    trimtab_finish_open(&f, out, 1, 0, 0, 1);
-    f.bound = 1 << 29;
-    trimtab_mask_open(out, r->n);
-    for (int32_t i = 0; i < r->n; i += AT_ONCE) {
-        int32_t acc[AT_ONCE], n = min32(AT_ONCE, r->n - i);
-        f.q.width = 4 * n;
-        raise_both(acc, x + i, x2 + i, n, &p, half.zx);
-        trimtab_finish(&f, acc, i, 0, &c);
-    }
-    return 1;
-}
-
-#else
-
-static int32_t add_lanes(const struct trimtab_add_fwd *r, const int8_t *x, const int8_t *x2,
-    const struct output *out) {
-    (void)r, (void)x, (void)x2, (void)out;
-    return 0;
-}
-
-#endif
-
-// Both inputs to a common scale with 20 more bits, summed (below 2^29), scaled to the output.
+// Both inputs are brought to a common scale with 20 more bits. |x - zx| <= 255, so each is at most 255 * 2^20
+// < 2^28, and their sum is below 2^29.
 int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(add_fwd);
     const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
-    if (trimtab_add_wide(r, x, x2, &out) || add_lanes(r, x, x2, &out)) {
+    if (trimtab_add_wide(r, x, x2, &out) || trimtab_add_packed(r, x, x2, &out)) {
         return 0;
     }
     for (int32_t i = 0; i < r->n; i++) {
@@ -85,11 +22,12 @@ int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Error of one input of add (m from the scales), pad or concat (m = 128): a window of gy times m / 128.
+// The error of one input of add (m from the scales), pad or concat (m = 128): a window of gy times m / 128,
+// at most 127 * 32768 / 128 < 2^15.
 int32_t trimtab_scale_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(scale_dx);
-    const int8_t *gy = at(mem, r->gy);
-    int32_t *row = at(mem, r->row);
+    const int8_t *gy = at(mem, r->gy); // (yh, yw, yc)
+    int32_t *row = at(mem, r->row); // (ic)
     struct error e;
     trimtab_error_open(&e, mem, &r->error_out, add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + 7));
     for (int32_t iy = 0; iy < r->ih; iy++) {
@@ -123,7 +61,8 @@ HOT static void copy(int8_t *y, const int8_t *x, int32_t n) {
     }
 }
 
-// x into a window of y: pad (fill is the zero point) and concat (fill 256: leave the rest).
+// Copies x (ih, iw, ic) into a window of y (yh, yw, yc): pad (fill is the zero point) and concat (fill is
+// 256, which leaves the rest alone).
 int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(copy_fwd);
     int8_t *y = at(mem, r->y);
@@ -134,7 +73,7 @@ int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
             NO_LIBRARY_CALL;
         }
     }
-    int32_t row = r->ic, runs = r->iw; // a row is one run where no channel lies between its columns
+    int32_t row = r->ic, runs = r->iw; // a row is one run if no other channel lies between its columns
     if (r->ic == r->yc) {
         row *= runs;
         runs = 1;
@@ -148,11 +87,11 @@ int32_t trimtab_copy_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Some channels of x, packed: what a partial update keeps of its input.
+// Some channels of x, side by side: what a partial update keeps of its input.
 int32_t trimtab_gather(uint8_t *const *mem, uint32_t off) {
     RECORD(gather);
-    int8_t *y = at(mem, r->y);
-    const int8_t *x = at(mem, r->x);
+    int8_t *y = at(mem, r->y); // (n, nk)
+    const int8_t *x = at(mem, r->x); // (n, ic)
     const uint16_t *kept = at(mem, r->kept);
     for (int32_t p = 0; p < r->n; p++, x += r->ic) {
         for (int32_t j = 0; j < r->nk; j++) {
@@ -162,7 +101,7 @@ int32_t trimtab_gather(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Any function of one int8: relu, relu6, hard swish, logistic, the input map.
+// Any function of one int8, as a table (256): relu, relu6, hard swish, logistic, the input map.
 int32_t trimtab_lut_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(lut_fwd);
     int8_t *y = at(mem, r->y);
@@ -173,7 +112,7 @@ int32_t trimtab_lut_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// gy times the slope at x, in 1/128 of 2^m_exp.
+// gy times the slope (256) at x, in 1/128 of 2^m_exp; at most 127 * 32768 / 128 < 2^15.
 int32_t trimtab_lut_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(lut_dx);
     const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x);
@@ -201,7 +140,8 @@ int32_t trimtab_requantize_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// 1 / (2 * half) in Q31, for half in [1/2, 1) in Q31: Newton's method from 48/17 - 32/17 * half in Q29.
+// 1 / (2 * half) in Q31, for half in [1/2, 1) in Q31. Newton's method in Q29 begins with 48/17 - 32/17 *
+// half; z stays in 1 .. 2, so below 2^30, and shifted() saturates what rounding may add.
 static int32_t inverse(int32_t half) {
     int32_t z = add32(1515870810, trimtab_high31(half, -1010580540));
     for (int32_t i = 0; i < 3; i++) {
@@ -210,7 +150,8 @@ static int32_t inverse(int32_t half) {
     return trimtab_shifted(z, -1, INT32_MAX);
 }
 
-// The table holds exp of (i - 255) steps of x in Q31. The sum is Q19: at least 1, for 4,095 terms below 2^31.
+// The table (256) holds exp of (i - 255) quantization steps of x in Q31. Each term of the sum is at most
+// 2^19, so the sum is below 2^31 for 4,095 terms, and it is at least 1.
 int32_t trimtab_softmax_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(softmax_fwd);
     int8_t *y = at(mem, r->y);

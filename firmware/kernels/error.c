@@ -1,7 +1,9 @@
-// Writes one error tensor. The shift comes from the tracker (largest exponent seen, relative to this sample's
-// head error, in 1/256 octave), so one pass suffices; the tracker then rises to this sample's maximum or
-// decays by 4/256.
-#include "lanes.h"
+// Writes one error tensor in one pass, because the shift is known before: it comes from the tracker, which
+// holds the largest exponent that was seen, relative to the sample's head error, in 1/256 octave. The tracker
+// then rises to this sample's maximum or decays by 4/256.
+#include "error.h"
+#include "packed/packed.h"
+#include "taps.h"
 #include "wide/wide.h"
 
 void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimtab_error_out *r,
@@ -13,7 +15,7 @@ void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimt
     e->mul = r->add_mul;
     e->down = e->up = 0;
     if (e->add) {
-        // |addend| <= 2^15, so << 14 stays below 2^29
+        // with_addend() gives |addend| <= 127 * 32768 / 128 = 32,512, and 14 bits up that is below 2^29
         int32_t gap = sub32(add32(*(const int32_t *)at(mem, r->add_exp), r->add_shift + 7), exp);
         e->down = gap > 14 ? gap - 14 : 0;
         e->up = gap - e->down;
@@ -25,13 +27,14 @@ void trimtab_error_open(struct error *e, uint8_t *const *mem, const struct trimt
     *(int32_t *)at(mem, r->exp) = add32(exp, e->shift);
 }
 
+// Sum v, of at most 2^30, with the addend of element i: below 2^30 + 2^29.
 static int32_t with_addend(const struct error *e, int32_t i, int32_t v) {
     int32_t t = rsh(mul32(e->add[i], e->mul), 7);
     t = e->up >= 0 ? mul32(t, 1 << e->up) : rsh(t, e->up < -30 ? 30 : -e->up);
     return add32(rsh(v, e->down), t);
 }
 
-// hide() of elements whose bits lie at one place of their bytes.
+// hide() of elements whose bits all lie at one place of their bytes.
 HOT static void hide_column(const uint8_t *mask, int32_t bit, int32_t *sums, const struct grid *grid) {
     int32_t step = grid->step >> 3, next = grid->next >> 3, width = grid->width, skip = grid->skip;
     for (int32_t row = grid->rows; row; row--, sums += skip, mask += next) {
@@ -63,7 +66,7 @@ HOT static void hide_fours(const uint8_t *mask, int32_t i, int32_t *sums, const 
     }
 }
 
-// Sums without what the producer's clamp hid.
+// Clears the sums of elements that the producer's clamp hid: its output did not move with them.
 HOT static void hide(const struct error *e, int32_t i, int32_t *sums, const struct grid *grid) {
     const uint8_t *mask = e->mask;
     if (((grid->step | grid->next) & 7) == 0) {
@@ -83,7 +86,7 @@ HOT static void hide(const struct error *e, int32_t i, int32_t *sums, const stru
     }
 }
 
-// Sums with their addends.
+// Adds the addends to the sums.
 HOT static void add_waiting(const struct error *e, int32_t i, int32_t *sums, const struct grid *grid) {
     for (int32_t row = grid->rows; row; row--, sums += grid->skip, i += grid->next) {
         for (int32_t n = grid->width; n; n--, sums++, i += grid->step) {
@@ -92,6 +95,7 @@ HOT static void add_waiting(const struct error *e, int32_t i, int32_t *sums, con
     }
 }
 
+// Any shift, and saturation either way.
 HOT static void round_slowly(struct error *e, int32_t i, const int32_t *sums, const struct grid *grid) {
     uint32_t max = e->max;
     for (int32_t row = grid->rows; row; row--, sums += grid->skip, i += grid->next) {
@@ -106,6 +110,27 @@ HOT static void round_slowly(struct error *e, int32_t i, const int32_t *sums, co
     e->max = max;
 }
 
+#if TRIMTAB_PACKED
+
+// The packed loop adds half of 2^shift to a sum: with shifts below 31 that is at most 2^30 + 2^29 + 2^29 - 1
+// < 2^31. It saturates only sums of `limit` and more.
+static int32_t round_quickly(struct error *e, int32_t start, const int32_t *sums, const struct grid *grid) {
+    if (e->shift < 0 || e->shift >= 31) {
+        return 0;
+    }
+    const struct round p = { e->shift ? 1 << (e->shift - 1) : 0, e->shift, e->max,
+                             e->shift < 24 ? 127u << e->shift : 1u << 30, grid->step, 4 * grid->width,
+                             4 * grid->skip, grid->rows, grid->next };
+    e->max = trimtab_round(sums, e->g + start, &p);
+    return 1;
+}
+
+#else
+
+#define round_quickly(e, start, sums, grid) 0
+
+#endif
+
 void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const struct grid *grid) {
     if (trimtab_error_grid_wide(e, start, sums, grid)) {
         return;
@@ -116,15 +141,9 @@ void trimtab_error_grid(struct error *e, int32_t start, int32_t *sums, const str
     if (e->mask) {
         hide(e, start, sums, grid);
     }
-#if TRIMTAB_LANES
-    if (e->shift >= 0 && e->shift < 32) {
-        const struct round p = { e->shift ? 1 << (e->shift - 1) : 0, e->shift, e->max,
-                                 e->shift < 24 ? 127u << e->shift : 1u << 30, grid->step, 4 * grid->width,
-                                 4 * grid->skip, grid->rows, grid->next };
-        e->max = trimtab_round(sums, e->g + start, &p);
+    if (round_quickly(e, start, sums, grid)) {
         return;
     }
-#endif
     round_slowly(e, start, sums, grid);
 }
 

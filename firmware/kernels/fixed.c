@@ -1,7 +1,6 @@
-// The fixed point of fixed.h that is too long to stand inline.
 #include "fixed.h"
 
-// Cores without a wide multiply make 64-bit products from 16-bit halves; both ways are exact.
+// Cores without a wide multiplication make 64-bit products of 16-bit halves. Both ways are exact.
 #ifndef TRIMTAB_WIDE_MULTIPLY
 #if defined(__ARM_ARCH_6M__)
 #define TRIMTAB_WIDE_MULTIPLY 0
@@ -78,7 +77,8 @@ int32_t trimtab_high31(int32_t a, int32_t m) {
 
 #endif
 
-// |high31| < 2^31, as m < 2^31.
+// |high31(a, m)| <= |a| because m < 2^31; rsh_away excludes only -2^31, which would take a = -2^31 and m =
+// 2^31.
 int32_t trimtab_requant(int32_t a, int32_t m, int32_t shift) {
     if (shift > 0) {
         return trimtab_high31((int32_t)((uint32_t)a << (shift & 31)), m);
@@ -86,7 +86,7 @@ int32_t trimtab_requant(int32_t a, int32_t m, int32_t shift) {
     return rsh_away(trimtab_high31(a, m), -shift);
 }
 
-// The low word of a product / 2^s, towards minus infinity; s in 0 .. 63.
+// The lower word of a product / 2^s, towards minus infinity; s in 0 .. 63.
 static int32_t product_shift(struct product p, int32_t s) {
     if (s >= 32) {
         return p.high >> (s - 32);
@@ -107,3 +107,13 @@ int32_t trimtab_multiply_saturated(int32_t a, int32_t b, int32_t s) {
     return above != v >> 31 ? (p.high < 0 ? -INT32_MAX : INT32_MAX) : max32(v, -INT32_MAX);
 }
 
+
+uint32_t trimtab_largest(const int32_t *sums, int32_t n) {
+    uint32_t most = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (magnitude(sums[i]) > most) {
+            most = magnitude(sums[i]);
+        }
+    }
+    return most;
+}

@@ -1,13 +1,15 @@
-// Fixed point: everything that rounds, saturates or wraps, named as in plain/core.py. What is long: fixed.c.
+// Fixed point: everything that rounds, saturates or wraps, named as in plain/core.py. Long functions are in
+// fixed.c.
 #ifndef TRIMTAB_FIXED_H
 #define TRIMTAB_FIXED_H
 
 #include <stdint.h>
 
-// Always: else a function that is compiled for speed, in a file for size, calls these.
+// Inline always: a function compiled for speed in a file compiled for size would call these otherwise.
 #define INLINE static inline __attribute__((always_inline))
 
-// Sums wrap like registers: where a bound fails, the number is wrong, but nothing is undefined.
+// Sums wrap like registers. Where a bound fails, which only a foreign package can bring about, the number is
+// wrong but nothing is undefined. And of a sum only the result has to fit: what wraps on the way comes back.
 INLINE int32_t add32(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }
@@ -47,7 +49,7 @@ static inline int32_t rsh_here(int32_t v, int32_t s) {
     return s <= 0 ? v : s > 31 ? 0 : (v >> s) + (v >> (s - 1) & 1);
 }
 
-// In code that is made small it stands once, unless the shift is known.
+// Code that is compiled for size calls one function, unless the shift is known.
 #if defined(__OPTIMIZE_SIZE__)
 int32_t trimtab_rsh(int32_t v, int32_t s);
 #define rsh(v, s) (__builtin_constant_p(s) ? rsh_here(v, s) : trimtab_rsh(v, s))
@@ -68,16 +70,19 @@ static inline int32_t rsh_away(int32_t v, int32_t s) {
 // Bits of v without leading zeros.
 int32_t trimtab_bit_length(uint32_t v);
 
+// The largest magnitude of n numbers.
+uint32_t trimtab_largest(const int32_t *v, int32_t n);
+
 // v / 2^s to the nearest, saturated at +-limit; s < 0 shifts left.
 int32_t trimtab_shifted(int32_t v, int32_t s, int32_t limit);
 
-// a * m / 2^31 to the nearest, ties up.
+// a * m / 2^31 to the nearest, ties up; |result| <= |a|.
 int32_t trimtab_high31(int32_t a, int32_t m);
 
-// TensorFlow Lite's double rounding: a * m * 2^(shift - 31), m in [2^29, 2^31).
+// TensorFlow Lite's double rounding: a * m * 2^(shift - 31), m in [2^29, 2^31); a * 2^shift must fit 32 bits.
 int32_t trimtab_requant(int32_t a, int32_t m, int32_t shift);
 
-// TensorFlow Lite's single rounding, of its fully connected kernel; shift in -31 .. 30.
+// The single rounding of TensorFlow Lite's fully connected kernel; shift in -31 .. 30.
 int32_t trimtab_requant_once(int32_t a, int32_t m, int32_t shift);
 
 // a * b / 2^s towards minus infinity, saturated to +-(2^31 - 1); s in 0 .. 63.

@@ -1,13 +1,14 @@
 // The head (a dense layer of int16 weights) and the losses.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "error.h"
+#include "update.h"
 
-// logits = sum w * (x - zx) + bias in units of s_x / 4096; the host limits w so that the sum stays in 32
-// bits. Returns the class.
+// logits (n) = sum w * (x - zx) + bias in units of s_x / 4096. The host's limit of |w| keeps 255 * f * |w|
+// below 2^31. Returns the class.
 int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(head_fwd);
     int32_t *logits = at(mem, r->logits);
-    const int8_t *x = at(mem, r->x);
+    const int8_t *x = at(mem, r->x); // (f)
     const int16_t *w = at(mem, r->w); // (n, f)
     const int32_t *bias = at(mem, r->bias);
     int32_t best = 0;
@@ -24,7 +25,8 @@ int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
     return best;
 }
 
-// -1024 ln(p / 2^15): octaves times 709.78, less the table at the mantissa's upper 7 bits.
+// -1024 ln(p / 2^15) for p in Q15: octaves times 709.78 less the table (128) at the upper 7 bits of the
+// mantissa.
 static int32_t minus_ln(uint32_t p, const int16_t *table) {
     int32_t octaves = 0;
     if (!p) {
@@ -36,7 +38,7 @@ static int32_t minus_ln(uint32_t p, const int16_t *table) {
     return max32(0, ((octaves * 45426 + 32) >> 6) - table[(p >> 8) - 128]);
 }
 
-// Logits become p - y in Q15 by a table of exp(-i/16); returns the loss in 1/1024 nat.
+// Logits become p - y in Q15 by a table (256) of exp(-i/16). Returns the loss in 1/1024 nat.
 int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     RECORD(softmax_loss);
     int32_t *logits = at(mem, r->logits);
@@ -45,7 +47,8 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     for (int32_t k = 1; k < r->n; k++) {
         top = max32(top, logits[k]);
     }
-    uint32_t total = 0; // at most 65535 each, so p <= 2^15 whatever the table holds
+    // At most 65535 each: below 2^32 for 65,537 classes; and p <= 2^15 whatever the table holds.
+    uint32_t total = 0;
     for (int32_t k = 0; k < r->n; k++) {
         uint32_t d = rsh_unsigned((uint32_t)top - (uint32_t)logits[k], r->pre);
         int32_t i = rsh((int32_t)(d < 32767 ? d : 32767) * r->mul, r->shift);
@@ -54,7 +57,7 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     }
     total += !total;
     for (int32_t k = 0; k < r->n; k++) {
-        uint32_t p = (((uint32_t)logits[k] << 15) + (total >> 1)) / total;
+        uint32_t p = (((uint32_t)logits[k] << 15) + (total >> 1)) / total; // 65535 * 2^15 + total / 2 < 2^32
         logits[k] = (int32_t)p;
         if (k == label) {
             loss = minus_ln(p, at(mem, r->ln_table));
@@ -64,18 +67,8 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     return loss;
 }
 
-uint32_t trimtab_largest(const int32_t *sums, int32_t n) {
-    uint32_t most = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (magnitude(sums[i]) > most) {
-            most = magnitude(sums[i]);
-        }
-    }
-    return most;
-}
-
-// sums = sum over classes of (w / 2) * err; |.| <= 2^30 since sum |err| <= 2^16. The sample's exponents hang
-// on it. Returns 0 where there is nothing to learn.
+// sums (f) = sum over classes of (w / 2) * err. |w / 2| <= 2^14 and sum |err| <= 2^16, so |sums| <= 2^30. All
+// exponents of a sample's errors are relative to this one. Returns 0 if there is nothing to learn.
 int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(head_dx);
     int8_t *g = at(mem, r->g);
@@ -95,7 +88,7 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     }
     int32_t pre = max32(trimtab_bit_length(top) - 22, 0);
     for (int32_t i = 0; i < r->f; i++) {
-        sums[i] = mul32(rsh(sums[i], pre), r->scale); // scale has 8 bits: below 2^31
+        sums[i] = mul32(rsh(sums[i], pre), r->scale); // 2^22 times 8 bits: below 2^30
     }
     top = trimtab_largest(sums, r->f);
     int32_t s = int8_shift(top);
@@ -107,6 +100,7 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     return 1;
 }
 
+// w (n, f) and bias (n), or their accumulators, move by err (n) times x (f).
 int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(head_dw);
     int16_t *acc = at(mem, r->acc);
@@ -115,20 +109,22 @@ int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     const int32_t *err = at(mem, r->err), *lr = at(mem, r->lr);
     const int8_t *x = at(mem, r->x);
     int32_t limit = acc ? 32767 : r->limit;
-    int32_t m = min32(127, rsh(mul32(r->u, lr[0]), 8)); // |err * x| < 2^23, times 7 bits: below 2^30
+    // |err * (x - zx)| <= 2^15 * 255, times 7 bits: below 2^30.
+    int32_t m = min32(127, rsh(mul32(r->u, lr[0]), 8));
     int32_t s = add32(r->u_shift + 7, lr[1]);
     for (int32_t k = 0, j = 0; k < r->n; k++) {
         for (int32_t i = 0; i < r->f; i++, j++) {
             int32_t delta = trimtab_shifted(mul32(mul32(err[k], x[i] - r->zx), m), s, r->limit);
             w[j] = (int16_t)clamp(w[j] + (acc ? delta : -delta), -limit, limit);
         }
-        int32_t delta = rsh(mul32(err[k], lr[0]), sub32(lr[1], 1));
+        int32_t delta = rsh(mul32(err[k], lr[0]), sub32(lr[1], 1)); // 2^15 times 8 bits: below 2^23
         trimtab_move_bias(bias + k, acc_bias ? sub32(0, delta) : delta);
     }
     return 0;
 }
 
-// Mean squared error in squared steps of the output's int8; at most 65,025 each.
+// Mean squared error in squared quantization steps of the output. Each term is at most 65,025: the total is
+// below 2^32 for 66,051 outputs.
 int32_t trimtab_mse_loss(uint8_t *const *mem, uint32_t off) {
     RECORD(mse_loss);
     const int8_t *y = at(mem, r->y), *target = at(mem, r->target);
@@ -140,6 +136,7 @@ int32_t trimtab_mse_loss(uint8_t *const *mem, uint32_t off) {
     return (int32_t)((total + (uint32_t)r->n / 2) / (uint32_t)r->n);
 }
 
+// Returns 0 if there is nothing to learn.
 int32_t trimtab_mse_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(mse_dx);
     int8_t *g = at(mem, r->g);

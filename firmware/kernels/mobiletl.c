@@ -1,13 +1,13 @@
-// Inverted residual blocks with step-function gradients and a trained gain (MobileTL); see plain/mobiletl.py.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+// MobileTL: inverted residual blocks that are trained with step-function gradients and gains of channels.
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "update.h"
 
 static void set_bit(uint8_t *mask, int32_t i, int32_t bit) {
     int32_t byte = mask[i >> 3] & ~(1 << (i & 7));
     mask[i >> 3] = (uint8_t)(byte | bit << (i & 7));
 }
 
-// A table that keeps one bit of each input: x >= zero point.
+// A table (256) that also keeps one bit of each input: x >= zero point.
 int32_t trimtab_mobiletl_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(mobiletl_fwd);
     int8_t *y = at(mem, r->y);
@@ -21,7 +21,7 @@ int32_t trimtab_mobiletl_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// The mask of a clamp loses its upper end: outputs at `hi` or above pass, too.
+// Opens the upper end of a clamp's mask: errors of outputs at `hi` or above pass, too.
 int32_t trimtab_mobiletl_mask(uint8_t *const *mem, uint32_t off) {
     RECORD(mobiletl_mask);
     uint8_t *mask = at(mem, r->mask);
@@ -38,7 +38,8 @@ struct scale {
     int32_t mult, shift; // mult * 2^(shift - 31), mult in [2^30, 2^31)
 };
 
-// A requantization times 1 + d / 2^31, |d| <= 2^30; one of 1/2 or more cannot grow past 1: shifted sums would wrap.
+// A requantization times 1 + d / 2^31, |d| <= 2^30. One of 1/2 or more cannot grow past 1, because sums that
+// are shifted left would wrap.
 static struct scale scaled_by(int32_t mult, int32_t shift, int32_t d) {
     int32_t old = max32(mult, 0);
     uint32_t v = (uint32_t)old + (uint32_t)trimtab_high31(old, d); // old / 2 to old * 3/2: below 3 * 2^30
@@ -52,7 +53,8 @@ static struct scale scaled_by(int32_t mult, int32_t shift, int32_t d) {
     return (struct scale) { (int32_t)v, shift };
 }
 
-// Multipliers times their gains, 1 + gain / 2^30: of requantization, and of errors in 16 bits.
+// Multiplies by the gains (oc), each 1 + gain / 2^30, the multipliers of requantization and those of errors
+// (16 bits).
 int32_t trimtab_mobiletl_gain(uint8_t *const *mem, uint32_t off) {
     RECORD(mobiletl_gain);
     const int32_t *mult = at(mem, r->mult), *gain = at(mem, r->gain);
@@ -71,7 +73,8 @@ int32_t trimtab_mobiletl_gain(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// dgain = sum over positions of gy * (y - zy), at most 127 * 255 * n: below 2^31 for 65,536 positions.
+// dgain = sum over positions of gy * (y - zy), at most 127 * 255 * n: below 2^31 for 65,536 positions. `pre`
+// brings it into 2^22.
 int32_t trimtab_mobiletl_gain_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(mobiletl_gain_dw);
     const int8_t *gy = at(mem, r->gy), *y = at(mem, r->y); // (n, oc)

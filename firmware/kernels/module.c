@@ -1,7 +1,8 @@
-// The Python module _kernels, as a native module or inside a firmware. The only file that knows MicroPython.
-// run(mem, off) calls the kernel of a record: mem a tuple of arena, state, const, steps and weights, off a place in steps.
-// One function for all: each of its own would cost a board 60 bytes of RAM.
-#include "kernels.h"
+// The Python module _kernels, as a native module or inside a firmware. No other file knows MicroPython.
+// run(mem, off) calls the kernel of a record: mem is a tuple of arena, state, const, steps and weights, off a
+// place in steps. One function serves all kernels, because each Python function of its own would cost a board
+// 60 bytes of RAM.
+#include "kernel.h"
 
 #if defined(MICROPY_ENABLE_DYNRUNTIME)
 #include "py/dynruntime.h"
@@ -17,7 +18,7 @@ typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
 static const uint8_t opcodes[] = { TRIMTAB_KERNELS(CODE) };
 static const kernel_t kernels[] = { TRIMTAB_KERNELS(POINTER) }; // of these opcodes
 
-// The kernel of the record in `size` bytes; null where there is none.
+// The kernel of the record at `record`, which lies at off in `size` bytes; null where there is none.
 static kernel_t kernel_at(const int32_t *record, size_t off, size_t size) {
     if ((uintptr_t)record % 4 == 0 && size >= 4 && off <= size - 4) {
         for (size_t i = 0; i < sizeof(opcodes); i++) {
@@ -29,7 +30,7 @@ static kernel_t kernel_at(const int32_t *record, size_t off, size_t size) {
     return 0;
 }
 
-// The loader has checked what the record points at.
+// Loading a package has checked what its records point at.
 static mp_obj_t run(mp_obj_t mem_in, mp_obj_t off_in) {
     const mp_obj_tuple_t *spaces = MP_OBJ_TO_PTR(mem_in);
     if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple) || spaces->len != 5) {

@@ -1,10 +1,5 @@
-// References into memory, and the outputs of forward kernels.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
-
-void *trimtab_at(uint8_t *const *mem, int32_t ref) {
-    return ref < 0 ? 0 : mem[ref >> TRIMTAB_SPACE_SHIFT] + (ref & ((1 << TRIMTAB_SPACE_SHIFT) - 1));
-}
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "output.h"
 
 void trimtab_put(const struct output *out, int32_t i, int32_t v) {
     int32_t clamped = clamp(v, out->lo, out->hi);

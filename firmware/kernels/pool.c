@@ -1,8 +1,10 @@
 // Pooling: average, maximum, and the mean over all positions.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "error.h"
+#include "output.h"
+#include "taps.h"
 
-// Where one output's window lies in the input.
+// Where the window of one output lies in the input (ih, iw, ic).
 struct window {
     const int8_t *x; // its first input
     int32_t rows, cols;
@@ -23,9 +25,9 @@ static int32_t mean_away(int32_t sum, int32_t n) {
     return sum > 0 ? (sum + n / 2) / n : -((n / 2 - sum) / n);
 }
 
-// Pads are not counted.
+// Channel i of the average: pads are not counted.
 static int32_t average(const struct window *v, int32_t i) {
-    int32_t sum = 0; // at most 128 * kh * kw
+    int32_t sum = 0; // at most 128 * kh * kw: below 2^31 for 2^23 taps
     for (int32_t y = 0; y < v->rows; y++) {
         for (int32_t x = 0; x < v->cols; x++) {
             sum = add32(sum, v->x[y * v->pitch + x * v->ic + i]);
@@ -63,12 +65,13 @@ int32_t trimtab_avg_pool_fwd(uint8_t *const *mem, uint32_t off) {
 }
 
 int32_t trimtab_max_pool_fwd(uint8_t *const *mem, uint32_t off) {
-    RECORD(avg_pool_fwd); // of the same fields
+    RECORD(avg_pool_fwd); // both records have the same fields
     pool(mem, r, maximum);
     return 0;
 }
 
-// Average pool and mean: gy times m[count - 1] / 128 spread over the window that it came from.
+// Average pool and mean: gy times m[count - 1] / 128 goes to all inputs of its window, count of them. Each is
+// at most 2^15, and an input lies in at most kh * kw windows: row (ic) stays below 2^30 for 32,767 taps.
 static void spread_average(const void *record, uint8_t *const *mem, int32_t *row, int32_t position,
     int32_t ky, int32_t kx) {
     (void)ky, (void)kx;
@@ -103,7 +106,7 @@ static int32_t is_first_largest(const struct window *v, int32_t row, int32_t col
     return 1;
 }
 
-// The error goes to the first of the largest inputs of each window.
+// The error goes to the first of the largest inputs of each window: row (ic) is at most 127 * kh * kw.
 static void spread_maximum(const void *record, uint8_t *const *mem, int32_t *row, int32_t position,
     int32_t ky, int32_t kx) {
     const struct trimtab_max_dx *r = record;
@@ -128,7 +131,7 @@ int32_t trimtab_mean_fwd(uint8_t *const *mem, uint32_t off) {
     const int8_t *x = at(mem, r->x); // (n, ic)
     const struct output out = output(mem, r->y, r->mask, -128, 127, r->zy);
     for (int32_t i = 0; i < r->ic; i++) {
-        int32_t sum = 0; // at most 255 n
+        int32_t sum = 0; // at most 255 n: below 2^31 for 8 million positions
         for (int32_t p = 0; p < r->n; p++) {
             sum = add32(sum, x[p * r->ic + i] - r->zx);
         }

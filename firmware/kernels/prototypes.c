@@ -1,7 +1,7 @@
-// The prototype head: a class is the mean direction of its features, a logit the cosine to it. Directions are
-// int16 with 14 fraction bits; there are at most 16384 features.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+// The prototype head: a class is the mean direction of its features, and a logit is the cosine to it.
+// Directions are int16 with 14 fraction bits; there are at most 16384 features (f) and n classes.
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "error.h"
 
 #define ABSENT (-(1 << 20)) // logit of a class without prototype: its probability is 0
 
@@ -34,11 +34,12 @@ static struct inverse inverse_root(int32_t square) {
     return found;
 }
 
-// |v * m| <= 2^14 * 2^15
+// v / |v|, by the inverse of |v|; |v| has 14 bits and m 15: below 2^30.
 static int16_t direction(int32_t v, struct inverse inverse) {
     return (int16_t)rsh(mul32(v, inverse.m), 15 - inverse.e);
 }
 
+// Of two directions: |sum| <= |a| * |b|, about 2^28.
 static int32_t dot(const int16_t *a, const int16_t *b, int32_t n) {
     int32_t sum = 0;
     for (int32_t i = 0; i < n; i++) {
@@ -47,12 +48,11 @@ static int32_t dot(const int16_t *a, const int16_t *b, int32_t n) {
     return sum;
 }
 
-// The feature's direction, and cosines with 14 fraction bits: |sum c * unit| <= |c| * |unit|, about 2^28.
-// Returns the class.
+// The direction of the features, and the cosines to all prototypes with 14 fraction bits. Returns the class.
 int32_t trimtab_prototype_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(prototype_fwd);
     int32_t *logits = at(mem, r->logits), *norm = at(mem, r->norm);
-    const int8_t *x = at(mem, r->x);
+    const int8_t *x = at(mem, r->x); // (f)
     const int16_t *protos = at(mem, r->protos); // (n, f)
     const int32_t *counts = at(mem, r->counts);
     int16_t *unit = at(mem, r->unit);
@@ -75,8 +75,8 @@ int32_t trimtab_prototype_fwd(uint8_t *const *mem, uint32_t off) {
     return best;
 }
 
-// dL/dx = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err; prototypes stand still.
-// Returns 0 where there is nothing to learn.
+// dL/dx = scale / |x| * (s - (s . unit) unit) with s = sum over classes of (c / 2) * err. Prototypes do not
+// move. Returns 0 if there is nothing to learn.
 int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(prototype_dx);
     int8_t *g = at(mem, r->g);
@@ -92,7 +92,7 @@ int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off) {
     }
     int32_t pre = max32(trimtab_bit_length(trimtab_largest(s, r->f)) - width(r->f), 0), along = 0;
     for (int32_t i = 0; i < r->f; i++) {
-        s[i] = rsh(s[i], pre); // of width bits: |s| <= 2^15
+        s[i] = rsh(s[i], pre); // cut so that |s| as a vector is at most 2^15
         along = mac(along, s[i], unit[i]); // |.| <= |s| * |unit|, about 2^29
     }
     along = rsh(along, 14);
@@ -109,15 +109,15 @@ int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off) {
     for (int32_t i = 0; i < r->f; i++) {
         g[i] = (int8_t)trimtab_shifted(s[i], down, 127);
     }
-    // (c / 2) and err have 28 bits, m 29, factor lost 10
+    // (c / 2) and err have 28 fraction bits, m 29, and factor lost 10
     int32_t base = add32(norm[1], pre + r->scale_exp - 47);
     *(int32_t *)at(mem, r->exp) = add32(base, down);
     *(int32_t *)at(mem, r->head_exp) = add32(base, trimtab_bit_length(top));
     return 1;
 }
 
-// A sample's direction joins its class, of which `window` samples count, the older the less; returns how many.
-// A count of 0 forgets what was there.
+// Adds a sample's direction (f) to its class. When `window` samples are in it, all older ones are halved.
+// Returns how many count. A count of 0 forgets what was there.
 int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off) {
     RECORD(prototype_add);
     int32_t k = *(const int32_t *)at(mem, r->label);
@@ -129,7 +129,8 @@ int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off) {
     const int16_t *unit = at(mem, r->unit);
     int32_t old = *count >= r->window, square = 0;
     for (int32_t i = 0; i < r->f; i++) {
-        totals[i] = add32(*count > 0 ? rsh(totals[i], old) : 0, unit[i]); // 65535 directions at most: below 2^31
+        // 65535 directions at most: below 2^31.
+        totals[i] = add32(*count > 0 ? rsh(totals[i], old) : 0, unit[i]);
     }
     int32_t pre = max32(trimtab_bit_length(trimtab_largest(totals, r->f)) - width(r->f), 0);
     for (int32_t i = 0; i < r->f; i++) {

@@ -1,4 +1,4 @@
-// The step records: device_lib/trimtab/format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
+// The records of format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
 #ifndef TRIMTAB_RECORDS_H
 #define TRIMTAB_RECORDS_H
 
@@ -740,8 +740,8 @@ int32_t trimtab_prototype_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off);
 
-// What a module has: all of them, or what one package calls.
-#define TRIMTAB_KERNELS(X) \
+// What a module has: all kernels, or those that one package calls. A method whose file is absent has none.
+#define TRIMTAB_CORE_KERNELS(X) \
     X(conv_fwd) \
     X(depthwise_fwd) \
     X(add_fwd) \
@@ -773,20 +773,55 @@ int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off);
     X(fold_head) \
     X(begin_step) \
     X(end_step) \
+
+#if __has_include("tinytl.c")
+#define TRIMTAB_TINYTL_KERNELS(X) \
     X(tinytl_conv_fwd) \
     X(tinytl_affine_fwd) \
     X(tinytl_add_fwd) \
     X(tinytl_add_dx) \
     X(tinytl_conv_dx) \
     X(tinytl_norm_dx) \
+
+#else
+#define TRIMTAB_TINYTL_KERNELS(X)
+#endif
+
+#if __has_include("mobiletl.c")
+#define TRIMTAB_MOBILETL_KERNELS(X) \
     X(mobiletl_fwd) \
     X(mobiletl_mask) \
     X(mobiletl_gain) \
     X(mobiletl_gain_dw) \
+
+#else
+#define TRIMTAB_MOBILETL_KERNELS(X)
+#endif
+
+#if __has_include("tinytrain.c")
+#define TRIMTAB_TINYTRAIN_KERNELS(X) \
     X(tinytrain_fisher) \
     X(tinytrain_hold) \
+
+#else
+#define TRIMTAB_TINYTRAIN_KERNELS(X)
+#endif
+
+#if __has_include("prototypes.c")
+#define TRIMTAB_PROTOTYPE_KERNELS(X) \
     X(prototype_fwd) \
     X(prototype_dx) \
-    X(prototype_add)
+    X(prototype_add) \
+
+#else
+#define TRIMTAB_PROTOTYPE_KERNELS(X)
+#endif
+
+#define TRIMTAB_KERNELS(X) \
+    TRIMTAB_CORE_KERNELS(X) \
+    TRIMTAB_TINYTL_KERNELS(X) \
+    TRIMTAB_MOBILETL_KERNELS(X) \
+    TRIMTAB_TINYTRAIN_KERNELS(X) \
+    TRIMTAB_PROTOTYPE_KERNELS(X) \
 
 #endif

@@ -1,7 +1,11 @@
-// Lite residual modules: a grouped convolution, GroupNorm, affine, ReLU, 1x1 convolution, GroupNorm, affine,
-// joined to the trunk. Formats and bounds: plain/tinytl.py.
-#pragma GCC optimize ("Os") // code lives in RAM on a board
-#include "kernels.h"
+// TinyTL: lite residual modules beside a frozen trunk. A module is a grouped convolution, GroupNorm, affine,
+// ReLU, 1x1 convolution, GroupNorm and affine, and joins the trunk by an add. plain/tinytl.py explains the
+// formats.
+#pragma GCC optimize ("Os") // code lies in a board's RAM
+#include "error.h"
+#include "output.h"
+#include "taps.h"
+#include "update.h"
 
 // a / n to the nearest, ties away from zero; |a| <= 2^30.
 static int32_t divide(int32_t a, int32_t n) {
@@ -21,14 +25,15 @@ static int32_t root(int32_t v) {
     return found;
 }
 
-// The even shift that brings v > 0 to 2^28 .. 2^30.
+// The even shift that brings v > 0 to 2^28 .. 2^30 - 1.
 static int32_t up(int32_t v) {
     return max32(30 - trimtab_bit_length((uint32_t)v), 0) & ~1;
 }
 
 // -- convolution and norm
 
-// Sums of one output channel at all positions, less `pre` bits. w: (kh, kw, part); x: its first channel.
+// sums (oh, ow) of one output channel, less `pre` bits. w: (kh, kw, part); x: its first channel. Before that
+// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000.
 HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *x, const int8_t *w,
     int32_t *sums) {
     const struct trimtab_geometry *geo = &r->geometry;
@@ -51,17 +56,10 @@ HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *
     }
 }
 
-static uint32_t largest(const int32_t *v, int32_t n) {
-    uint32_t top = 0;
-    for (; n; n--, v++) {
-        if (magnitude(*v) > top) {
-            top = magnitude(*v);
-        }
-    }
-    return top;
-}
-
-// n sums of one group become int8 with 4 fraction bits, positions being oc apart. Returns y << 8 | E.
+// The n sums of one group (channels, positions) become y, int8 with 4 fraction bits; positions are oc apart.
+// Returns the group's statistic, scale << 8 | E. The host's `pre` keeps n * |sum| below 2^30, so that `total`
+// fits. Deviations are cut to `bits`, so that n of their squares add up to at most 2^29. scale is at most
+// 2^16, as both roots have 15 bits, and times 11 bits that is below 2^28.
 static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pre, int8_t *y,
     int32_t oc) {
     int32_t total = 0, squares = 0;
@@ -73,7 +71,7 @@ static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pr
         sums[i] = sub32(sums[i], mean);
     }
     int32_t bits = min32(11, (29 - trimtab_bit_length((uint32_t)n - 1)) >> 1);
-    int32_t down = max32(0, trimtab_bit_length(largest(sums, n)) - bits);
+    int32_t down = max32(0, trimtab_bit_length(trimtab_largest(sums, n)) - bits);
     for (int32_t i = 0; i < n; i++) {
         sums[i] = rsh(sums[i], down);
         squares = mac(squares, sums[i], sums[i]);
@@ -95,7 +93,7 @@ static int32_t normalize(int32_t *sums, int32_t n, int32_t positions, int32_t pr
 int32_t trimtab_tinytl_conv_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_conv_fwd);
     const struct trimtab_geometry *geo = &r->geometry;
-    const int8_t *x = at(mem, r->x), *w = at(mem, r->w);
+    const int8_t *x = at(mem, r->x), *w = at(mem, r->w); // (ih, iw, ic), (oc, kh, kw, part)
     int32_t *sums = at(mem, r->sums), *stats = at(mem, r->stats);
     int8_t *y = at(mem, r->y);
     int32_t positions = geo->oh * geo->ow, o = 0;
@@ -110,7 +108,8 @@ int32_t trimtab_tinytl_conv_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// Through the 1x1 convolution: d = sum over outputs of gy * w; |d| < 2^30 for 66,000 outputs.
+// Back through the 1x1 convolution: d = sum over outputs of gy * w, at most 127 * 128 each: below 2^30 for
+// 66,000 outputs.
 int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_conv_dx);
     const int8_t *gy = at(mem, r->gy), *w = at(mem, r->w); // (n, oc), (oc, ic)
@@ -129,14 +128,17 @@ int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
 
 // -- affine and ReLU
 
+// gamma with 8 fraction bits, at most 127 * 2^8 < 2^15.
 static int32_t gain_of(const int32_t *affine, int32_t o, int32_t bound) {
     return clamp(rsh(affine[o], 8), -bound * 256, bound * 256);
 }
 
+// beta with 12 fraction bits, at most 127 * 2^12 < 2^19.
 static int32_t offset_of(const int32_t *affine, int32_t o, int32_t bound) {
     return clamp(rsh(affine[o], 4), -bound * 4096, bound * 4096);
 }
 
+// y (n, oc) = ReLU of gamma * x + beta: |gamma * x + beta| < 2^23. affine (2, oc): gamma, then beta.
 int32_t trimtab_tinytl_affine_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_affine_fwd);
     int8_t *y = at(mem, r->y);
@@ -151,7 +153,8 @@ int32_t trimtab_tinytl_affine_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// affine[j] moves by the gradient sum dw, or its accumulator does.
+// Moves affine[j], or its accumulator, by the gradient sum dw. `pre` brings |dw| into 2^22, as scaled() wants
+// it.
 static void move_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t j, int32_t dw,
     int32_t u, int32_t exponent) {
     const int32_t *lr = at(mem, r->lr);
@@ -162,8 +165,9 @@ static void move_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx
     to[j] = clamp(clamp(to[j], -most, most) + (acc ? delta : -delta), -most, most);
 }
 
-// What the ReLU hid becomes 0; all are cut to 12 bits. Returns by how many.
-static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, const int32_t *affine) {
+// Clears the errors d (n, oc) that the ReLU hid and cuts all to 12 bits. Returns how many bits that took.
+static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x,
+    const int32_t *affine) {
     int32_t size = r->n * r->oc;
     for (int32_t o = 0; o < r->oc && r->relu; o++) {
         int32_t g = gain_of(affine, o, r->bound), b = offset_of(affine, r->oc + o, r->bound);
@@ -174,14 +178,15 @@ static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int
             }
         }
     }
-    int32_t down = max32(0, trimtab_bit_length(largest(d, size)) - 12);
+    int32_t down = max32(0, trimtab_bit_length(trimtab_largest(d, size)) - 12);
     for (int32_t i = 0; i < size; i++) {
         d[i] = rsh(d[i], down);
     }
     return down;
 }
 
-// One group of the norm: x, d at its first channel. The sums are at most 2^30; |t * (y >> 2)| < 2^30.
+// One group of the norm; x and d at its first channel. The caller cut d so far that count * |d * x| <= 2^30,
+// which bounds both sums. |t| < 2^16 and scale < 2^14 after its shift, so their product is below 2^30.
 static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
     int32_t least) {
     int32_t total = 0, products = 0, size = r->n * r->oc, count = r->n * r->norm;
@@ -201,59 +206,78 @@ static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const
     }
 }
 
-int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
-    RECORD(tinytl_norm_dx);
-    int32_t *d = at(mem, r->sums); // (n, oc)
-    const int8_t *x = at(mem, r->x);
-    const int32_t *affine = at(mem, r->affine), *stats = at(mem, r->stats);
-    int32_t size = r->n * r->oc, down = cut(r, d, x, affine);
-    int32_t exponent = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + down);
+// Moves the affine (2, oc) and takes the errors d (n, oc), of 12 bits, back through gamma: |d| <= 2^12 * 2^15.
+static void through_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t *d,
+    const int8_t *x, int32_t exponent) {
+    const int32_t *affine = at(mem, r->affine);
     for (int32_t o = 0; o < r->oc; o++) {
         int32_t g = gain_of(affine, o, r->bound), dgamma = 0, dbeta = 0;
-        for (int32_t i = o; i < size; i += r->oc) {
-            dgamma = mac(dgamma, d[i], x[i]);
+        for (int32_t i = o; i < r->n * r->oc; i += r->oc) {
+            dgamma = mac(dgamma, d[i], x[i]); // at most 2^12 * 127 * n: below 2^31 for 4,096 positions
             dbeta = add32(dbeta, d[i]);
             d[i] = mul32(d[i], g);
         }
         move_affine(mem, r, o, dgamma, r->u_gamma, exponent);
         move_affine(mem, r, r->oc + o, dbeta, r->u_beta, exponent);
     }
-    int32_t shift = trimtab_bit_length(largest(d, size))
-        - min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
-    for (int32_t i = 0; i < size; i++) {
-        d[i] = trimtab_shifted(d[i], shift, 4096);
-    }
+}
+
+// The least exponent of the groups that vary at all; 0 if none does.
+static int32_t least_exponent(const int32_t *stats, int32_t norms) {
     int32_t least = 255, any = 0;
-    for (int32_t q = 0; q < r->norms; q++) {
+    for (int32_t q = 0; q < norms; q++) {
         if (stats[q] >> 8) {
             least = min32(least, stats[q] & 255);
             any = 1;
         }
     }
-    least = any ? least : 0;
-    for (int32_t q = 0; q < r->norms; q++) {
-        norm_group(r, d + q * r->norm, x + q * r->norm, stats[q], least);
-    }
-    int32_t last = int8_shift(largest(d, size)), width = r->oc / r->parts;
-    int8_t *g = at(mem, r->g); // (parts, n, width)
+    return any ? least : 0;
+}
+
+// g (parts, n, width) = d (n, oc) as int8, one tensor for each group of the convolution.
+static void put_parts(const struct trimtab_tinytl_norm_dx *r, int8_t *g, const int32_t *d, int32_t shift) {
+    int32_t width = r->oc / r->parts;
     for (int32_t first = 0; first < r->oc; first += width) {
-        for (int32_t p = first; p < size; p += r->oc) {
+        for (int32_t p = first; p < r->n * r->oc; p += r->oc) {
             for (int32_t i = 0; i < width; i++) {
-                *g++ = (int8_t)trimtab_shifted(d[p + i], last, 127);
+                *g++ = (int8_t)trimtab_shifted(d[p + i], shift, 127);
             }
         }
     }
+}
+
+int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytl_norm_dx);
+    int32_t *d = at(mem, r->sums); // (n, oc)
+    const int8_t *x = at(mem, r->x); // (n, oc)
+    const int32_t *stats = at(mem, r->stats); // (norms)
+    int32_t size = r->n * r->oc, down = cut(r, d, x, at(mem, r->affine));
+    int32_t exponent = add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + down);
+    through_affine(mem, r, d, x, exponent);
+    // so few bits that the sums of a group fit, see norm_group()
+    int32_t bits = min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
+    int32_t shift = trimtab_bit_length(trimtab_largest(d, size)) - bits;
+    for (int32_t i = 0; i < size; i++) {
+        d[i] = trimtab_shifted(d[i], shift, 4096);
+    }
+    int32_t least = least_exponent(stats, r->norms);
+    for (int32_t q = 0; q < r->norms; q++) {
+        norm_group(r, d + q * r->norm, x + q * r->norm, stats[q], least);
+    }
+    int32_t last = int8_shift(trimtab_largest(d, size));
+    put_parts(r, at(mem, r->g), d, last);
     *(int32_t *)at(mem, r->exp) = add32(exponent, shift + last - 6 - least);
     return 0;
 }
 
 // -- where the module joins the trunk, upsampled
 
-// The element of the module's output that (oy, ox) sees.
+// The element of the module's output (ih, iw, oc) that (oy, ox) of the trunk sees.
 static int32_t below(int32_t oy, int32_t ox, int32_t ih, int32_t iw, int32_t oc) {
     return (min32(oy >> 1, ih - 1) * iw + min32(ox >> 1, iw - 1)) * oc;
 }
 
+// y = x + gamma * x2 + beta in steps of y; |gamma * x2 + beta| < 2^23 before the shift.
 int32_t trimtab_tinytl_add_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_add_fwd);
     const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
@@ -272,7 +296,7 @@ int32_t trimtab_tinytl_add_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
-// d = sum of gy over the outputs that a position went to.
+// d (ih, iw, oc) = sum of gy (oh, ow, oc) over the outputs that saw a position, at most 127 * oh * ow.
 int32_t trimtab_tinytl_add_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_add_dx);
     int32_t *d = at(mem, r->d);

@@ -1,10 +1,11 @@
-// What suits a network to a task with few samples: Fisher information (TinyTrain).
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
-#include "kernels.h"
+// TinyTrain: Fisher information says which channels suit a task, and their planes begin beside frozen
+// weights.
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "update.h"
 
 #define FULL (1 << 30)
 
-// sums of (x - zx) * g over positions; |.| <= 255 * 127 n: below 2^31 for 65,536 positions.
+// sums (ic) of (x - zx) * g over n positions, at most 255 * 127 * n: below 2^31 for 65,536 positions.
 HOT static void correlate(const struct trimtab_tinytrain_fisher *r, uint8_t *const *mem, int32_t *sums) {
     const int8_t *x = at(mem, r->x), *g = at(mem, r->g);
     for (int32_t i = 0; i < r->ic; i++) {
@@ -18,8 +19,8 @@ HOT static void correlate(const struct trimtab_tinytrain_fisher *r, uint8_t *con
     }
 }
 
-// f += S^2 for each channel. The largest S takes 15 bits, so that its square stays below 2^30; f, at most 2^30
-// before, brings both to the larger exponent, and is halved where a sum passes 2^30.
+// f (ic) += S^2 for each channel. The largest S is shifted to 15 bits, so that its square is below 2^30. f is
+// at most 2^30 before; both are brought to the larger exponent, and all of f is halved if a sum passes 2^30.
 int32_t trimtab_tinytrain_fisher(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytrain_fisher);
     int32_t *f = at(mem, r->f), *f_exp = at(mem, r->f_exp), *sums = at(mem, r->sums);
@@ -45,5 +46,28 @@ int32_t trimtab_tinytrain_fisher(uint8_t *const *mem, uint32_t off) {
         f[i] = rsh(f[i], 1);
     }
     *f_exp = add32(exp, most > FULL);
+    return 0;
+}
+
+// Keeps the sums of a trained plane (rows, nk) and the frozen weights (rows, ic) beside it within +-127, and
+// drops what goes beyond. That moves k towards 0, or leaves it where w alone is beyond, so k stays int8.
+int32_t trimtab_tinytrain_hold(uint8_t *const *mem, uint32_t off) {
+    RECORD(tinytrain_hold);
+    int8_t *k = at(mem, r->k), *rest = r->residual ? at(mem, r->r) : 0;
+    const int8_t *w = at(mem, r->w);
+    const uint16_t *kept = at(mem, r->kept);
+    int32_t j = 0, limit = 127 * (1 << r->residual);
+    for (int32_t row = r->rows; row; row--, w += r->ic) {
+        for (int32_t i = 0; i < r->nk; i++, j++) {
+            int32_t v = (w[kept[i]] + k[j]) * (1 << r->residual) + (rest ? residual(rest, j,
+                r->residual) : 0);
+            if (v > limit || v < -limit) {
+                k[j] = (int8_t)((v > limit ? 127 : -127) - w[kept[i]]);
+                if (rest) {
+                    put_residual(rest, j, r->residual, 0);
+                }
+            }
+        }
+    }
     return 0;
 }

@@ -1,8 +1,9 @@
-// Updates of biases and of trained planes: w -= delta, rounded and saturated, never wrapped.
-#pragma GCC optimize ("Os") // code lives in RAM on a board, and little time is spent here
+// Updates of biases and of trained planes: w -= delta, which rounds and saturates but never wraps.
+#pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
+#include "update.h"
 #include "wide/wide.h"
 
-// xorshift32 (13, 17, 5); its state is part of the trained state.
+// xorshift32 (13, 17, 5). Its state is part of the trained state, so a run can be repeated.
 static uint32_t draw(uint32_t *rng) {
     uint32_t x = *rng;
     x ^= x << 13;
@@ -11,7 +12,8 @@ static uint32_t draw(uint32_t *rng) {
     return *rng = x;
 }
 
-// (v + uniform [0, 2^s)) >> s for |v| < 2^30 and s > 0; more than 30 bits are dropped first.
+// (v + uniform [0, 2^s)) >> s for |v| < 2^30 and s > 0. Bits beyond 30 are dropped first: the sum stays below
+// 2^31.
 static int32_t stochastic(int32_t v, int32_t s, uint32_t x) {
     if (s > 30) {
         v >>= min32(s - 30, 31);
@@ -20,23 +22,8 @@ static int32_t stochastic(int32_t v, int32_t s, uint32_t x) {
     return add32(v, (int32_t)(x >> (32 - s))) >> s;
 }
 
-static int32_t residual(const int8_t *r, int32_t j, int32_t bits) {
-    if (bits == 8) {
-        return r[j];
-    }
-    int32_t nibble = r[j >> 1] >> 4 * (j & 1) & 15;
-    return nibble > 7 ? nibble - 16 : nibble;
-}
-
-static void put_residual(int8_t *r, int32_t j, int32_t bits, int32_t v) {
-    if (bits == 8) {
-        r[j] = (int8_t)v;
-    } else {
-        r[j >> 1] = (int8_t)(j & 1 ? (r[j >> 1] & 0x0f) | v * 16 : (r[j >> 1] & 0xf0) | (v & 15));
-    }
-}
-
-// The weight is k * 2^bits + r: k keeps the nearest int8, r the rest.
+// Weight j less delta: k keeps the nearest int8, r the rest. |w| <= 127 * 2^bits + 2^(bits - 1) < 2^15, and
+// |delta| <= 2^15 where it comes from.
 static void move_weight(int8_t *k, int8_t *r, int32_t j, int32_t bits, int32_t delta) {
     int32_t limit = 127 * (1 << bits);
     int32_t w = k[j] * (1 << bits);
@@ -48,28 +35,6 @@ static void move_weight(int8_t *k, int8_t *r, int32_t j, int32_t bits, int32_t d
     if (r) {
         put_residual(r, j, bits, w - k[j] * (1 << bits));
     }
-}
-
-// Keeps the sums of a trained plane and the frozen weights beside it within +-127: what goes beyond is dropped.
-// That brings k towards 0 or leaves it where w alone is beyond, so it stays int8.
-int32_t trimtab_tinytrain_hold(uint8_t *const *mem, uint32_t off) {
-    RECORD(tinytrain_hold);
-    int8_t *k = at(mem, r->k), *rest = r->residual ? at(mem, r->r) : 0;
-    const int8_t *w = at(mem, r->w);
-    const uint16_t *kept = at(mem, r->kept);
-    int32_t j = 0, limit = 127 * (1 << r->residual);
-    for (int32_t row = r->rows; row; row--, w += r->ic) {
-        for (int32_t i = 0; i < r->nk; i++, j++) {
-            int32_t v = (w[kept[i]] + k[j]) * (1 << r->residual) + (rest ? residual(rest, j, r->residual) : 0);
-            if (v > limit || v < -limit) {
-                k[j] = (int8_t)((v > limit ? 127 : -127) - w[kept[i]]);
-                if (rest) {
-                    put_residual(rest, j, r->residual, 0);
-                }
-            }
-        }
-    }
-    return 0;
 }
 
 void trimtab_update_open(struct update *up, uint8_t *const *mem, const struct trimtab_update *r,
@@ -92,10 +57,10 @@ void trimtab_update(const struct update *up, int32_t j, int32_t o, int32_t dw) {
         return;
     }
     int32_t s = add32(up->base, up->u[o] >> 8);
-    int32_t limit = 127 * (1 << up->bits);
+    int32_t limit = 127 * (1 << up->bits); // no weight can move farther
     int32_t delta = up->rng && s > 0 ? stochastic(t, s, draw(up->rng)) : trimtab_shifted(t, s, limit);
     if (up->acc) {
-        move_sum(up->acc + j, delta);
+        up->acc[j] = (int16_t)clamp(up->acc[j] + delta, -32767, 32767);
     } else {
         move_weight(up->k, up->r, j, up->bits, delta);
     }
@@ -112,7 +77,7 @@ void trimtab_move_by(int32_t *acc, int32_t *bias, int32_t o, int32_t t, int32_t 
     }
 }
 
-// db = sum over positions of gy; a bias moves by whole units of s_w * s_x, so it needs no residual.
+// db = sum over positions of gy (n, oc). A bias moves by whole units of s_w * s_x, so it needs no residual.
 int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(bias_dw);
     const int8_t *gy = at(mem, r->gy); // (n, oc)
@@ -121,17 +86,32 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     int32_t *bias = at(mem, r->bias);
     int32_t *acc = at(mem, r->acc);
     int32_t base = sub32(sub32(lr[1], *(const int32_t *)at(mem, r->gy_exp)), 128 + 8);
-    int32_t db[COLUMNS_MOST]; // each at most 127 n: below 2^22 for 33,000 positions
+    int32_t db[COLUMNS_MOST]; // each at most 127 n: within 2^22, as scaled() wants it, for 33,026 positions
     for (int32_t o = 0, columns; o < r->oc; o += columns) {
         columns = trimtab_column_sums(db, gy, r->n, r->oc, o);
         for (int32_t i = 0; i < columns; i++) {
-            int32_t channel = o + i;
-            trimtab_move_by(acc, bias, channel, scaled(db[i], 0, u[channel], lr[0]), add32(base, u[channel] >> 8));
+            trimtab_move_by(acc, bias, o + i, scaled(db[i], 0, u[o + i], lr[0]), add32(base, u[o + i] >> 8));
         }
     }
     return 0;
 }
 
+// What a fold leaves of a sum: v * keep / 256 toward zero, so that every sum ends at 0. keep has 8 bits and
+// |v| is at most 2^31, so (|v| / 256) * keep is below 2^31.
+static inline int32_t remains(int32_t v, int32_t keep) {
+    uint32_t m = magnitude(v);
+    m = (m >> 8) * (uint32_t)keep + ((m & 255) * (uint32_t)keep >> 8);
+    return v < 0 ? -(int32_t)m : (int32_t)m;
+}
+
+// The bias takes what the sum loses.
+static inline void drain_bias(int32_t *bias, int32_t *acc, int32_t keep) {
+    int32_t left = remains(*acc, keep);
+    trimtab_move_bias(bias, sub32(*acc, left));
+    *acc = left;
+}
+
+// The weights take what their sums (n) lose.
 int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off) {
     RECORD(fold_weights);
     int8_t *k = at(mem, r->k);
@@ -141,7 +121,8 @@ int32_t trimtab_fold_weights(uint8_t *const *mem, uint32_t off) {
     for (int32_t j = 0; j < r->n; j++) {
         int32_t delta = rsh(acc[j] - remains(acc[j], r->keep), s);
         move_weight(k, rest, j, r->residual, delta);
-        acc[j] = (int16_t)(acc[j] - delta * (1 << s)); // what delta cannot say stays
+        // The rest stays: at most 32767 * 255 / 256 + 2^7 = 32767.
+        acc[j] = (int16_t)(acc[j] - delta * (1 << s));
     }
     return 0;
 }

@@ -1,8 +1,8 @@
-"""Every error whose message is meant for the user. Each message is one sentence that names the cure."""
+"""Errors whose message is meant for the user: one sentence that says what is wrong and names the cure."""
 
 
 class TrimtabError(Exception):
-    """What the command prints in one line instead of a traceback."""
+    """The base of them all. The command prints its message in one line instead of a traceback."""
 
 
 class ModelError(TrimtabError):
@@ -10,7 +10,7 @@ class ModelError(TrimtabError):
 
 
 class UsageError(TrimtabError):
-    """What was asked for cannot be done."""
+    """The request cannot be carried out."""
 
 
 class DataError(TrimtabError):
@@ -22,7 +22,7 @@ class ToolchainError(TrimtabError):
 
 
 class BoardError(TrimtabError):
-    """A board refused, or cannot be used as asked."""
+    """A board refused, or cannot be used in this way."""
 
 
 class LinkError(TrimtabError):

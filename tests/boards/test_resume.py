@@ -1,7 +1,6 @@
 """`trimtab train` cut at any moment goes on, and the state is the same as if nothing had happened."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,11 +9,9 @@ import numpy as np
 import pytest
 from models import Builder
 from trimtab_tools import cli
-from trimtab_tools.boards import resume
+from trimtab_tools.boards import resume, simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import BoardError, UsageError
-from trimtab_tools.link import transport
-from trimtab_tools.link.client import Live, Sample
 
 EPOCHS = 40
 
@@ -25,7 +22,9 @@ def here(tmp_path, monkeypatch):
     b = Builder((6, 6, 2), seed=2)
     b.conv(4, (3, 3), (2, 2), act="relu6")
     (tmp_path / "net.ttp").write_bytes(
-        compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01).data
+        compiler.compile_graph(
+            b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()
+        ).data
     )
     rng = np.random.default_rng(1)
     np.savez("data.npz", x=rng.integers(0, 256, (25, 6, 6, 2), np.uint8), y=rng.integers(0, 3, 25))
@@ -168,35 +167,3 @@ def test_a_damaged_run_file_is_no_run(here, text):
     assert not resume.Run.open(here / "p.ttp", WHAT).cut
     with pytest.raises(UsageError, match="no run of .* was cut: leave --resume out"):
         resume.Run.open(here / "p.ttp", WHAT, resume=True)
-
-
-# -- sources and ports
-
-
-def test_a_live_source_is_kept_since_the_last_save():
-    live = Live((Sample(bytes([i])) for i in range(9)), 0)
-    assert [live(i).data[0] for i in (0, 1, 4, 2)] == [0, 1, 4, 2]
-    live.forget(3)
-    assert live(3).data == b"\3" and len(live.kept) == 2
-    with pytest.raises(BoardError, match="the board is back at step 2"):
-        live(2)
-    with pytest.raises(BoardError, match="the source ended after 9 samples"):
-        live(9)
-
-
-def test_a_board_is_found_under_its_new_port():
-    boards_here, names = {}, []
-    for _ in range(3):
-        _, far = os.openpty()
-        names.append(os.ttyname(far))
-    cable = transport.Cable(names[0], lambda: boards_here)
-    boards_here.update({names[0]: (1, 2, "mine"), names[1]: (1, 2, "other")})
-    cable().close()
-    boards_here.clear()
-    boards_here.update({names[0]: (1, 2, "other"), names[2]: (1, 2, "mine")})
-    line = cable()
-    assert line.url == names[2]
-    line.close()
-    boards_here.clear()  # between: the last name is tried
-    cable().close()
-    assert cable.url == names[2]

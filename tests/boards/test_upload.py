@@ -8,9 +8,12 @@ import os
 import pytest
 from lines import tiny
 from trimtab.format import HEADER, PHASES, SECTIONS
-from trimtab_tools.boards import deploy, emulated
+from trimtab_tools.boards import deploy
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.compiler import emit
-from trimtab_tools.toolchain import builds
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain.boards import provide
 
 SIZE = 500_000 if os.environ.get("TRIMTAB_LONG") else 60_000
 
@@ -26,7 +29,7 @@ def padded(data, size):
     parts = {name: data[at : at + n] for name, (at, n) in spans.items()}
     parts["plan"] = bytes(i * i * 7 >> 3 & 255 for i in range(size - len(data) + len(parts["plan"])))
     phases = numbers[len(HEADER) + 3 * len(SECTIONS) :]
-    return emit._assemble(
+    return emit.assemble(
         dict(zip(HEADER, numbers)), parts, {name: phases[2 * i : 2 * i + 2] for i, name in enumerate(PHASES)}
     )
 
@@ -35,12 +38,14 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.pico
+@pytest.mark.slow
 def test_a_large_package_is_sent_resumed_and_checked(tmp_path):
-    builds.provide("pico")
+    provide("pico")
     package = tmp_path / "big.ttp"
     package.write_bytes(padded(tiny(), SIZE))
     assert package.stat().st_size >= SIZE
-    with emulated.Pico(files=emulated.library_files("armv6m")) as pico:
+    with Pico(files=library_files("armv6m")) as pico:
         seen = []
 
         def until(share):
@@ -65,5 +70,5 @@ def test_a_large_package_is_sent_resumed_and_checked(tmp_path):
         code = (
             "import os, trimtab; print(trimtab.load('big.ttp').self_test(), 'big.ttp.part' in os.listdir())"
         )
-        assert emulated.mpremote(pico.url, "exec", code).strip() == "True False"
+        assert mpremote(pico.url, "exec", code).strip() == "True False"
         assert deploy.deploy(pico.url, package)["copied"] == []

@@ -1,5 +1,6 @@
-"""The command as its users meet it: verbs and what they print; errors of one sentence, exit code 1, nothing changed."""
+"""The command as users meet it: what verbs print, and errors of one sentence that change nothing."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,10 +10,11 @@ import pytest
 from helpers import provide
 from models import Builder
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.formats import write_tflite
 from trimtab_tools.formats.tflite_file import Row, serialize
 from trimtab_tools.graph.ir import Tensor
+from trimtab_tools.link.repl import mpremote
 
 
 @pytest.fixture
@@ -253,18 +255,20 @@ def test_an_autoencoder_trains_towards_its_input(here, capsys):
 def bare_pico():
     """Stock MicroPython, nothing else."""
     provide("pico")
-    with emulated.Pico() as pico:
+    with Pico() as pico:
         yield pico
 
 
+@pytest.mark.pico
 def test_board_without_the_library(here, capsys, bare_pico):
     before = files(here)
     said = refused(capsys, "train", "net.ttp", "--data", "data.npz", "--port", bare_pico.url)
     assert "no trimtab library" in said and "trimtab deploy net.ttp" in said
     assert files(here) == before
-    assert emulated.mpremote(bare_pico.url, "exec", "import os; print(os.listdir('/'))").strip() == "[]"
+    assert mpremote(bare_pico.url, "exec", "import os; print(os.listdir('/'))").strip() == "[]"
 
 
+@pytest.mark.pico
 def test_arena_larger_than_the_boards_ram(here, capsys):
     provide("pico")
     b = Builder((200, 200, 4), seed=1)
@@ -277,3 +281,40 @@ def test_arena_larger_than_the_boards_ram(here, capsys):
     said = refused(capsys, "simulate", "big.ttp", "--board", "pico", "--steps", "1", "--json")
     assert "bytes of arena" in said and "--ram" in said
     assert files(here) == before
+
+
+# -- the table of verbs
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_itself_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([verb, "--help"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    examples = [line for line in said.splitlines() if line.startswith("    trimtab ")]
+    assert any(line.startswith(f"    trimtab {verb} ") for line in examples), said
+
+
+def examples():
+    """Every line of every --help that shows a command."""
+    for verb in cli.VERBS:
+        doc = importlib.import_module(f"trimtab_tools.cli.{verb}").__doc__
+        yield from (
+            line.split(">")[0].split() for line in doc.splitlines() if line.startswith("    trimtab ")
+        )
+
+
+@pytest.mark.parametrize("words", list(examples()), ids=" ".join)
+def test_every_example_is_grammatical(words, monkeypatch):
+    seen = []
+    module = importlib.import_module(f"trimtab_tools.cli.{words[1]}")
+    monkeypatch.setattr(module, "run", seen.append)
+    assert cli.main(words[1:]) == 0 and len(seen) == 1
+
+
+def test_help_reads_only_the_table():
+    code = "import sys; from trimtab_tools import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(*sorted(m for m in sys.modules if m.startswith(('trimtab_tools', 'numpy', 'serial'))))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert out.splitlines()[-1].split() == ["trimtab_tools", "trimtab_tools.cli", "trimtab_tools.errors"]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from trimtab.package import Package
 from trimtab_tools import cli
-from trimtab_tools.boards import train as running
+from trimtab_tools.boards import loading
 from trimtab_tools.cli import demo
 from trimtab_tools.errors import ToolchainError
 from trimtab_tools.formats import read_tflite
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import boards
 
 EXAMPLES = demo.EXAMPLE.parent
 LAST = re.compile(
@@ -44,10 +44,12 @@ def test_demo_learns_saves_and_comes_back(board, capsys):
     assert int(ram) > 0
 
 
+@pytest.mark.pico
+@pytest.mark.slow
 def test_demo_on_the_emulated_pico(monkeypatch, capsys):
     """Deploy, train, save and reboot with few samples: the demo compares weights with the simulation's."""
-    load = running.load
-    monkeypatch.setattr(running, "load", lambda contents, file: load(contents, file)[:8])
+    load = loading.load
+    monkeypatch.setattr(loading, "load", lambda contents, file: load(contents, file)[:8])
     assert demo.main(["--board", "pico"]) == 0
     said = capsys.readouterr().out
     name, _, after, rebooted, ram = LAST.fullmatch(said.splitlines()[-1]).groups()
@@ -67,7 +69,7 @@ def test_demo_goes_on_with_sim_where_packages_are_missing(monkeypatch, capsys):
         if board != "sim":
             raise ToolchainError("board pico needs nodejs: run sudo apt-get install nodejs")
 
-    monkeypatch.setattr(builds, "provide", provide)
+    monkeypatch.setattr(boards, "provide", provide)
     assert demo.available("pico") == "sim"
     said = capsys.readouterr().err
     assert "sudo apt-get install nodejs" in said and "going on with BOARD=sim" in said

@@ -8,85 +8,16 @@ import struct
 import numpy as np
 import pytest
 from checks import check_forward, head
-from helpers import TIERS, Bench, all_apart, calibrated, compiled, fastest, inputs, load, step, tier
+from helpers import TIERS, Bench, all_apart, calibrated, compiled, fastest, inputs, load, state, step, tier
 from models import Builder
+from networks import random_graph, random_plan
+from networks import skip_block as network
 from trimtab_tools.boards import simulated
 from trimtab_tools.errors import ModelError
 from trimtab_tools.graph import ir
 from trimtab_tools.operators import oracle
-from trimtab_tools.policies.plan import TRAINABLE, weight_limit
-
-
-def random_graph(seed):
-    """Layers of every kind in random order on a small image, skips where shapes agree."""
-    rng = np.random.default_rng(seed)
-    b = Builder((int(rng.integers(3, 8)), int(rng.integers(3, 8)), int(rng.integers(1, 4))), seed)
-    old = []
-
-    def conv():
-        kernel = tuple(int(k) for k in rng.integers(1, 4, 2))
-        stride = tuple(int(s) for s in rng.integers(1, 3, 2))
-        b.conv(int(rng.integers(1, 9)), kernel, stride, act=str(rng.choice(["none", "relu", "relu6"])))
-
-    def depthwise():
-        b.depthwise(
-            int(rng.integers(1, 3)),
-            stride=(int(rng.integers(1, 3)),) * 2,
-            act=str(rng.choice(["none", "relu"])),
-        )
-
-    def add():
-        same = [n for n in old if b.shape(n) == b.shape()]
-        b.add(same[int(rng.integers(len(same)))], b.x, str(rng.choice(["none", "relu"])))
-
-    def concat():
-        x = b.x
-        left = b.conv(int(rng.integers(1, 5)), (1, 1), scale=0.07, zero=5)
-        b.x = x
-        b.concat(left, b.depthwise(scale=0.07, zero=5))
-
-    def pool():
-        b.pool(str(rng.choice(["avg_pool", "max_pool"])), (2, 2), (2, 2), "same")
-
-    def unary():
-        b.unary(str(rng.choice(["relu", "relu6", "hard_swish", "logistic", "requantize"])))
-
-    def pad():
-        b.pad((int(rng.integers(2)), 1), (0, int(rng.integers(2))), (0, 0))
-
-    for grow in rng.choice([conv, conv, depthwise, add, concat, pool, unary, pad], 6):
-        old.append(b.x)
-        grow()
-    end = rng.integers(4)
-    if end == 0:
-        b.mean(keepdims=bool(rng.integers(2)))
-    elif end == 1:
-        b.reshape(int(np.prod(b.shape())))
-        b.dense(int(rng.integers(2, 9)), act="relu")
-    elif end == 2:
-        b.dense(int(rng.integers(2, 9)))
-        b.softmax()
-    graph = b.graph()
-    return (
-        calibrated(graph, inputs(graph, 4)) if seed % 3 else graph
-    )  # every third clips and saturates as it likes
-
-
-def random_plan(graph, seed, path):
-    """A policy string: a third of them by hand, with some layers, channels and biases."""
-    rng = np.random.default_rng(seed + 1000)
-    policy = ("last", "bias", "full", "plan", "plan", "plan")[rng.integers(6)]
-    if policy != "plan":
-        return policy
-    rows = []
-    for op in graph.ops:
-        if op.kind in TRAINABLE and rng.integers(3):
-            n = graph[op.inputs[1]].shape[-1]
-            some = sorted(int(c) for c in rng.choice(n, rng.integers(1, n + 1), replace=False))
-            share = (some, float(rng.random()), 0, 1.0)[rng.integers(4)]
-            rows.append({"layer": op.name, "bias": bool(rng.integers(2)), "weight_channels": share})
-    path.write_text(json.dumps({"updates": rows}))
-    return f"plan:{path}"
+from trimtab_tools.policies.head import weight_limit
+from trimtab_tools.policies.plan import TRAINABLE
 
 
 def random_case(seed, tmp_path):
@@ -129,18 +60,6 @@ def test_random_networks_agree_everywhere(seed, tmp_path):
 # -- what is trained -----------------------------------------------------------------------------------------
 
 
-def network(seed=3):
-    b = Builder((6, 6, 2), seed)
-    b.conv(6, act="relu6", scale=0.024, zero=-128)
-    x = b.x
-    b.depthwise(act="relu", scale=0.05, zero=-128)
-    b.conv(6, (1, 1), scale=0.05, zero=0)
-    b.add(x, b.x, scale=0.07, zero=-50)
-    b.conv(8, stride=(2, 2), act="relu", scale=0.05, zero=-128)
-    b.mean(scale=0.03, zero=-100)
-    return calibrated(b.graph(), inputs(b.graph(), 8))
-
-
 def trained(c, kernels="plain", n=12, total=0):
     """{name of a piece of state: its values} before and after n steps."""
     bench = Bench(c, kernels)
@@ -149,13 +68,6 @@ def trained(c, kernels="plain", n=12, total=0):
         bench.net.begin(total)
     losses = [step(bench.net, x, i % 4) for i, x in zip(range(n), inputs(c.trunk, n))]
     return before, state(bench), losses
-
-
-def state(bench):
-    return {
-        about["name"]: bench.read(bench.state(about["name"]), np.dtype(about["dtype"]).newbyteorder("<"))
-        for about in bench.c.program.trained
-    }
 
 
 def changed(before, after):
@@ -298,7 +210,7 @@ def test_the_rate_falls_along_a_cosine(total, kernels):
     x = inputs(c.trunk, 1)[0]
     bench.net.begin(total)
     for i in range(total + 2):
-        bench.net._clock[:4] = struct.pack("<I", i)
+        bench.net.clock[:4] = struct.pack("<I", i)
         bench.run(x, 0, after=after)
     for i, rate in enumerate(seen):
         at = (min(i * 64 // total, 63) + 0.5) / 64

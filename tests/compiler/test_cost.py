@@ -9,7 +9,7 @@ from trimtab_tools.compiler import cost
 from trimtab_tools.compiler.cost import MOBILETL, MOBILETL_BASELINE, TINYTL, TINYTRAIN, Row
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.policies import schemes
-from trimtab_tools.policies.plan import make
+from trimtab_tools.policies.make import make_plan
 
 # Networks: channels of first conv and block 0, (expanded channels, kernel, stride, out), last 1x1 conv
 
@@ -165,7 +165,7 @@ def test_mcunetv3_last_layers():
 def test_schemes_on_the_published_files(file, name):
     graph = read_checkpoint.read(assets() / "tiny_training" / f"{file}.npz")
     for kb, value in PUBLISHED[name].items():
-        trunk, plan = make(graph, f"sparse:{name}-{kb}kb", classes=10)
+        trunk, plan = make_plan(graph, f"sparse:{name}-{kb}kb", classes=10)
         assert round(cost.mcunetv3(cost.table(trunk, plan)) / 1024, 1) == value
 
 

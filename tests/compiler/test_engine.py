@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from helpers import TIERS, assets, compiled, fastest, inputs, load, step, tier
 from models import Builder
-from test_compile import random_graph, random_plan
+from networks import random_graph, random_plan
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import emit, lifetimes, memory
-from trimtab_tools.compiler.autodiff import lower
 from trimtab_tools.compiler.gather import pack
+from trimtab_tools.compiler.lowering import lower
 from trimtab_tools.compiler.passes import optimize
 from trimtab_tools.compiler.scratch import SMALL
-from trimtab_tools.compiler.strips import Patches, cut, runs
+from trimtab_tools.compiler.strips import Strips, cut, runs
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.graph.ir import Graph
 from trimtab_tools.graph.program import IN_PLACE
-from trimtab_tools.policies import plan
+from trimtab_tools.policies.make import make_plan
 from trimtab_tools.policies.plan import TRAINABLE
 
 # 40 networks in `make test`; TRIMTAB_CASES=500 for all that was promised
@@ -28,7 +28,7 @@ CASES = int(os.environ.get("TRIMTAB_CASES", 40))
 
 
 def random_unoptimized(seed, tmp_path):
-    """(compiled without any pass, generator); what no net can be, or cannot be trained as asked, is drawn again."""
+    """(compiled without any pass, generator). A graph that cannot be trained as asked is drawn again."""
     while True:
         try:
             return _random_unoptimized(seed, tmp_path)
@@ -61,7 +61,7 @@ def cut_at_random(program, rng):
         found = list(runs(program))
         if found:
             first, last = found[rng.integers(len(found))]
-            program = cut(program, Patches(first, last, int(rng.integers(1, 5)), bool(rng.integers(2))))
+            program = cut(program, Strips(first, last, int(rng.integers(1, 5)), bool(rng.integers(2))))
     return program
 
 
@@ -83,7 +83,7 @@ def history(data, c, steps=3):
 
 
 def outcomes(c, rng):
-    """(history, placement) of the program as it is, packed and cut at random, and as the optimizer leaves it."""
+    """(history, placement) of the program as it is, with random passes, and as the optimizer leaves it."""
     plain = history(c.data, c)
     changed, ties = lifetimes.in_place(cut_at_random(pack(c.program), rng))
     data, placement = package(c, changed, ties)
@@ -120,7 +120,7 @@ def test_random_networks_take_every_path(tmp_path):
     assert seen == {"gather", "strips", "in place", "plane"}
 
 
-# -- the contract of kernels that work in place --------------------------------------------------------------------------
+# -- the contract of kernels that work in place --------------------------------------------------------------
 
 
 def element_wise(case, read):
@@ -171,7 +171,7 @@ def test_kernels_may_write_where_they_read(name, written, read, kernels):
     assert done > 10
 
 
-# -- latents -------------------------------------------------------------------------------------------------------------
+# -- latents -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -198,7 +198,7 @@ def test_latents_of_another_network_and_of_none_are_refused():
         load(compiled(tall_network(), "full")).latent(bytes(32 * 24 * 3))
 
 
-# -- patches -----------------------------------------------------------------------------------------------------------
+# -- patches -------------------------------------------------------------------------------------------------
 
 
 def tall_network():
@@ -221,7 +221,7 @@ def tall_network():
 def test_strips_of_any_height_compute_the_same(rows, keep):
     c = compiled(tall_network(), "last", optimize=False)
     for first, last in [r for r in runs(c.program) if r[0] in (0, 1)]:
-        program, ties = lifetimes.in_place(cut(c.program, Patches(first, last, rows, keep)))
+        program, ties = lifetimes.in_place(cut(c.program, Strips(first, last, rows, keep)))
         data, _ = package(c, program, ties)
         assert history(data, c) == history(c.data, c), f"forward steps {first} to {last}"
 
@@ -237,8 +237,8 @@ def test_kept_halos_compute_nothing_twice():
             if "oh" in s.values
         )
 
-    assert macs(cut(c.program, Patches(first, last, 2, True))) == macs(c.program)
-    assert macs(cut(c.program, Patches(first, last, 2, False))) > macs(c.program)
+    assert macs(cut(c.program, Strips(first, last, 2, True))) == macs(c.program)
+    assert macs(cut(c.program, Strips(first, last, 2, False))) > macs(c.program)
 
 
 def test_the_planner_cuts_where_the_peak_is():
@@ -256,7 +256,7 @@ def test_nothing_that_learns_is_cut():
     assert not {layer for one in c.cuts for layer in one.layers} & masks
 
 
-# -- the published networks --------------------------------------------------------------------------------------------
+# -- the published networks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,9 @@ def test_nothing_that_learns_is_cut():
     ],
 )
 def test_published_networks_train_in_so_much(name, scheme, residual, kilobytes):
-    """At 128x128: sample, strips, masks, kept activations, residual planes, a head of 10 classes and scratch."""
+    """At 128x128: sample, strips, masks, kept activations, residuals, a head of 10 classes and scratch."""
     graph = read_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
-    trunk, chosen = plan.make(graph, f"sparse:{scheme}", classes=10, residual=residual)
+    trunk, chosen = make_plan(graph, f"sparse:{scheme}", classes=10, residual=residual)
     program, placement, cuts = optimize(lower(trunk, chosen))
     assert placement.size + lifetimes.end(program.state) <= kilobytes * 1024
     assert placement.lower_bound <= placement.size <= placement.lower_bound * 1.1

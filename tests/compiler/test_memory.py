@@ -3,7 +3,7 @@
 from helpers import compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_gradients import OPERATORS, around
+from operator_graphs import OPERATORS, around
 from trimtab_tools.compiler.lifetimes import assign, lives
 from trimtab_tools.compiler.memory import ALIGN, Life, Piece, lower_bound, overlap, place
 from trimtab_tools.graph.program import Buffer

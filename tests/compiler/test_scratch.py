@@ -6,9 +6,9 @@ import kernel_cases
 import pytest
 from helpers import provide
 from models import Builder
-from trimtab_tools.boards import native
+from trimtab_tools.boards import native, simulated
 from trimtab_tools.compiler import compile, memory, scratch
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain.kernels import host_library
 
 CASES = 60
 
@@ -38,7 +38,7 @@ class Sized(kernel_cases.Case):
 @pytest.fixture(scope="module")
 def functions():
     provide("sim")
-    return native.functions(ctypes.CDLL(str(builds.host_library(("-DTRIMTAB_LANES=1",)))))
+    return native.functions(ctypes.CDLL(str(host_library(("-DTRIMTAB_PACKED=1",)))))
 
 
 @pytest.mark.parametrize("name", scratch.WORDS)
@@ -67,7 +67,7 @@ def small(weight=None):
     graph = b.graph()
     if weight is not None:
         graph[graph.ops[0].inputs[1]].data[0, 0, 0, 0] = weight
-    return compile.compile_inference(graph)
+    return compile.compile_inference(graph, kernels=simulated.best_tier())
 
 
 def given(made):

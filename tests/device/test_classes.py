@@ -6,29 +6,11 @@ import toys
 import trimtab
 from helpers import TIERS, compiled, fastest, load, provide, tier
 from models import run
-from trimtab_tools.boards import emulated, simulated
+from toys import NAMES, exam, lessons, package
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
-
-NAMES = tuple("cdefghij")
-RATE = 4e-3
-
-
-def package(labels=NAMES, **options):
-    return compiled(toys.reader(), "last:1", classes=0, labels=labels, rate=RATE, **options)
-
-
-def lessons(classes, n=400, seed=0):
-    """(pixels, class) of digits below `classes`."""
-    data = toys.digits()
-    at = np.flatnonzero(data.y < classes)
-    at = np.random.default_rng(seed).choice(at, n)
-    return [(data.train[0, i].tobytes(), int(data.y[i])) for i in at]
-
-
-def exam(classes):
-    data = toys.digits()
-    return [(x.tobytes(), int(y)) for x, y in zip(data.test, data.y_test) if y in classes]
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -134,6 +116,7 @@ def test_rows_are_reserved_behind_labels(options):
         compiled(toys.reader(), "last", **options)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", TIERS)
 def test_a_class_is_added_under_micropython(kernels):
     """The same lesson on the unix port gives the same state."""
@@ -154,6 +137,6 @@ net.save()
 again = trimtab.load("net.ttp", {kernels!r})
 print(net.state_crc(), again.state_crc(), again.labels[-1])
 """
-    with emulated.Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
+    with Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
         crc = str(net.state_crc())
         assert unix.output().split() == ["8", "mug", crc, crc, "mug"]

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from helpers import provide
 from models import Builder
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.compiler import compile as compiler
+from trimtab_tools.link.repl import mpremote
 from trimtab_tools.samples import synthetic
 
 # What a user types at the REPL; the samples are the noise of `trimtab simulate`.
@@ -61,7 +65,9 @@ def package():
     b.depthwise(act="relu6")
     b.conv(6, (1, 1))
     b.add(skip, b.x)
-    made = compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), rate=0.01)
+    made = compiler.compile_graph(
+        b.graph(), "full", labels=("a", "b", "c"), rate=0.01, kernels=simulated.best_tier()
+    )
     return made.data
 
 
@@ -89,41 +95,47 @@ def check_story(said, package, kernels):
         assert lines["allocated"] == "0"
 
 
+@pytest.mark.unix
 def test_sums_allocate_nothing_either(package):
     provide("unix")
     b = Builder((6, 6, 2), seed=2)
     b.conv(6, (3, 3), (2, 2), act="relu6")
-    made = compiler.compile_graph(b.graph(), "full", labels=("a", "b", "c"), accumulate=3)
+    made = compiler.compile_graph(
+        b.graph(), "full", labels=("a", "b", "c"), accumulate=3, kernels=simulated.best_tier()
+    )
     code = (
         STORY[: STORY.index("samples = ")]
         + "net.load_input(noise(1, 0, net.input_bytes)); net.train_input(1)\n"
         + STORY[STORY.index("def allocated") :]
     )
-    with emulated.Unix("-c", code, files={"net.ttp": made.data}) as unix:
+    with Unix("-c", code, files={"net.ttp": made.data}) as unix:
         assert unix.output().splitlines()[-1] == "allocated 0"
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ["c", "viper", "plain"])
 def test_story_on_unix(package, kernels):
     provide("unix")
     story = STORY.replace('load("net.ttp")', 'load("net.ttp", "%s")' % kernels)
-    with emulated.Unix("-c", story, files={"net.ttp": package}, kernels=kernels == "c") as unix:
+    with Unix("-c", story, files={"net.ttp": package}, kernels=kernels == "c") as unix:
         check_story(unix.output(), package, kernels)
 
 
+@pytest.mark.pico
 def test_story_on_the_pico(package):
     provide("pico")
-    files = {**emulated.library_files("armv6m"), "/net.ttp": package}
-    with emulated.Pico(files=files) as pico:
-        check_story(emulated.mpremote(pico.url, "exec", STORY), package, "c")
+    files = {**library_files("armv6m"), "/net.ttp": package}
+    with Pico(files=files) as pico:
+        check_story(mpremote(pico.url, "exec", STORY), package, "c")
         pico.reset()
         code = "import trimtab; net = trimtab.load('net.ttp'); print(net.step, hex(net.state_crc()))"
-        assert emulated.mpremote(pico.url, "exec", code).strip() == f"120 {on_the_pc(package)[3]}"
+        assert mpremote(pico.url, "exec", code).strip() == f"120 {on_the_pc(package)[3]}"
 
 
+@pytest.mark.unix
 def test_errors_on_the_board(package):
     provide("unix")
-    with emulated.Unix("-c", STORY, files={"net.ttp": package}) as unix:
+    with Unix("-c", STORY, files={"net.ttp": package}) as unix:
         said = unix.output()
     assert "error label 'horse' is not in the package: it has a, b, c" in said
     assert "error a sample has 5 values, the network takes 72" in said

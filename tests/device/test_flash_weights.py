@@ -8,9 +8,11 @@ import time
 import pytest
 from helpers import TIERS, assets, compiled, provide, tier
 from models import Builder
-from test_emulated import tell
+from sampled import others_slow
+from talk import tell
 from trimtab.package import PackageError
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.toolchain import romfs
@@ -19,14 +21,14 @@ PERIOD = 997
 STORY = f"""
 import gc, json, trimtab
 net = trimtab.load({{path!r}})
-places = [type(m).__name__ for m in net._mem]
+places = [type(m).__name__ for m in net.mem]
 net.begin(9)
 losses = []
 for i in range({{steps}}):
-    net._repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range({PERIOD})]))
+    net.repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range({PERIOD})]))
     losses.append(net.train_input(i % net.classes))
 gc.collect()
-print(json.dumps([losses, net.state_crc(), len(net._arena), len(net._state), gc.mem_free(), places]))
+print(json.dumps([losses, net.state_crc(), len(net.arena), len(net.state), gc.mem_free(), places]))
 """
 
 
@@ -39,12 +41,12 @@ def in_sim(data, steps):
     net.begin(9)
     losses = []
     for i in range(steps):
-        net._repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range(PERIOD)]))
+        net.repeat_input(bytes([(k * 7 + i * 31 + (k * k >> 3)) & 255 for k in range(PERIOD)]))
         losses.append(net.train_input(i % net.classes))
     return losses, net.state_crc()
 
 
-# -- images --------------------------------------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", range(8))
@@ -64,13 +66,14 @@ def small_network():
     return b.graph()
 
 
+@pytest.mark.pico
 def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
-    """Our image is aligned. MicroPython's is not always: then tables and steps are copied, the weights are not."""
+    """Our image is aligned. MicroPython's is not always: then tables and records are copied, weights not."""
     provide("pico")
     data = compiled(small_network(), "bias").data
     want = in_sim(data, 4)
     image = romfs.image({"readme.txt": b"hello", "net.ttp": data})
-    with emulated.Pico("trimtab", romfs=image) as board:
+    with Pico("trimtab", romfs=image) as board:
         assert tell(board, "print(open('/rom/readme.txt').read())") == "hello"
         *seen, arena, state, _, places = on_board(board, "/rom/net.ttp", 4)
         assert tuple(seen) == want
@@ -79,7 +82,7 @@ def test_flash_is_used_in_place_and_copied_only_where_it_must(tmp_path):
         assert tell(board, "import trimtab; print(trimtab.load('/rom/net.ttp').step)") == "1"
     images = [mpremote_image(tmp_path / str(filler), filler, data) for filler in range(4)]
     assert {image.index(data) % 4 for image in images} == {0, 2}
-    with emulated.Pico("trimtab", romfs=next(i for i in images if i.index(data) % 4)) as board:
+    with Pico("trimtab", romfs=next(i for i in images if i.index(data) % 4)) as board:
         *seen, arena, state, _, places = on_board(board, "/rom/net.ttp", 4)
     assert tuple(seen) == want
     assert places == ["bytearray", "bytearray", "bytearray", "bytearray", "memoryview"]
@@ -99,25 +102,29 @@ def mpremote_image(folder, filler, data):
     return image.read_bytes()
 
 
-# -- the published networks ----------------------------------------------------------------------------------------------
+# -- the published networks ----------------------------------------------------------------------------------
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize(
     "name, policy",
-    [
+    others_slow(
+        [
+            ("mcunet-5fps", "sparse:mcunet-49kb"),
+            ("mcunet-5fps", "bias:22"),
+            ("mbv2-w0.35", "sparse:mbv2-49kb"),
+            ("proxyless-w0.3", "sparse:proxyless-49kb"),
+        ],
         ("mcunet-5fps", "sparse:mcunet-49kb"),
-        ("mcunet-5fps", "bias:22"),
-        ("mbv2-w0.35", "sparse:mbv2-49kb"),
-        ("proxyless-w0.3", "sparse:proxyless-49kb"),
-    ],
+    ),
 )
 def test_published_networks_train_on_a_pico(name, policy):
     graph = read_checkpoint.read(str(assets() / "tiny_training" / f"{name}.npz"))
     start = time.process_time()
-    made = compiler.compile_graph(graph, policy, classes=10)
+    made = compiler.compile_graph(graph, policy, classes=10, kernels=simulated.best_tier())
     assert time.process_time() - start < 20
     provide("pico")
-    with emulated.Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
+    with Pico("trimtab", romfs=romfs.image({"net.ttp": made.data})) as board:
         *seen, arena, state, free, places = on_board(board, "/rom/net.ttp", 3)
     assert tuple(seen) == in_sim(made.data, 3)
     assert (arena, state) == (made.placement.size, made.program_state_bytes)
@@ -125,7 +132,7 @@ def test_published_networks_train_on_a_pico(name, policy):
     assert free > 16 * 1024
 
 
-# -- streamed ------------------------------------------------------------------------------------------------------------
+# -- streamed ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -135,14 +142,14 @@ def test_streamed_weights_are_the_same_weights(kernels, tmp_path, monkeypatch):
     path = tmp_path / "net.ttp"
     path.write_bytes(data)
     whole = simulated.load(data, tier(kernels))
-    monkeypatch.setattr("trimtab.net._weights", lambda package: None)
+    monkeypatch.setattr("trimtab.engine.weights_in_memory", lambda package: None)
     streamed = simulated.load(str(path), tier(kernels))
     for net in (whole, streamed):
         net.begin(9)
     for i in range(5):
         sample = bytes([(k * 7 + i * 31) & 255 for k in range(PERIOD)])
         for net in (whole, streamed):
-            net._repeat_input(sample)
+            net.repeat_input(sample)
         assert whole.train_input(i % 4) == streamed.train_input(i % 4)
     assert whole.state_crc() == streamed.state_crc()
     damaged = bytearray(data)
@@ -162,10 +169,11 @@ def wide_network():
     return b.graph()
 
 
+@pytest.mark.pico
 def test_a_board_streams_what_does_not_fit():
     provide("pico")
     data = compiled(wide_network(), "bias").data
-    with emulated.Pico("trimtab", files={"/net.ttp": data}) as board:
+    with Pico("trimtab", files={"/net.ttp": data}) as board:
         *seen, arena, state, free, places = on_board(board, "/net.ttp", 4)
     assert tuple(seen) == in_sim(data, 4)
     assert free > 16 * 1024 and simulated.load(data).package.bytes_of("weights") > 260_000

@@ -7,9 +7,12 @@ import pytest
 from lines import noise, tiny
 from trimtab.net import Net
 from trimtab.package import Package
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.link.repl import mpremote
 from trimtab_tools.link.transport import Serial
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain.boards import provide
 
 # Each step's sample follows from its number; what Ctrl-C stopped goes on.
 STORY = """
@@ -50,10 +53,11 @@ def clean(package, steps):
     return net.state_crc()
 
 
+@pytest.mark.pico
 def test_on_the_pico():
-    builds.provide("pico")
+    provide("pico")
     package, steps = tiny(), 900  # more than 40 Ctrl-C leave time for
-    with emulated.Pico(files={**emulated.library_files("armv6m"), "/net.ttp": package}) as pico:
+    with Pico(files={**library_files("armv6m"), "/net.ttp": package}) as pico:
         line = Serial(pico.url)
         line.write(b"\r\x01")
         read_until(line, b"exit\r\n>")
@@ -71,7 +75,7 @@ def test_on_the_pico():
         _, hits, step, crc = said.split()
         assert (int(hits), int(step)) == (40, steps)
         assert int(crc) == clean(package, steps)
-        assert emulated.mpremote(pico.url, "eval", "6*7").strip() == "42"
+        assert mpremote(pico.url, "eval", "6*7").strip() == "42"
 
 
 def read_until(line, ending, seconds=30):
@@ -84,7 +88,7 @@ def read_until(line, ending, seconds=30):
 
 def test_plain_kernels_that_were_stopped_say_so():
     net = Net(Package(tiny()), "plain")
-    kernels, at = net._functions, net._phases["head"][0]
+    kernels, at = net.functions, net.phases["head"][0]
 
     def stopped(mem, offset):
         raise KeyboardInterrupt

@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 from checks import check_direction, cosine, expected, held, real_update
 from float_reference import Exact, softmax_error
-from helpers import TIERS, Bench, compiled, fastest, inputs, set_sample, step, tier
-from test_compile import network, state
-from test_gradients import OPERATORS, around
-from test_plan import graph as small
+from helpers import TIERS, Bench, compiled, fastest, inputs, set_sample, state, step, tier
+from networks import classifier as small
+from networks import skip_block as network
+from operator_graphs import OPERATORS, around
 from trimtab_tools.compiler import facts
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
-from trimtab_tools.policies.plan import make
+from trimtab_tools.policies.make import make_plan
 
 STEPS, RATE, KEEP = 30, 0.02, 230 / 256
 
 
 def test_the_option():
     for text, keep in {"sgd": 0, "momentum": 230, "momentum:0.5": 128, "momentum:0.99": 253}.items():
-        chosen = make(small(), "last", optimizer=text)[1]
+        chosen = make_plan(small(), "last", optimizer=text)[1]
         assert chosen.keep == keep and chosen.sums == (keep > 0)
     for text in ("adam", "momentum:1", "momentum:0", "momentum:nan", "momentum:fast", "sgd:0.9", ""):
         with pytest.raises(ModelError, match="use sgd, momentum"):
-            make(small(), "last", optimizer=text)
+            make_plan(small(), "last", optimizer=text)
 
 
 def test_what_it_costs():
@@ -41,7 +41,7 @@ def test_what_it_costs():
 
 
 def fold(bench):
-    bench.net._run(*bench.net._phases["fold"])
+    bench.net.run_phase("fold")
 
 
 def total(bench, layer):

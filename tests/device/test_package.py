@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import trimtab.package
 from helpers import compiled, fastest, tier
-from test_gradients import OPERATORS, around
-from trimtab.format import HEADER, NULL, PHASES, RECORDS, SECTIONS, fields
+from operator_graphs import OPERATORS, around
+from package_parts import records, sections, take_apart, with_header, with_section, with_word, word
+from trimtab.format import NULL, RECORDS
 from trimtab.kernels import Tier
 from trimtab.net import Net
 from trimtab.package import Package, PackageError
 from trimtab_tools.compiler import emit
 
-HEAD = trimtab.package._BYTES
+HEAD = trimtab.package.HEADER_BYTES
 
 
 @pytest.fixture(scope="module", params=("two_skips_and_a_branch", "dense_on_reshaped", "avg_pool_same"))
@@ -41,12 +42,6 @@ def refused(source):
     text = str(found.value)
     assert len(text.splitlines()) == 1 and ": " in text and not text.endswith(".")
     return text
-
-
-def sections(data):
-    """{name: (offset, size)}"""
-    words = struct.unpack_from(f"<{3 * len(SECTIONS)}I", data, 8 + 4 * len(HEADER))
-    return {name: words[3 * i : 3 * i + 2] for i, name in enumerate(SECTIONS)}
 
 
 def test_a_whole_package_opens(data, tmp_path):
@@ -91,63 +86,8 @@ def test_a_package_that_is_not_there(tmp_path):
 # -- forged: every checksum is right, one number is not ------------------------------------------------------
 
 
-def take_apart(data):
-    """(header words, sections, phases) as the emitter takes them."""
-    words = struct.unpack_from(f"<{len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)}I", data, 8)
-    phases = words[len(HEADER) + 3 * len(SECTIONS) :]
-    return (
-        dict(zip(HEADER, words)),
-        {name: data[o : o + n] for name, (o, n) in sections(data).items()},
-        {name: phases[2 * i : 2 * i + 2] for i, name in enumerate(PHASES)},
-    )
-
-
-def records(data):
-    """[(offset in the section, kernel, [(field, kind, offset of its word, value)])]"""
-    _, parts, phases = take_apart(data)
-    found = []
-    for at, count in phases.values():
-        for _ in range(count):
-            name, specs = RECORDS[struct.unpack_from("<i", parts["steps"], at)[0]][:2]
-            specs = fields(specs)
-            words = struct.unpack_from(f"<{len(specs)}i", parts["steps"], at + 4)
-            found.append(
-                (at, name, [(s[0], s[1], at + 4 + 4 * i, v) for i, (s, v) in enumerate(zip(specs, words))])
-            )
-            at += 4 + 4 * len(specs)
-    return found
-
-
-def with_word(data, at, value):
-    """The package with one word of its steps exchanged."""
-    header, parts, phases = take_apart(data)
-    steps = bytearray(parts["steps"])
-    struct.pack_into("<I", steps, at, value & 0xFFFFFFFF)
-    return emit._assemble(header, {**parts, "steps": bytes(steps)}, phases)
-
-
-def with_header(data, **words):
-    header, parts, phases = take_apart(data)
-    return emit._assemble({**header, **words}, parts, phases)
-
-
-def with_section(data, name, content):
-    header, parts, phases = take_apart(data)
-    return emit._assemble(header, {**parts, name: content}, phases)
-
-
-def word(data, kernel, field):
-    return next(
-        (at, value)
-        for _, name, row in records(data)
-        if name == kernel
-        for f, _, at, value in row
-        if f == field
-    )
-
-
 def test_taking_apart_and_assembling_changes_nothing(data):
-    assert emit._assemble(*take_apart(data)) == data
+    assert emit.assemble(*take_apart(data)) == data
 
 
 HOSTILE = {
@@ -203,7 +143,7 @@ def test_hostile_opcodes_and_phases(data):
         (0, 1 << 31),
         (len(parts["steps"]) - 4, 1),
     ):
-        refused(emit._assemble(header, parts, {**phases, "forward": (at, count)}))
+        refused(emit.assemble(header, parts, {**phases, "forward": (at, count)}))
 
 
 @pytest.mark.parametrize("field", ("input", "output", "target", "clock", "rng"))

@@ -8,20 +8,25 @@ import numpy as np
 import pytest
 import toys
 import trimtab
-from checks import check_gradients, head, settled
+from checks import check_gradients, head, real_gradient, settled
 from float_reference import Exact, Trace, softmax_error
 from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, tier
 from models import Builder
-from test_agree import network
-from test_gradients import OPERATORS, real_gradient
-from test_package import with_header
+from networks import trained_layers as network
+from operator_graphs import OPERATORS
+from package_parts import with_header
+from sampled import others_slow
 from trimtab.augment import Augment
 from trimtab.package import Package, PackageError
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import write_tflite
+from trimtab_tools.link.repl import mpremote
 from trimtab_tools.operators import oracle
 from trimtab_tools.policies.plan import TRAINABLE
 
@@ -48,7 +53,7 @@ def exam():
 def shorts(net, c, name):
     buffer = next(b for b in c.program.state if b.name == name)
     code = {"head.prototypes": "<i2", "head.counts": "<i4", "head.totals": "<i4"}[name]
-    return np.frombuffer(bytes(net._views[1][buffer.offset : buffer.offset + buffer.size]), code)
+    return np.frombuffer(bytes(net.state[buffer.offset : buffer.offset + buffer.size]), code)
 
 
 def directions(c, pixels):
@@ -230,25 +235,27 @@ def test_c_tells_the_story_as_plain_does(story):
     assert f"{net.state_crc()} 20" in out
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ("plain", "viper", "c"))
 def test_unix_tells_it_too(story, kernels):
     provide("unix")
     folder, some, out = story
     code = STORY % ([], "net.ttp", kernels, some)
     files = {"net.ttp": (folder / "net.ttp").read_bytes()}
-    with emulated.Unix("-c", code, files=files, kernels=kernels == "c") as unix:
+    with Unix("-c", code, files=files, kernels=kernels == "c") as unix:
         assert told(unix.output()) == told(out)
 
 
-@pytest.mark.parametrize("kernels", ("viper", "c"))
+@pytest.mark.pico
+@pytest.mark.parametrize("kernels", others_slow(("viper", "c"), "c"))
 def test_a_pico_tells_it_too(story, kernels, tmp_path):
     provide("pico")
     folder, some, out = story
     data = (folder / "net.ttp").read_bytes()
     script = tmp_path / "story.py"
     script.write_text(STORY % ([], "/net.ttp", kernels, some))
-    with emulated.Pico(files={**emulated.library_files("armv6m", kernels, data), "/net.ttp": data}) as pico:
-        assert told(emulated.mpremote(pico.url, "run", script)) == told(out)
+    with Pico(files={**library_files("armv6m", kernels, data), "/net.ttp": data}) as pico:
+        assert told(mpremote(pico.url, "run", script)) == told(out)
 
 
 # -- moved copies --------------------------------------------------------------------------------------------
@@ -308,12 +315,17 @@ def test_every_move_is_drawn_alike():
 )
 def test_what_cannot_be_compiled(options, why):
     with pytest.raises(ModelError, match=why):
-        compiler.compile_graph(toys.reader(), "last", **{"classes": 3, "head": "prototype", **options})
+        compiler.compile_graph(
+            toys.reader(),
+            "last",
+            **{"classes": 3, "head": "prototype", **options},
+            kernels=simulated.best_tier(),
+        )
 
 
 def test_the_classes_of_prototypes_are_said():
     with pytest.raises(ModelError, match="needs --labels or --classes"):
-        compiler.compile_graph(network(), "last", head="prototype")
+        compiler.compile_graph(network(), "last", head="prototype", kernels=simulated.best_tier())
 
 
 @pytest.mark.parametrize("at", (0, 4, 0xFFFFFFF, (2 << 28) - 4))

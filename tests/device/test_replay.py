@@ -1,4 +1,4 @@
-"""Replay: what is kept, that it is trained as it came, that it outlives a reset, and that it keeps old classes known."""
+"""Replay: samples are kept and trained as they came, outlive a reset, and keep old classes known."""
 
 import os
 import zlib
@@ -9,10 +9,11 @@ import pytest
 import toys
 import trimtab
 from helpers import compiled, fastest, inputs, load, provide
-from test_agree import network
-from test_classes import RATE, exam, lessons, package
+from networks import trained_layers as network
+from toys import RATE, exam, lessons, package
 from trimtab.replay import Replay
-from trimtab_tools.boards import emulated, simulated
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.unix import Unix
 
 
 def held(replay):
@@ -141,6 +142,7 @@ def test_refusals():
         Replay(load(compiled(toys.reader(), "full", loss="mse"), fastest()), 3)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ["viper", "c"])
 def test_a_board_keeps_the_same(kernels):
     """The unix port: same rows, same state, and no memory taken but at the beginning."""
@@ -154,7 +156,7 @@ def test_a_board_keeps_the_same(kernels):
     story = f"""
 import gc, trimtab
 from trimtab.replay import Replay
-from trimtab.format import crc32
+from trimtab.crc import crc32
 net = trimtab.load("net.ttp", {kernels!r})
 replay = Replay(net, 9)
 net.add_class("mug")
@@ -170,5 +172,5 @@ print(gc.mem_alloc() - before < 1000)
 replay.save()
 print(net.state_crc(), crc32(replay.data), bytes(Replay(net, 9).data) == bytes(replay.data))
 """
-    with emulated.Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
+    with Unix("-c", story, files={"net.ttp": c.data}, kernels=kernels == "c") as unix:
         assert unix.output().split() == ["True", str(net.state_crc()), str(zlib.crc32(replay.data)), "True"]

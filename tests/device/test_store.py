@@ -6,11 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
-from littlefs import LittleFS, LittleFSError, UserContext
+from littlefs_flash import Files, Flash
 from trimtab import store
 from trimtab.store import Store
-from trimtab_tools.boards import emulated
-from trimtab_tools.toolchain import builds
+from trimtab_tools.boards.unix import Unix
+from trimtab_tools.toolchain.boards import provide
 
 PACKAGE = 0x1234
 
@@ -191,77 +191,6 @@ def test_power_cut_at_every_write(tmp_path, monkeypatch):
             assert loaded(Store(str(folder / "net.ttp"))) == 20
 
 
-class Flash(UserContext):
-    """A flash that logs each erase and program. An image that is a bytearray is used as it lies there."""
-
-    BLOCK = 4096
-
-    def __init__(self, image=None, prog=32, cache=128):
-        image = b"\xff" * self.BLOCK * 32 if image is None else image
-        super().__init__(len(image))
-        self.buffer = image if isinstance(image, bytearray) else bytearray(image)
-        self.count = len(image) // self.BLOCK
-        self.prog_bytes, self.cache_bytes = prog, cache
-        self.operations = []
-
-    def prog(self, cfg, block, off, data):
-        self.operations.append((block * self.BLOCK + off, bytes(data)))
-        self.buffer[block * self.BLOCK + off : block * self.BLOCK + off + len(data)] = data
-        return 0
-
-    def erase(self, cfg, block):
-        self.operations.append((block * self.BLOCK, b"\xff" * self.BLOCK))
-        self.buffer[block * self.BLOCK : (block + 1) * self.BLOCK] = b"\xff" * self.BLOCK
-        return 0
-
-    def mount(self, fresh=False):
-        files = LittleFS(
-            context=self,
-            mount=False,
-            block_size=self.BLOCK,
-            block_count=self.count,
-            read_size=32,
-            prog_size=self.prog_bytes,
-            cache_size=self.cache_bytes,
-            lookahead_size=32,
-        )
-        if fresh:
-            files.format()
-        files.mount()
-        return files
-
-
-class Files:
-    """`os` and `open` on a littlefs volume."""
-
-    def __init__(self, volume):
-        self.volume = volume
-
-    def open(self, name, mode="rb"):
-        return self.volume.open(name, mode)
-
-    def statvfs(self, folder):
-        count = self.volume.context.count
-        free = count - self.volume.used_block_count
-        return (Flash.BLOCK, Flash.BLOCK, count, free, free)
-
-    def stat(self, name):
-        try:
-            return (0, 0, 0, 0, 0, 0, self.volume.stat(name).size)
-        except LittleFSError as error:
-            raise OSError(error.code) from error
-
-    def getcwd(self):
-        return "/"
-
-    def remove(self, name):
-        self.volume.remove(name)
-
-    def use(self, monkeypatch):
-        monkeypatch.setattr(store, "os", self)
-        monkeypatch.setattr(store, "open", self.open, raising=False)
-
-
 def test_power_cut_at_every_flash_operation_of_a_littlefs(monkeypatch):
     sizes = (9000, 30)
     flash = Flash()
@@ -289,12 +218,13 @@ def test_power_cut_at_every_flash_operation_of_a_littlefs(monkeypatch):
         image[at : at + len(data)] = data
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("system, torn", [("VfsLfs2", True), ("VfsFat", False)])
 def test_power_cut_on_micropythons_file_systems(system, torn):
     """On FAT a sector is written wholly or not at all, as cards promise; littlefs survives half a write."""
-    builds.provide("unix")
+    provide("unix")
     story = (Path(__file__).parents[1] / "support" / "flash_story.py").read_text()
     code = f"FS, SAVES, TORN = {system!r}, 6, {torn}\n{story}"
-    with emulated.Unix("-c", code, kernels=False) as unix:
+    with Unix("-c", code, kernels=False) as unix:
         said = unix.output()
     assert int(said.split("cuts ")[1]) > 60

@@ -1,4 +1,4 @@
-"""`trimtab train --add`: a class that the package does not name is learnt by a board over the link, and stays."""
+"""`trimtab train --add`: a board learns a class that the package does not name, and keeps it."""
 
 import json
 
@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import trimtab
 from helpers import fastest, provide
-from test_classes import NAMES, lessons, package
+from toys import NAMES, lessons, package
 from trimtab.format import LABEL_BYTES
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated
 from trimtab_tools.boards.connect import attach
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import BoardError
+from trimtab_tools.link.repl import mpremote
 
 
 @pytest.fixture
@@ -86,22 +88,26 @@ def test_asked_twice_it_is_added_once(ttp):
     assert trimtab.load(str(ttp), fastest()).labels == (*NAMES, "mug", "jug")
 
 
+@pytest.mark.pico
+@pytest.mark.slow
 def test_a_pico_is_taught_and_remembers(ttp, tmp_path, capsys):
     """Added, trained, saved; after a reset still there, and the state is that of the PC."""
     provide("pico")
     data = photos(tmp_path / "mugs.npz")
     crc = on_the_pc(ttp, tmp_path / "pc", data, capsys)
-    files = {**emulated.library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
-    with emulated.Pico(files=files) as pico:
+    files = {**library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
+    with Pico(files=files) as pico:
         assert taught(capsys, ttp, data, "--add=mug", "--port", pico.url)["state_crc"] == crc
         pico.reset()
         script = tmp_path / "tell.py"
         script.write_text(
-            "import trimtab\nnet = trimtab.load('digits.ttp')\nprint(net.labels[-1], net.classes, net.state_crc())"
+            "import trimtab\nnet = trimtab.load('digits.ttp')\n"
+            "print(net.labels[-1], net.classes, net.state_crc())"
         )
-        assert emulated.mpremote(pico.url, "run", str(script)).split() == ["mug", "9", str(crc)]
+        assert mpremote(pico.url, "run", str(script)).split() == ["mug", "9", str(crc)]
 
 
+@pytest.mark.pico
 def test_a_class_is_added_at_the_prompt_of_a_pico(ttp, tmp_path):
     """The same with a replay, from the REPL: rows and state are those of the PC, before and after a reset."""
     provide("pico")
@@ -109,7 +115,7 @@ def test_a_class_is_added_at_the_prompt_of_a_pico(ttp, tmp_path):
     story = f"""
 import trimtab
 from trimtab.replay import Replay
-from trimtab.format import crc32
+from trimtab.crc import crc32
 net = trimtab.load({{path!r}}, KERNELS)
 replay = Replay(net, 10)
 for x, y in {some!r}:
@@ -120,19 +126,20 @@ for x in {new!r}:
 net.save()
 replay.save()
 again = trimtab.load({{path!r}}, KERNELS)
-print(net.state_crc(), crc32(replay.data), again.state_crc(), crc32(Replay(again, 10).data[:34]), crc32(replay.data[:34]))
+kept = crc32(Replay(again, 10).data[:34]), crc32(replay.data[:34])
+print(net.state_crc(), crc32(replay.data), again.state_crc(), *kept)
 """
     said = []
     scope = {"print": lambda *words: said.extend(map(str, words))}
     exec(story.format(path=str(ttp)), {**scope, "KERNELS": fastest()})
-    files = {**emulated.library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
+    files = {**library_files("armv6m", "c", ttp.read_bytes()), "/" + ttp.name: ttp.read_bytes()}
     script = tmp_path / "story.py"
     script.write_text("KERNELS = None\n" + story.format(path=ttp.name))
-    with emulated.Pico(files=files) as pico:
-        assert emulated.mpremote(pico.url, "run", str(script)).split() == said
+    with Pico(files=files) as pico:
+        assert mpremote(pico.url, "run", str(script)).split() == said
         pico.reset()
         script.write_text(
             f"import trimtab\nfrom trimtab.replay import Replay\nnet = trimtab.load({ttp.name!r})\n"
             "print(net.labels[-1], net.state_crc(), Replay(net, 10).kept)"
         )
-        assert emulated.mpremote(pico.url, "run", str(script)).split() == ["mug", said[0], "10"]
+        assert mpremote(pico.url, "run", str(script)).split() == ["mug", said[0], "10"]

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-import trimtab
+import trimtab.crc
 from fake_net import FakeNet
 from helpers import provide
 from lines import World, damage, noise, tiny
@@ -16,7 +16,9 @@ from trimtab.frame import encode
 from trimtab.package import Package, PackageError
 from trimtab.session import MESSAGES, TRAIN, Board
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated, key, simulated
+from trimtab_tools.boards import key, simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
 from trimtab_tools.errors import BoardError, UsageError
 from trimtab_tools.link.client import Client
 from trimtab_tools.link.host import Host
@@ -68,7 +70,7 @@ def test_a_signed_package_runs_and_every_flipped_byte_is_refused():
         forged = bytearray(signed)
         forged[at] ^= 4
         struct.pack_into(
-            "<I", forged, trust.HEADER_BYTES - 4, trimtab.format.crc32(forged[: trust.HEADER_BYTES - 4])
+            "<I", forged, trust.HEADER_BYTES - 4, trimtab.crc.crc32(forged[: trust.HEADER_BYTES - 4])
         )
         assert refused(forged)
 
@@ -223,7 +225,7 @@ def test_a_proof_that_is_repeated_gets_the_same_info_and_no_second_session():
     tap.train(2)
     seal = tap.board.seal
     answer = tap.hear(next(data for data in tap.sent if data and data[1:2] == b"K"))
-    assert tap.board.seal is seal and [e[0] for e in tap.host.receive(answer)] == []
+    assert tap.board.seal is seal and list(tap.host.receive(answer)) == []
     tap.train(1)
     assert tap.net.step == 3
 
@@ -270,16 +272,17 @@ def test_without_a_session_nothing_is_done():
 BOOT = b"import trimtab.serve\ntrimtab.serve.main('net.ttp')\n"
 
 
+@pytest.mark.pico
 def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
     provide("pico")
     package = tiny()
     files = {
-        **emulated.library_files("armv6m"),
+        **library_files("armv6m"),
         "/unsigned.ttp": package,
         "/other.ttp": key.sign(package, OTHER),
         "/net.ttp": key.sign(package, KEY),
     }
-    with emulated.Pico(files=files) as pico:
+    with Pico(files=files) as pico:
         key.put(pico.url, KEY)
         with pytest.raises(BoardError, match="has a key: remove /trimtab.key"):
             key.put(pico.url, OTHER)
@@ -310,10 +313,11 @@ def test_unsigned_wrongly_signed_and_replayed_on_the_pico(tmp_path):
             Client(lambda: Serial(pico.url), "net.ttp").connect()
 
 
+@pytest.mark.pico
 def test_a_replayed_session_on_the_pico():
     provide("pico")
     files = {
-        **emulated.library_files("armv6m"),
+        **library_files("armv6m"),
         "/net.ttp": key.sign(tiny(), KEY),
         "/main.py": BOOT,
         "/trimtab.key": KEY,
@@ -325,15 +329,15 @@ def test_a_replayed_session_on_the_pico():
             taped.append(data)
             super().write(data)
 
-    with emulated.Pico(files=files, wait=False) as pico:
+    with Pico(files=files, wait=False) as pico:
         client = Client(lambda: Taped(pico.url), key=KEY)
         client.connect()
         assert len(list(client.train(noise(client.info["input_bytes"]), 4))) == 4
         state = client.state_crc()
-        client._drop()  # no goodbye: the board serves on
+        client.drop()  # no goodbye: the board serves on
         again = Client(lambda: Serial(pico.url), key=KEY)
         again.connect()
-        again._drop()
+        again.drop()
         line = Serial(pico.url)
         for data in taped:
             line.write(data)

@@ -1,6 +1,6 @@
 """Damaged and hostile input in small numbers; benchmarks/ has the long runs."""
 
-import importlib.util
+import importlib
 import random
 import sys
 from pathlib import Path
@@ -13,18 +13,14 @@ from trimtab_tools.boards import simulated
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_tflite, write_tflite
 from trimtab_tools.link.client import Client
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain.boards import provide
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 
 def benchmark(name):
     """A program of benchmarks/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(name)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +33,7 @@ def benchmark(name):
 )
 def test_mutated(mode, count, least):
     """Under the sanitizers: a crash ends the process, which fails the test."""
-    builds.provide("sim")
+    provide("sim")
     outcome = benchmark("fuzz_packages").start(mode, count)
     assert outcome["count"] == count
     assert all(outcome[key] >= n for key, n in least.items()), outcome
@@ -92,13 +88,13 @@ def test_the_same_state_through_a_bad_line_with_cuts_and_resets(tmp_path, monkey
 
 
 def test_long_on_unix_without_growth():
-    builds.provide("unix")
+    provide("unix")
     done = benchmark("link_endurance").endure("unix", 2000)
     heaps = done["heaps"]
     assert done["steps"] == 2000 and len(set(heaps[len(heaps) // 2 :])) == 1
 
 
 def test_every_power_cut_of_some_saves():
-    builds.provide("pico")
+    provide("pico")
     done = benchmark("store_cuts").replay(saves=8, boots=1)
     assert done["wrong"] == 0 and done["images"] > 100 and done["booted_right"] == 1

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from methods import needs
 from models import Builder
 from trimtab_tools.boards import simulated, train
+from trimtab_tools.boards.progress import Lines
+from trimtab_tools.boards.pull import pull
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.formats import read_tflite, write_tflite
@@ -37,7 +40,9 @@ def interpreter(data):
 
 
 def trained(policy, steps=30, **options):
-    made = compiler.compile_graph(read_tflite.read(model()), policy, rate=0.02, **options)
+    made = compiler.compile_graph(
+        read_tflite.read(model()), policy, rate=0.02, **options, kernels=simulated.best_tier()
+    )
     net = simulated.load(made.data, simulated.best_tier())
     net.begin(steps)
     for i in range(steps):
@@ -60,7 +65,7 @@ def state_of(net):
         ("bias", {"labels": ("a", "b", "c")}),
         ("full", {"classes": 4}),
         ("full", {}),
-        ("mobiletl", {"classes": 4}),
+        pytest.param("mobiletl", {"classes": 4}, marks=needs("mobiletl")),
         ("full", {"classes": 4, "head": "prototype"}),
     ],
 )
@@ -77,7 +82,7 @@ def test_tuned_model_computes_what_the_board_computes(policy, options):
         x, _, _ = synthetic(9, 2 * i, net.input_bytes, net.classes)
         net.input_view[:] = x
         best = net.classify_input()
-        ours = np.frombuffer(bytes(net._span(place.offset, place.size)), np.int8)
+        ours = np.frombuffer(bytes(net.span(place.offset, place.size)), np.int8)
         logits = np.array(net.outputs())
         lite.set_tensor(x_in, np.frombuffer(x, np.int8).reshape(made.trunk[made.trunk.inputs[0]].shape))
         lite.invoke()
@@ -102,7 +107,9 @@ def test_partial_weights_go_back_into_their_channels():
 
 def test_untrained_package_gives_the_model_back():
     graph = read_tflite.read(model())
-    again = Contents(compiler.compile_graph(graph, "bias", classes=4).data).graph()
+    again = Contents(
+        compiler.compile_graph(graph, "bias", classes=4, kernels=simulated.best_tier()).data
+    ).graph()
     for op in again.ops:
         for name in op.inputs:
             if again[name].constant:
@@ -112,14 +119,16 @@ def test_untrained_package_gives_the_model_back():
 def test_pull_through_a_board(tmp_path):
     package = tmp_path / "net.ttp"
     package.write_bytes(
-        compiler.compile_graph(read_tflite.read(model()), "bias", labels=("a", "b", "c")).data
+        compiler.compile_graph(
+            read_tflite.read(model()), "bias", labels=("a", "b", "c"), kernels=simulated.best_tier()
+        ).data
     )
     rng = np.random.RandomState(0)
     np.savez(
         tmp_path / "d.npz", x=rng.randint(0, 256, (20, 8, 8, 2)).astype(np.uint8), y=rng.randint(0, 3, 20)
     )
-    train.train(package, tmp_path / "d.npz", epochs=2, out=train.Lines(True))
-    size = train.pull(package, "sim", tmp_path / "tuned.tflite")
+    train.train(package, tmp_path / "d.npz", epochs=2, out=Lines(True))
+    size = pull(package, "sim", tmp_path / "tuned.tflite")
     assert size == (tmp_path / "tuned.tflite").stat().st_size
     assert interpreter((tmp_path / "tuned.tflite").read_bytes()).get_output_details()[0][
         "shape"

@@ -55,7 +55,7 @@ def test_top_1_of_the_integer_forward(name):
         net.input_view[:] = sample.tobytes()
         net.classify_input()
         at = c.program.output.offset
-        scores = np.frombuffer(bytes(net._views[0][at : at + 1000]), np.int8)
+        scores = np.frombuffer(bytes(net.arena[at : at + 1000]), np.int8)
         right += int(scores.argmax() == i)
         if i == 0:
             assert np.array_equal(scores, oracle.forward(graph, x[:1])[graph.outputs[0]][0])

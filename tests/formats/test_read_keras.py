@@ -10,6 +10,8 @@ from trimtab_tools.formats.read_keras import quantize
 from trimtab_tools.formats.read_tflite import read
 from trimtab_tools.operators import oracle
 
+pytestmark = pytest.mark.keras
+
 tf = pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install trimtab[keras]")
 layers = tf.keras.layers
 

@@ -10,7 +10,7 @@ from models import Builder, asset, run, samples
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats.read_tflite import read, signature
 from trimtab_tools.formats.tflite_file import SIGNATURE, Row, serialize
-from trimtab_tools.formats.write_tflite import lower, write
+from trimtab_tools.formats.write_tflite import to_rows, write
 from trimtab_tools.graph.ir import Tensor
 from trimtab_tools.operators import oracle
 
@@ -27,7 +27,7 @@ def network(seed=0):
     c = b.pool("avg_pool", (3, 3), (2, 2), "same")
     d = b.unary("relu6", **b.same_scale())
     b.concat(c, d)
-    for kind in ("relu", "hard_swish", "requantize", "logistic"):
+    for kind in ("relu", "hard_swish", "requantize", "tanh", "logistic"):
         b.unary(kind)
     b.mean(keepdims=True)
     b.reshape(b.shape()[3])
@@ -39,7 +39,7 @@ def network(seed=0):
 
 def changed(graph, change):
     """The file of `graph` after change(tensors, rows), for what no builder makes."""
-    tensors, rows = lower(graph)
+    tensors, rows = to_rows(graph)
     change(tensors, rows)
     return serialize(tensors, rows, graph.inputs[0], graph.outputs[0], "main", SIGNATURE)
 
@@ -197,7 +197,7 @@ def batch_of_four(tensors, rows):
 def unknown_operator(tensors, rows):
     tensors["y"] = (replace(tensors["conv_0"][0], name="y", shape=(1, 6, 6, 4)), 0)
     rows[0].outputs = ("y",)
-    rows.append(Row("TANH", 2, ("y",), ("conv_0",)))
+    rows.append(Row("ELU", 1, ("y",), ("conv_0",)))
 
 
 def floats(tensors, rows):
@@ -229,7 +229,7 @@ REFUSALS = {
     "weight zero point": (weights_shifted, "zero point"),
     "grouped": (grouped, "grouped"),
     "batch": (batch_of_four, "batch of 4"),
-    "operator": (unknown_operator, "operator TANH is not supported"),
+    "operator": (unknown_operator, "operator ELU is not supported"),
     "float": (floats, "computes in float32"),
     "float inside": (float_inside, "float in the middle"),
     "hybrid bias": (

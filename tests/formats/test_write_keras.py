@@ -11,6 +11,8 @@ from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_tflite
 
+pytestmark = pytest.mark.keras
+
 keras = pytest.importorskip("keras")
 PLAN = f"plan:{demo.EXAMPLE / 'plan.json'}"
 
@@ -31,7 +33,11 @@ def tuned(folder, path, policy, n=200, **options):
     import trimtab
 
     made = compiler.compile_graph(
-        read_tflite.read(folder / "digits.tflite"), policy, name="digits", **options
+        read_tflite.read(folder / "digits.tflite"),
+        policy,
+        name="digits",
+        **options,
+        kernels=simulated.best_tier(),
     )
     path.write_bytes(made.data)
     net = trimtab.load(str(path), fastest())

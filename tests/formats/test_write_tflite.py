@@ -9,7 +9,7 @@ from models import Builder, asset, run, samples
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats.read_tflite import read, signature
 from trimtab_tools.formats.tflite_file import serialize
-from trimtab_tools.formats.write_tflite import export, lower, write
+from trimtab_tools.formats.write_tflite import export, to_rows, write
 from trimtab_tools.operators import oracle
 
 NAMES = ("classify", "pixels", "scores")
@@ -76,7 +76,7 @@ def test_tuned_weights_and_biases_arrive():
 
 def test_a_layer_without_bias_gets_one():
     graph = network()
-    tensors, rows = lower(graph)
+    tensors, rows = to_rows(graph)
     rows[0].inputs = rows[0].inputs[:2]
     data = serialize(tensors, rows, graph.inputs[0], graph.outputs[0], "main", NAMES)
     bias = tuned_values(graph, "conv_0")["bias"]

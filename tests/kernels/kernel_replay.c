@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kernels.h"
+#include "records.h"
 
 static int32_t (*const functions[])(uint8_t *const *, uint32_t) = { KERNEL_FUNCTIONS };
 

@@ -4,38 +4,14 @@ import json
 
 import pytest
 from helpers import provide
-from models import Builder
+from networks import trained_layers as network
+from places import PLACES, STEPS, simulated
+from sampled import others_slow
 from trimtab_tools import cli
+from trimtab_tools.boards.simulated import best_tier
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import cost
 from trimtab_tools.formats import write_tflite
-
-STEPS = 50
-PLACES = [
-    ("sim", "plain"),
-    ("sim", "c"),
-    ("unix", "plain"),
-    ("unix", "viper"),
-    ("unix", "c"),
-    ("pico", "viper"),
-    ("pico", "c"),
-]
-
-
-def network():
-    """Every kind of layer that trains, with a skip connection; about 40 kMAC."""
-    b = Builder((10, 10, 3), seed=11)
-    b.conv(8, (3, 3), (2, 2), act="relu6")
-    skip = b.x
-    b.conv(16, (1, 1), act="relu6")
-    b.depthwise(act="relu6")
-    b.conv(8, (1, 1))
-    b.add(skip, b.x)
-    b.conv(12, (3, 3), (2, 2), act="relu")
-    b.pool("avg_pool", (3, 3), (1, 1))
-    b.dense(5)
-    return b.graph()
-
 
 PLAN = {
     "updates": [
@@ -62,36 +38,19 @@ def packages(tmp_path_factory):
     return folder
 
 
-def simulated(capsys, package, board, kernels, steps=STEPS):
-    capsys.readouterr()
-    assert (
-        cli.main(
-            [
-                "simulate",
-                str(package),
-                "--board",
-                board,
-                "--kernels",
-                kernels,
-                "--steps",
-                str(steps),
-                "--seed",
-                "3",
-                "--json",
-            ]
-        )
-        == 0
-    )
-    return json.loads(capsys.readouterr().out)
-
-
 def test_the_network_is_of_the_promised_size():
     assert (
-        20_000 < cost.macs(compiler.compile_graph(network(), "last", classes=4).program)["forward"] < 200_000
+        20_000
+        < cost.macs(compiler.compile_graph(network(), "last", classes=4, kernels=best_tier()).program)[
+            "forward"
+        ]
+        < 200_000
     )
 
 
-@pytest.mark.parametrize("name", ["sparse", "stochastic", "sums", "momentum"])
+@pytest.mark.pico
+@pytest.mark.unix
+@pytest.mark.parametrize("name", others_slow(["sparse", "stochastic", "sums", "momentum"], "sparse"))
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)

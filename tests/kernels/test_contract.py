@@ -1,15 +1,18 @@
 """What stands in two places is the same in both, and imports go one way."""
 
 import ast
+import ctypes
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from trimtab import format, kernels
 from trimtab_tools.boards import native
+from trimtab_tools.toolchain import kernels as kernel_builds
 from trimtab_tools.toolchain import records_header
-from trimtab_tools.toolchain.builds import FIRMWARE
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 NAMES = [row[0] for row in format.RECORDS]
 DEVICE = sorted(Path(kernels.__file__).parent.rglob("*.py"))
@@ -57,6 +60,23 @@ def test_every_extent_and_bound_is_a_number_of_its_record():
             assert names <= numbers, (name, field)
 
 
+@pytest.mark.parametrize("method", records_header.METHODS)
+def test_without_its_file_a_method_is_absent_and_all_else_is_there(method, tmp_path, monkeypatch):
+    """In the list that native modules and firmware read, and in the library that this machine links."""
+    shutil.copytree(FIRMWARE / "kernels", tmp_path / "kernels")
+    (tmp_path / "kernels" / records_header.METHODS[method]).unlink()
+    left = [name for name in NAMES if records_header.family(name) != method]
+    assert len(left) < len(NAMES)
+    source = '#include "records.h"\n#define NAME(name) name\nTRIMTAB_KERNELS(NAME)\n'
+    command = ["gcc", "-std=c99", "-E", "-P", "-I%s" % (tmp_path / "kernels"), "-xc", "-"]
+    text = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
+    assert [word for word in text.split() if word in NAMES] == left
+    monkeypatch.setattr(kernel_builds, "FIRMWARE", tmp_path)
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    library = ctypes.CDLL(str(kernel_builds.host_library()))
+    assert list(native.functions(library)) == left
+
+
 @pytest.mark.parametrize("path", DEVICE, ids=lambda path: path.name)
 def test_the_device_imports_nothing_of_the_host(path):
     modules = set()
@@ -70,7 +90,7 @@ def test_the_device_imports_nothing_of_the_host(path):
 
 def test_kernels_have_no_writable_data(tmp_path):
     """Nothing is kept between calls: a native module could not even hold it."""
-    for source in sorted((FIRMWARE / "kernels").glob("*.c")):
+    for source in sorted((FIRMWARE / "kernels").rglob("*.c")):
         if source.name != "module.c":
             object_file = str(tmp_path / "kernel.o")
             subprocess.run(["gcc", "-O2", "-std=c99", "-c", str(source), "-o", object_file], check=True)

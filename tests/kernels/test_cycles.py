@@ -5,14 +5,16 @@ import sys
 import kernel_cases
 import pytest
 from helpers import ROOT, provide
-from test_kernels import NAMES, run_c
-from trimtab_tools.boards import bare, native
+from kernel_cases import NAMES, run_c
+from trimtab_tools.boards import bare, native, simulated
 from trimtab_tools.compiler import compile
 
 sys.path.append(str(ROOT / "benchmarks"))
 import kernel_shapes  # noqa: E402
 import kernels  # noqa: E402
 import records  # noqa: E402
+
+pytestmark = pytest.mark.pico
 
 CASES = 40
 STACK = 1024  # bytes that a kernel may take
@@ -72,17 +74,19 @@ def test_without_scratch_memory_it_takes_longer_and_is_the_same():
 
 
 def test_small_network_predicts_in_250_000_cycles():
-    run, net = records.network(compile.compile_inference(kernel_shapes.n1()), records.FORWARD)
+    run, net = records.network(
+        compile.compile_inference(kernel_shapes.n1(), kernels=simulated.best_tier()), records.FORWARD
+    )
     (done,) = bare.run([run])
     assert sum(done.cycles) <= 250_000
 
 
 def test_small_network_trains_in_a_million_cycles_and_11_kb():
-    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10)
+    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier())
     run, net = records.network(made, records.STEP)
     (done,) = bare.run([run])
     net.train_input()
-    assert done.state == bytes(net._mem.spaces[1])
+    assert done.state == bytes(net.mem.spaces[1])
     assert sum(done.cycles) <= 1_000_000
     assert made.placement.size + made.program_state_bytes <= 33_400 // 3
 
@@ -101,7 +105,7 @@ def test_mcunet_predicts_in_120_million_cycles_and_trains_in_175():
     run, net = records.network(made, records.STEP)
     (done,) = bare.run([run], skew=0)
     net.train_input()
-    assert done.state == bytes(net._mem.spaces[1])
+    assert done.state == bytes(net.mem.spaces[1])
     assert done.stack <= STACK
     rows = records.rows(made, done)
     assert records.total(rows, records.FORWARD) <= 120_000_000

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trimtab.plain import core
+from trimtab.plain import fixed as plain
 from trimtab_tools.graph import rounding
-from trimtab_tools.toolchain.builds import FIRMWARE
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 MIN, MAX = -(1 << 31), (1 << 31) - 1
 POWERS = {(1 << b) + d for b in range(31) for d in (-1, 0, 1)}
@@ -57,10 +57,10 @@ def test_products_of_both_kinds_are_exact(fixed):
 def test_shifts_round_to_nearest(fixed):
     for v in EDGES:
         for s in range(32):
-            assert fixed.fixed_rsh(v, s) == core.rsh(v, s) == nearest(v, s)
+            assert fixed.fixed_rsh(v, s) == plain.rsh(v, s) == nearest(v, s)
             assert fixed.fixed_rsh_unsigned(v & 0xFFFFFFFF, s) == nearest(v & 0xFFFFFFFF, s)
             if v != MIN:
-                assert fixed.fixed_rsh_away(v, s) == core.rsh_away(v, s) == nearest(v, s, away=True)
+                assert fixed.fixed_rsh_away(v, s) == plain.rsh_away(v, s) == nearest(v, s, away=True)
         assert fixed.fixed_rsh(v, 32) == fixed.fixed_rsh(v, 1000) == 0
         assert fixed.fixed_rsh(v, 0) == fixed.fixed_rsh(v, -5) == v
 
@@ -72,7 +72,7 @@ def test_shifted_saturates_both_ways(fixed):
                 exact = v << min(-s, 64) if s < 0 else nearest(v, s) if s < 32 else 0
                 want = max(-limit, min(exact, limit))
                 assert fixed.trimtab_shifted(v, s, limit) == want
-                assert core.shifted(v, s, limit) == want
+                assert plain.shifted(v, s, limit) == want
 
 
 def test_requantization_equals_the_reference(fixed):
@@ -80,9 +80,9 @@ def test_requantization_equals_the_reference(fixed):
         for shift in range(-31, 1):
             got = [fixed.trimtab_requant(a, m, shift) for a in EDGES]
             assert got == list(rounding.multiply_twice_rounded(np.array(EDGES), m, shift))
-            assert got == [core.requant(a, m, shift) for a in EDGES]
+            assert got == [plain.requant(a, m, shift) for a in EDGES]
             once = [fixed.trimtab_requant_once(a, m, shift) for a in EDGES]
-            assert once == [core.requant_once(a, m, shift) for a in EDGES]
+            assert once == [plain.requant_once(a, m, shift) for a in EDGES]
         for shift in range(1, 31):
             a = [v for v in EDGES if abs(v) < 1 << (30 - shift)]
             got = [fixed.trimtab_requant(v, m, shift) for v in a]
@@ -101,4 +101,4 @@ def test_sums_and_products_saturate(fixed):
 def test_bit_length(fixed):
     for v in EDGES:
         v &= 0xFFFFFFFF
-        assert fixed.trimtab_bit_length(ctypes.c_uint32(v)) == core.bit_length(v) == v.bit_length()
+        assert fixed.trimtab_bit_length(ctypes.c_uint32(v)) == plain.bit_length(v) == v.bit_length()

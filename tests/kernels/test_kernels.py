@@ -1,5 +1,6 @@
 """The C kernels equal the plain ones, byte for byte, and nothing in them is undefined, whatever they get."""
 
+import ctypes
 import struct
 import subprocess
 from array import array
@@ -7,27 +8,19 @@ from pathlib import Path
 
 import kernel_cases
 import pytest
+from kernel_cases import NAMES, run_c
 from trimtab import kernels
-from trimtab.format import OPCODES, RECORDS
-from trimtab_tools.boards import native
-from trimtab_tools.toolchain.builds import FIRMWARE, kernel_sources
+from trimtab.format import OPCODES
+from trimtab_tools.toolchain.kernels import host_library, kernel_sources
+from trimtab_tools.toolchain.sources import FIRMWARE
 
 CASES = 120
-NAMES = [row[0] for row in RECORDS]
 PLAIN = kernels.plain().functions
 
 
 def run_plain(case):
     arena, state, const = (array("b", bytes(space)) for space in case.spaces)
     value = PLAIN[case.name]((arena, state, const, array("i", case.steps)), 0)
-    return value, case.result(arena, state)
-
-
-def run_c(case):
-    tier = native.tier()
-    arena, state = bytearray(case.spaces[0]), bytearray(case.spaces[1])
-    mem = tier.bind(arena, state, bytes(case.spaces[2]), case.steps)
-    value = tier.functions[case.name](mem, 0)
     return value, case.result(arena, state)
 
 
@@ -38,9 +31,9 @@ def test_c_equals_plain(name):
         assert run_c(case) == run_plain(case), "seed %d: %s" % (seed, case.numbers)
 
 
-BUILDS = {"wide": (1, 0, 0), "halves": (0, 0, 0), "lanes": (0, 1, 0), "dsp": (1, 1, 1)}
+BUILDS = {"wide": (1, 0, 0), "halves": (0, 0, 0), "packed": (0, 1, 0), "dsp": (1, 1, 1)}
 # 64-bit products; packed operands; as halves of words
-FLAGS = ("-DTRIMTAB_WIDE_MULTIPLY=%d", "-DTRIMTAB_LANES=%d", "-DTRIMTAB_DSP=%d")
+FLAGS = ("-DTRIMTAB_WIDE_MULTIPLY=%d", "-DTRIMTAB_PACKED=%d", "-DTRIMTAB_DSP=%d")
 
 
 @pytest.fixture(scope="module", params=BUILDS)
@@ -97,3 +90,27 @@ def test_sanitized_equals_c(name, replay):
 def test_any_content_is_defined(name, replay):
     """Numbers at random within their limits, memory at random: the sanitizers must stay silent."""
     assert len(replay([kernel_cases.Case(name, seed, hostile=True) for seed in range(CASES)])) == CASES
+
+
+class Error(ctypes.Structure):
+    """struct error of error.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("g", "mask", "add", "track")]
+    _fields_ += [(name, ctypes.c_int32) for name in ("mul", "down", "up", "base", "shift")]
+    _fields_ += [("max", ctypes.c_uint32)]
+
+
+@pytest.mark.parametrize("shift", range(-3, 34))
+def test_the_largest_sums_round_alike_with_packed_operands(shift):
+    """Sums reach 2^30, and addends as far again as 2^29."""
+    edges = [0, 1 << 23, 127 << 23, 1 << 29, 1 << 30, (1 << 30) + (1 << 29) - 1]
+    sums = [sign * (edge + d) for edge in edges for d in (-1, 0, 1) for sign in (1, -1)]
+    sums = [v for v in sums if abs(v) <= edges[-1]]
+    found = []
+    for flags in ((), ("-DTRIMTAB_PACKED=1",)):
+        library = ctypes.CDLL(str(host_library(flags)))
+        g = (ctypes.c_int8 * len(sums))()
+        error = Error(g=ctypes.addressof(g), shift=shift)
+        library.trimtab_error_row(ctypes.byref(error), 0, (ctypes.c_int32 * len(sums))(*sums), len(sums))
+        found.append((list(g), error.max))
+    assert found[0] == found[1]

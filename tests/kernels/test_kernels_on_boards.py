@@ -1,4 +1,4 @@
-"""The native modules equal the C kernels of this machine, on the processors and interpreters that run them."""
+"""The native modules equal this machine's C kernels on the processors that run them."""
 
 import struct
 import sys
@@ -6,11 +6,17 @@ import sys
 import kernel_cases
 import pytest
 from helpers import ROOT, compiled, provide
+from kernel_cases import NAMES, check
 from models import Builder
-from test_kernels import NAMES, run_c
 from trimtab.format import ABI, OPCODES
-from trimtab_tools.boards import emulated, native, simulated
-from trimtab_tools.toolchain import builds
+from trimtab_tools.boards import simulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.packed import always_packed
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain import packages
+from trimtab_tools.toolchain.kernels import natmod
 
 sys.path.append(str(ROOT / "benchmarks"))
 import kernel_shapes  # noqa: E402
@@ -55,31 +61,23 @@ def calls(cases):
     return data
 
 
-def check(cases, data):
-    """The results file against this machine's kernels."""
-    for case in cases:
-        arena, state = (len(space) for space in case.spaces[:2])
-        value, data = struct.unpack_from("<i", data)[0], data[4:]
-        assert (value, case.result(data[:arena], data[arena : arena + state])) == run_c(case), case.name
-        data = data[arena + state :]
-    assert not data
-
-
+@pytest.mark.unix
 def test_x64_module_on_unix(cases, calls):
     provide("unix")
-    with emulated.Unix("replay.py", files={"replay.py": REPLAY.encode(), "calls.bin": calls}) as board:
+    with Unix("replay.py", files={"replay.py": REPLAY.encode(), "calls.bin": calls}) as board:
         assert board.output().split("\n")[:-1] == ["ABI %d %d" % (ABI, len(NAMES))]
         check(cases, (board.folder / "results.bin").read_bytes())
 
 
+@pytest.mark.pico
 def test_armv6m_module_on_the_pico(cases, calls, tmp_path):
     provide("pico")
     script, results = tmp_path / "replay.py", tmp_path / "results.bin"
     script.write_text(REPLAY)
-    module = builds.natmod("armv6m").read_bytes()
-    with emulated.Pico(files={"/lib/_kernels.mpy": module, "/calls.bin": calls}) as board:
-        assert emulated.mpremote(board.url, "run", str(script)).split() == ["ABI", str(ABI), str(len(NAMES))]
-        emulated.mpremote(board.url, "fs", "cp", ":/results.bin", str(results))
+    module = natmod("armv6m").read_bytes()
+    with Pico(files={"/lib/_kernels.mpy": module, "/calls.bin": calls}) as board:
+        assert mpremote(board.url, "run", str(script)).split() == ["ABI", str(ABI), str(len(NAMES))]
+        mpremote(board.url, "fs", "cp", ":/results.bin", str(results))
     check(cases, results.read_bytes())
 
 
@@ -112,25 +110,26 @@ except ValueError as error:
 
 
 def small(k):
-    """A network that the module for n1 cannot run: with another kernel, or with a layer that needs plain loops."""
+    """A network that the module for n1 cannot run: another kernel, or a layer that needs plain loops."""
     b = Builder((8, 8, 2), seed=1)
     b.conv(4, (k, k), padding="valid")
     b.mean() if k == 8 else b.pool("max_pool")
     return compiled(b.graph(), "full", classes=3).data
 
 
+@pytest.mark.pico
 def test_a_pico_holds_what_one_package_needs():
     provide("pico")
     data = compiled(kernel_shapes.n1(), "full", classes=10).data
-    assert native.always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
+    assert always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
     files = {
-        **emulated.library_files("armv6m", package=data),
+        **library_files("armv6m", package=data),
         "/net.ttp": data,
         "/other.ttp": small(3),
         "/plain.ttp": small(8),
     }
-    with emulated.Pico(files=files) as board:
-        heap, crc, other, plain, torn = emulated.mpremote(board.url, "exec", PART).splitlines()
+    with Pico(files=files) as board:
+        heap, crc, other, plain, torn = mpremote(board.url, "exec", PART).splitlines()
     assert int(heap) <= MOST_HEAP
     net = simulated.load(data, "c")
     for i in range(3):
@@ -141,13 +140,14 @@ def test_a_pico_holds_what_one_package_needs():
 
 
 def test_loops_that_a_record_needs_are_not_left_out():
-    assert native.always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
-    assert native.always_packed(small(8), "x64") == set()
+    assert always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
+    assert always_packed(small(8), "x64") == set()
 
 
+@pytest.mark.unix
 def test_without_a_compiler_the_whole_module_is_taken(monkeypatch):
     provide("unix")
-    whole = builds.natmod("x64")
-    assert builds.natmod("x64", {"lut_fwd"}).stat().st_size < whole.stat().st_size / 4
-    monkeypatch.setattr(builds, "absent", lambda tools: ["build-essential"])
-    assert builds.natmod("x64", {"lut_fwd"}) == whole
+    whole = natmod("x64")
+    assert natmod("x64", {"lut_fwd"}).stat().st_size < whole.stat().st_size / 4
+    monkeypatch.setattr(packages, "absent", lambda tools: ["build-essential"])
+    assert natmod("x64", {"lut_fwd"}) == whole

@@ -6,11 +6,15 @@ import zlib
 import kernel_cases
 import pytest
 from helpers import provide
-from test_kernels import NAMES, run_c
+from kernel_cases import NAMES, run_c
 from trimtab.format import ABI, OPCODES
-from trimtab_tools.boards import emulated
-from trimtab_tools.boards.emulated import mpremote
-from trimtab_tools.toolchain import builds
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.qemu import Qemu
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain.boards import BOARDS, QEMU_NAMES
+from trimtab_tools.toolchain.kernels import natmod
+
+pytestmark = pytest.mark.qemu
 
 CASES = 30
 HEAP = """
@@ -74,33 +78,33 @@ def expected(case):
 
 @pytest.mark.parametrize("kernels", ["c", "viper"])
 @pytest.mark.parametrize(
-    "board, arch", [(name, row[0]) for name, row in builds.QEMU_BOARDS.items()] + [("m3", "armv6m")]
+    "board, arch", [(name, BOARDS[name].arch) for name in QEMU_NAMES] + [("m3", "armv6m")]
 )
 def test_every_kernel_equals_this_machines(board, arch, kernels, cases, calls, tmp_path):
     provide(board)
     script = tmp_path / "replay.py"
     script.write_text(REPLAY % (kernels, NAMES))
-    files = {**emulated.library_files(arch, kernels), "/calls.bin": calls}
-    with emulated.Qemu(board, files) as qemu:
+    files = {**library_files(arch, kernels), "/calls.bin": calls}
+    with Qemu(board, files) as qemu:
         *results, tier = mpremote(qemu.url, "run", script).splitlines()
     assert tier == kernels and len(results) == len(cases)
     for case, result in zip(cases, results):
         assert result == expected(case), (case.name, case.numbers)
 
 
-@pytest.mark.parametrize("board", builds.QEMU_BOARDS)
+@pytest.mark.parametrize("board", QEMU_NAMES)
 def test_clocks_count_instructions(board):
     provide(board)
     code = "import time\nt = time.ticks_us()\nfor i in range(20000): pass\nprint(time.ticks_us() - t)"
-    with emulated.Qemu(board) as qemu:
+    with Qemu(board) as qemu:
         times = {int(mpremote(qemu.url, "exec", code)) for _ in range(3)}
     assert max(times) - min(times) <= 2 and 20000 * 50 < min(times) * 1000 < 20000 * 1000
 
 
-@pytest.mark.parametrize("board", builds.QEMU_BOARDS)
+@pytest.mark.parametrize("board", QEMU_NAMES)
 def test_files_outlive_a_soft_reset(board):
     provide(board)
-    with emulated.Qemu(board, {"/note.txt": b"from outside"}) as qemu:
+    with Qemu(board, {"/note.txt": b"from outside"}) as qemu:
         assert mpremote(qemu.url, "exec", "print(open('/rom/note.txt').read())").strip() == "from outside"
         mpremote(qemu.url, "exec", "with open('/kept', 'w') as f: f.write('still here')")
         mpremote(qemu.url, "soft-reset")
@@ -111,7 +115,7 @@ def test_files_outlive_a_soft_reset(board):
 def test_native_modules_stay_small(board, most):
     """Bytes of RAM that a board pays for all kernels; see docs/kernels.md."""
     provide(board)
-    module = builds.natmod(builds.QEMU_BOARDS[board][0]).read_bytes()
-    with emulated.Qemu(board, {"/lib/_kernels.mpy": module}) as qemu:
+    module = natmod(BOARDS[board].arch).read_bytes()
+    with Qemu(board, {"/lib/_kernels.mpy": module}) as qemu:
         heap, abi = map(int, mpremote(qemu.url, "exec", HEAP).split())
     assert abi == ABI and len(module) < most and heap <= most

@@ -6,14 +6,17 @@ import subprocess
 import kernel_cases
 import pytest
 from helpers import provide
-from test_agree import network
-from test_kernels import NAMES
-from test_kernels_on_boards import check
+from kernel_cases import NAMES, check
+from networks import trained_layers as network
 from trimtab.format import OPCODES, RECORDS
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated
+from trimtab_tools.boards.files import library_files
+from trimtab_tools.boards.pico import Pico
+from trimtab_tools.boards.unix import Unix
 from trimtab_tools.formats import write_tflite
-from trimtab_tools.toolchain import builds
+from trimtab_tools.link.repl import mpremote
+from trimtab_tools.toolchain import viper
+from trimtab_tools.toolchain.sources import mpy_cross
 
 CASES = 40
 ARCHITECTURES = (
@@ -112,6 +115,7 @@ def pointwise():
     return struct.pack("<i%di" % len(names), OPCODES["conv_fwd"], *(values[name] for name in names))
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("name", NAMES)
 def test_every_kernel_equals_c_on_unix(name):
     provide("unix")
@@ -121,7 +125,7 @@ def test_every_kernel_equals_c_on_unix(name):
         spaces = [*map(bytes, case.spaces), case.steps]
         calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     files = {"replay.py": REPLAY.encode(), "calls.bin": calls}
-    with emulated.Unix("replay.py", files=files, kernels=False) as board:
+    with Unix("replay.py", files=files, kernels=False) as board:
         assert board.output() == ""
         check(cases, (board.folder / "results.bin").read_bytes())
 
@@ -129,8 +133,9 @@ def test_every_kernel_equals_c_on_unix(name):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_it_compiles_for(arch, tmp_path):
     target = tmp_path / "kernels_viper.mpy"
-    source = builds.library() / "kernels_viper.py"
-    subprocess.run([builds.mpy_cross(), f"-march={arch}", "-o", target, source], check=True)
+    source = tmp_path / "kernels_viper.py"
+    source.write_text(viper.source())
+    subprocess.run([mpy_cross(), f"-march={arch}", "-o", target, source], check=True)
     assert target.stat().st_size < FILE_BYTES.get(arch, 103_000)
 
 
@@ -143,23 +148,25 @@ def package(tmp_path_factory):
     return folder / "net.ttp"
 
 
+@pytest.mark.pico
 def test_a_pico_is_fast_without_c(tmp_path):
     provide("pico")
     script = tmp_path / "speed.py"
     script.write_text(SPEED % pointwise())
-    with emulated.Pico(files=emulated.library_files("armv6m", "viper")) as pico:
-        heap, cycles = map(float, emulated.mpremote(pico.url, "run", script).split())
+    with Pico(files=library_files("armv6m", "viper")) as pico:
+        heap, cycles = map(float, mpremote(pico.url, "run", script).split())
     assert heap < HEAP_BYTES and 20 < cycles <= 60
 
 
 def test_a_board_gets_the_kernels_of_its_package(package):
     name = "/lib/trimtab/kernels_viper.mpy"
-    whole = emulated.library_files("armv6m", "viper")[name]
-    part = emulated.library_files("armv6m", "viper", package.read_bytes())[name]
+    whole = library_files("armv6m", "viper")[name]
+    part = library_files("armv6m", "viper", package.read_bytes())[name]
     assert len(part) < len(whole) / 2
     assert b"conv_fwd" in part and b"conv_dw" not in part and b"conv_dw" in whole
 
 
+@pytest.mark.unix
 def test_a_kernel_that_is_not_on_the_board_names_the_cure(package):
     provide("unix")
     code = """
@@ -172,7 +179,7 @@ except ImportError as error:
     print(error)
 """
     files = {"run.py": code.encode(), "net.ttp": package.read_bytes()}
-    with emulated.Unix("run.py", files=files, kernels=False) as board:
+    with Unix("run.py", files=files, kernels=False) as board:
         assert "of this package: run `trimtab deploy`" in board.output()
 
 

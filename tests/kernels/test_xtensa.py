@@ -7,20 +7,22 @@ import sys
 import kernel_cases
 import pytest
 from helpers import provide
-from test_kernels import NAMES
-from test_kernels_on_boards import check
+from kernel_cases import NAMES, check
 from trimtab.format import RECORDS
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain.kernels import natmod, xtensa_program
+from trimtab_tools.toolchain.sources import FIRMWARE
+
+pytestmark = pytest.mark.qemu
 
 CASES = 40
 QEMU = ["qemu-xtensa", "-cpu", "de233_fpu"]
-sys.path.append(str(builds.FIRMWARE / "xtensa"))
+sys.path.append(str(FIRMWARE / "xtensa"))
 
 
 @pytest.fixture(scope="module")
 def program():
     provide("xtensa")
-    return builds.xtensa_kernels()
+    return xtensa_program()
 
 
 def encoded(case, opcode=None):
@@ -48,4 +50,4 @@ def test_the_loader_takes_only_this_architecture():
 
     provide("m3")
     with pytest.raises(ValueError, match="not a module for xtensawin"):
-        load.read(builds.natmod("armv7m").read_bytes())
+        load.read(natmod("armv7m").read_bytes())

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import toys
 from helpers import calibrated, compiled, fastest, inputs
+from methods import needs
 from models import Builder
 from trimtab_tools.boards import simulated
 from trimtab_tools.errors import ModelError, UsageError
-from trimtab_tools.lab import experiment, float_twin
-from trimtab_tools.lab.experiment import Prepared, Trial, run
+from trimtab_tools.lab import experiment, float_twin, pictures, trial
+from trimtab_tools.lab.experiment import Prepared
+from trimtab_tools.lab.trial import Trial, run
 from trimtab_tools.operators import oracle
-from trimtab_tools.policies import plan
+from trimtab_tools.policies import head, plan
+from trimtab_tools.policies.make import make_plan
 
 RATE = 4e-3
 
@@ -41,11 +44,13 @@ def test_integers_learn_what_their_float_twin_learns(prepared, policy):
     assert whole["losses"] == pytest.approx(real["losses"], rel=0.04)
 
 
+@needs("mobiletl")
 def test_steps_for_slopes_learn_as_well(prepared):
     steps, slopes = (run(prepared, Trial(policy, RATE, 4))["test"] for policy in ("mobiletl:1", "last:4"))
     assert abs(steps - slopes) <= 2.5
 
 
+@needs("mobiletl")
 def test_a_float_twin_knows_no_steps(prepared):
     with pytest.raises(UsageError, match="no steps"):
         run(prepared, Trial("mobiletl:1", RATE, 1, twin="qas"))
@@ -61,7 +66,7 @@ def test_without_quantization_aware_scaling_layers_stand_still(prepared):
 
 def test_a_trial_is_run_once(prepared, monkeypatch):
     first = run(prepared, Trial("last", RATE, 1))
-    monkeypatch.setattr(experiment, "_train", None)
+    monkeypatch.setattr(trial, "train", None)
     assert run(prepared, Trial("last", RATE, 1)) == first
     with pytest.raises(TypeError):
         run(prepared, Trial("last", RATE, 1, seed=1))
@@ -70,20 +75,20 @@ def test_a_trial_is_run_once(prepared, monkeypatch):
 def test_a_trial_from_latents_is_the_trial(folder):
     """The state after training is that of the same samples, each sent through all layers."""
     graph, data = pooled(), toys.digits()
-    prepared, trial = Prepared(graph, data), Trial("last:1", RATE, 1)
-    made = experiment.compile_trial(prepared, trial)
+    prepared, once = Prepared(graph, data), Trial("last:1", RATE, 1)
+    made = trial.compile_trial(prepared, once)
     assert made.program.latent.name in prepared.names[1:]
     net = simulated.load(made.data, fastest())
     net.begin(len(data.y))
-    for view, at in next(experiment.schedule(len(data.y), 2, trial)):
+    for view, at in next(trial.schedule(len(data.y), 2, once)):
         net.train(data.train[view, at].tobytes(), int(data.y[at]))
-    assert net.state_crc() == run(prepared, trial)["state_crc"]
+    assert net.state_crc() == run(prepared, once)["state_crc"]
 
 
 def test_every_latent_is_prepared():
     """Also where tensors one after another have the same size."""
     graph = pooled()
-    names = experiment.narrow(plan.cut_head(graph, 10)[0])
+    names = experiment.narrow(head.cut_head(graph, 10)[0])
     latents = [compiled(graph, f"last:{k}", classes=10).program.latent for k in range(6)]
     assert {latent.name for latent in latents if latent} <= set(names) and len(
         {latent.name for latent in latents if latent}
@@ -132,22 +137,22 @@ def test_the_twin_refuses_what_it_does_not_know():
 
 def test_policies_count_layers_from_the_end():
     graph = toys.reader()
-    trunk, chosen = plan.make(graph, "last:2", classes=10)
+    trunk, chosen = make_plan(graph, "last:2", classes=10)
     assert [(u.layer, len(u.channels)) for u in chosen.updates] == [
         (op.name, n) for op, n in zip(plan.layers(trunk)[-2:], (24, 12))
     ]
-    assert [u.channels for u in plan.make(graph, "bias:3", classes=10)[1].updates] == [(), (), ()]
+    assert [u.channels for u in make_plan(graph, "bias:3", classes=10)[1].updates] == [(), (), ()]
     with pytest.raises(ModelError, match="give bias: a number of layers, 0 to 8"):
-        plan.make(graph, "bias:9", classes=10)
+        make_plan(graph, "bias:9", classes=10)
 
 
 def test_schemes_are_written_as_they_are_read():
     graph = toys.reader()
-    _, chosen = plan.make(graph, "sparse:5:4=1/2,6=1", classes=10)
+    _, chosen = make_plan(graph, "sparse:5:4=1/2,6=1", classes=10)
     assert [len(u.channels) for u in chosen.updates] == [0, 6, 0, 24, 0]
     for wrong in ("sparse:5:4", "sparse:5:4=1/0", "sparse:9:", "sparse:5:8=1"):
         with pytest.raises(ModelError, match="scheme"):
-            plan.make(graph, wrong, classes=10)
+            make_plan(graph, wrong, classes=10)
 
 
 def test_views_are_of_the_size_that_is_wanted():
@@ -155,7 +160,7 @@ def test_views_are_of_the_size_that_is_wanted():
 
     left = np.zeros((20, 30, 3), np.uint8)
     left[:, :15] = 255
-    found = experiment.views([Image.fromarray(left)], 16, 0.5)
+    found = pictures.views([Image.fromarray(left)], 16, 0.5)
     assert found.shape == (4, 1, 16, 16, 3)
     bright = found[:, 0].reshape(4, 16, 2, 8, 3).mean((1, 3, 4))
     assert bright[0, 0] > bright[0, 1] and bright[1, 0] < bright[1, 1]

@@ -12,10 +12,14 @@ from trimtab_tools import cli
 from trimtab_tools.compiler import cost
 from trimtab_tools.errors import UsageError
 from trimtab_tools.formats import read_checkpoint
-from trimtab_tools.lab import experiment, search
-from trimtab_tools.lab.experiment import Prepared, Trial
-from trimtab_tools.lab.search import Budget, Contributions, Space
-from trimtab_tools.policies import plan, schemes
+from trimtab_tools.lab import experiment, runners, search
+from trimtab_tools.lab import trial as trials
+from trimtab_tools.lab.experiment import Prepared
+from trimtab_tools.lab.progress import quiet
+from trimtab_tools.lab.search import Budget, Contributions, Recipe, Space
+from trimtab_tools.lab.trial import Trial
+from trimtab_tools.policies import schemes
+from trimtab_tools.policies.make import make_plan
 
 RATE = 4e-3
 SPACE = Space((4, 6, 7), (2, 4), (1 / 2, 1))
@@ -27,14 +31,14 @@ def prepared(tmp_path, monkeypatch):
     return Prepared(toys.reader(), toys.digits(300, 200).held_out())
 
 
-def here(prepared, wanted, step=search.quiet):
+def here(prepared, wanted, progress=quiet):
     """Trials one after another in this process."""
-    return {trial: experiment.run(prepared, trial) for trial in wanted}
+    return {trial: trials.run(prepared, trial) for trial in wanted}
 
 
 def test_a_search_finds_a_scheme_within_its_budget(prepared):
-    found = search.search(prepared, Budget(6), SPACE, RATE, 2, generations=10, wanted=2, runner=here)
-    head, best = (experiment.run(prepared, Trial(p, RATE, 2)) for p in ("last", "sparse:" + found["scheme"]))
+    found = search.search(prepared, Budget(6), SPACE, Recipe(RATE), generations=10, wanted=2, runner=here)
+    head, best = (trials.run(prepared, Trial(p, RATE, 2)) for p in ("last", "sparse:" + found["scheme"]))
     assert best["test"] == found["accuracy"] > head["test"] + 3
     assert (
         best["analytic_kb"]["mcunetv3"] == pytest.approx(found["kilobytes"], abs=0.01)
@@ -46,7 +50,7 @@ def test_a_search_finds_a_scheme_within_its_budget(prepared):
 
 
 def test_evolution_finds_the_best_of_all(prepared):
-    parts = search.contributions(prepared, SPACE, RATE, 1, runner=here)
+    parts = search.contributions(prepared, SPACE, Recipe(RATE, 1), runner=here)
     every = []
     for last, *shares in itertools.product((0, *parts.bias), *[(0, 1 / 2, 1)] * 3):
         chosen = dict(zip(SPACE.layers, shares))
@@ -77,7 +81,7 @@ def test_evolution_is_no_worse_than_the_published_scheme_by_published_numbers():
     space = Space(tuple(PUBLISHED), (22,))
     weights = {(i, r): points for i, row in PUBLISHED.items() for r, points in zip(space.ratios, row)}
     parts = Contributions(
-        42, {22: 11.4}, weights, *search._bytes(types.SimpleNamespace(graph=graph, classes=10), space, 42)
+        42, {22: 11.4}, weights, *search.sizes(types.SimpleNamespace(graph=graph, classes=10), space, 42)
     )
     _, theirs = schemes.SCHEMES["mcunet-99kb"]
     limit = parts.kilobytes(22, theirs)
@@ -89,9 +93,9 @@ def test_evolution_is_no_worse_than_the_published_scheme_by_published_numbers():
 
 
 def test_bytes_of_a_scheme_are_a_sum(prepared):
-    parts = Contributions(8, {}, {}, *search._bytes(prepared, SPACE, 8))
+    parts = Contributions(8, {}, {}, *search.sizes(prepared, SPACE, 8))
     for last, shares in ((4, {4: 1, 7: 1 / 2}), (8, {}), (2, {6: 1 / 2}), (0, {})):
-        made = plan.make(prepared.graph, "sparse:" + schemes.write(last, shares), classes=10)
+        made = make_plan(prepared.graph, "sparse:" + schemes.write(last, shares), classes=10)
         assert parts.kilobytes(last, shares) == pytest.approx(cost.mcunetv3(cost.table(*made)) / 1024)
 
 
@@ -106,7 +110,7 @@ def test_biases_reach_down_to_the_first_trained_layer():
 
 
 def test_limits_of_the_board_rule_schemes_out(prepared):
-    parts = search.contributions(prepared, SPACE, RATE, 1, runner=here)
+    parts = search.contributions(prepared, SPACE, Recipe(RATE, 1), runner=here)
     leaders = search.evolve(parts, 8, generations=5)
     costs = [search.exact(prepared, one.scheme) for one in leaders]
     for limit, value in (
@@ -135,11 +139,13 @@ def test_finished_trials_outlive_a_search_that_was_stopped(prepared, monkeypatch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search.local(prepared, wanted, workers=1, step=stop)
-    kept = [trial for trial in wanted if experiment.find(prepared, trial)]
+        runners.local(prepared, wanted, workers=1, progress=stop)
+    kept = [trial for trial in wanted if trials.find(prepared, trial)]
     assert len(kept) >= 2
     seen = []
-    results = search.local(prepared, wanted, workers=2, step=lambda done, total: seen.append((done, total)))
+    results = runners.local(
+        prepared, wanted, workers=2, progress=lambda done, total: seen.append((done, total))
+    )
     assert seen[0] == (len(kept), 4) and seen[-1] == (4, 4) and set(results) == set(wanted)
     assert results == here(prepared, wanted)
 
@@ -155,13 +161,13 @@ def test_a_cluster_gives_what_this_machine_gives(prepared, tmp_path, monkeypatch
     try:
         machines.add_node(num_cpus=1)
         wanted = [Trial("last", RATE, 1, seed) for seed in range(3)]
-        results = search.cluster(machines.address)(prepared, wanted)
+        results = runners.cluster(machines.address)(prepared, wanted)
         assert len(ray.nodes()) == 2
     finally:
         ray.shutdown()
         machines.shutdown()
-    assert [experiment.find(prepared, trial) for trial in wanted] == [results[trial] for trial in wanted]
-    here_again = [experiment._train(prepared, trial, search.quiet) for trial in wanted]
+    assert [trials.find(prepared, trial) for trial in wanted] == [results[trial] for trial in wanted]
+    here_again = [trials.train(prepared, trial) for trial in wanted]
     assert [r["state_crc"] for r in here_again] == [results[trial]["state_crc"] for trial in wanted]
 
 
@@ -196,8 +202,8 @@ def test_the_command_writes_a_plan_that_compiles(tmp_path, monkeypatch, capsys):
     assert cli.main(asked) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["scheme"] in [row["scheme"] for row in said["tried"]] and said["kilobytes"] <= 4
-    _, chosen = plan.make(toys.reader(), f"plan:{tmp_path}/plan.json", classes=10)
-    _, same = plan.make(toys.reader(), f"sparse:{said['scheme']}", classes=10)
+    _, chosen = make_plan(toys.reader(), f"plan:{tmp_path}/plan.json", classes=10)
+    _, same = make_plan(toys.reader(), f"sparse:{said['scheme']}", classes=10)
     assert chosen.updates == same.updates
     assert cli.main([*asked, "--layers", "x"]) == 1
     assert "is not a list of numbers" in capsys.readouterr().err

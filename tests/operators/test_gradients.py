@@ -12,137 +12,14 @@ from checks import (
     check_same_rounding,
     check_updates,
     head,
+    real_gradient,
     settled,
 )
 from float_reference import CURVES, Exact, Trace, softmax_error, squared_error
 from helpers import TIERS, calibrated, compiled, fastest, inputs, tier
 from models import Builder
+from operator_graphs import OPERATORS, SAMPLES, around, case
 from trimtab_tools.policies.plan import TRAINABLE
-
-SAMPLES = 4
-
-
-def around(grow, shape=(6, 6, 3), seed=1):
-    """A trainable layer, the operator, another trainable layer, a head."""
-    b = Builder(shape, seed)
-    b.conv(6, act="relu", scale=0.1, zero=-128)
-    grow(b)
-    if len(b.shape()) == 4:
-        b.conv(8, (1, 1), scale=0.05, zero=3)
-        b.mean(scale=0.02, zero=-5)
-    else:
-        b.dense(8, scale=0.05, zero=7)
-    graph = b.graph()
-    return calibrated(graph, inputs(graph, SAMPLES))
-
-
-def unary(kind, zero=0, scale=0.05):
-    def grow(b):
-        b.conv(6, (1, 1), scale=0.06, zero=4)
-        b.unary(kind, scale=scale, zero=zero)
-
-    return grow
-
-
-def concat(axis):
-    def grow(b):
-        x = b.x
-        left = b.conv(5 if axis == 3 else 6, (1, 1), scale=0.1, zero=3)
-        b.x = x
-        right = b.depthwise(scale=0.1, zero=3)
-        b.concat(left, right, left, axis=axis)
-
-    return grow
-
-
-def added(act="none", zero=-60):
-    def grow(b):
-        x = b.x
-        b.conv(6, (3, 3), scale=0.1, zero=12)
-        b.add(x, b.x, act, scale=0.15, zero=zero)
-
-    return grow
-
-
-def dense_on_reshaped(b):
-    b.pool("avg_pool")
-    b.reshape(3, 18)
-    b.reshape(54)
-    b.dense(10, act="relu6", scale=0.024, zero=-128)
-
-
-def three_consumers(b):
-    x = b.x
-    one = b.conv(6, (1, 1), act="relu6", scale=0.024, zero=-128)
-    b.x = x
-    two = b.depthwise(scale=0.05, zero=5)
-    b.add(one, two, scale=0.06, zero=0)
-    b.add(x, b.x, scale=0.15, zero=-70)
-
-
-def four_multiples(b):
-    """x in three adds, twice in one of them, and under a layer: partial errors in a chain."""
-    x = b.x
-    twice = b.add(x, x, scale=0.2, zero=-128)
-    thrice = b.add(x, twice, scale=0.3, zero=-128)
-    b.conv(6, (1, 1), scale=0.1, zero=0)
-    b.add(x, b.x, scale=0.2, zero=-70)
-    b.add(thrice, b.x, scale=0.4, zero=-100)
-
-
-def two_skips_and_a_branch(b):
-    """Two residual blocks on one stream; a branch leaves between them and comes back pooled."""
-    x = b.x
-    b.depthwise(act="relu6", scale=0.024, zero=-128)
-    b.conv(6, (1, 1), scale=0.1, zero=3)
-    y = b.add(x, b.x, scale=0.15, zero=-60)
-    b.conv(12, (1, 1), act="relu6", scale=0.024, zero=-128)
-    b.depthwise(kernel=(5, 5), act="relu", scale=0.1, zero=-128)
-    b.conv(6, (1, 1), scale=0.1, zero=0)
-    z = b.add(y, b.x, scale=0.2, zero=-50)
-    b.x = y
-    b.pool("max_pool", (3, 3), (1, 1), "same")
-    branch = b.conv(6, (1, 1), scale=0.2, zero=-50)
-    b.concat(z, branch)
-
-
-OPERATORS = {
-    "conv3x3": lambda b: b.conv(5),
-    "conv_stride2": lambda b: b.conv(7, (3, 3), (2, 2), act="relu6"),
-    "conv_valid_2x3": lambda b: b.conv(5, (2, 3), (1, 2), "valid"),
-    "conv5x5": lambda b: b.conv(4, (5, 5), (2, 2), act="relu"),
-    "depthwise": lambda b: b.depthwise(),
-    "depthwise_stride2": lambda b: b.depthwise(kernel=(5, 5), stride=(2, 2), act="relu6"),
-    "depthwise_multiplier": lambda b: b.depthwise(multiplier=3, padding="valid"),
-    "dense": lambda b: b.dense(10, act="relu"),
-    "dense_on_reshaped": dense_on_reshaped,
-    "add": added(),
-    "add_relu": added("relu", -128),
-    "x_plus_x": lambda b: b.add(b.x, b.x, scale=0.2, zero=-100),
-    "avg_pool": lambda b: b.pool("avg_pool"),
-    "avg_pool_same": lambda b: b.pool("avg_pool", (3, 3), (2, 2), "same"),
-    "max_pool": lambda b: b.pool("max_pool"),
-    "max_pool_overlapping": lambda b: b.pool("max_pool", (3, 3), (2, 2), "same"),
-    "mean": lambda b: b.mean(keepdims=True, scale=0.07, zero=-90),
-    "mean_flat": lambda b: b.mean(scale=0.07, zero=-90),
-    "relu": unary("relu", -128, 0.03),
-    "relu6": unary("relu6", -128, 6 / 255),
-    "hard_swish": unary("hard_swish", -100),
-    "logistic": unary("logistic"),
-    "pad": lambda b: b.pad((1, 0), (2, 1), (0, 0)),
-    "concat": concat(3),
-    "concat_rows": concat(1),
-    "reshape": lambda b: b.reshape(3, 12, 6),
-    "requantize": lambda b: b.layer("requantize", b.shape(), scale=0.09, zero=11),
-    "three_consumers": three_consumers,
-    "four_multiples": four_multiples,
-    "two_skips_and_a_branch": two_skips_and_a_branch,
-}
-
-
-def case(name, **options):
-    graph = around(OPERATORS[name])
-    return compiled(graph, **options), inputs(graph, SAMPLES), [i % 4 for i in range(SAMPLES)]
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -283,14 +160,6 @@ def test_the_reference_agrees_with_finite_differences(name):
             assert slope == pytest.approx((grad * d).sum(), rel=1e-3, abs=1e-4 * np.abs(grad * d).sum()), (
                 op.name
             )
-
-
-def real_gradient(op, about):
-    """dL/dw from the sums of errors times inputs."""
-    dw = about["weights"]
-    return dw * (
-        about["scale"] if op.kind == "depthwise" else about["scale"].reshape(-1, *[1] * (dw.ndim - 1))
-    )
 
 
 @pytest.mark.parametrize("kind", CURVES)

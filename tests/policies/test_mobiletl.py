@@ -7,7 +7,8 @@ import pytest
 from checks import check_forward, check_gradients, check_same_rounding, check_updates, settled
 from helpers import TIERS, calibrated, compiled, fastest, inputs, load, provide, step, tier
 from models import Builder
-from test_agree import PLACES, simulated
+from places import PLACES, simulated
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.compiler import cost, facts
 from trimtab_tools.errors import ModelError
@@ -133,6 +134,7 @@ def test_a_model_without_blocks():
         compiled(b.graph(), "mobiletl")
 
 
+@pytest.mark.keras
 def test_a_keras_network_with_hard_swish():
     """As converters leave it: hard-swish and pads as operators of their own."""
     tf = pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install trimtab[keras]")
@@ -284,7 +286,9 @@ def packages(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["relu6", "hard_swish"])
+@pytest.mark.pico
+@pytest.mark.unix
+@pytest.mark.parametrize("name", others_slow(["relu6", "hard_swish"], "relu6"))
 def test_twenty_steps_are_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)

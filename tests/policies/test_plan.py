@@ -5,19 +5,11 @@ import json
 import numpy as np
 import pytest
 from models import Builder
+from networks import classifier as graph
 from trimtab_tools.errors import ModelError
-from trimtab_tools.policies.plan import Update, channel_strength, make, weight_limit
-
-
-def graph(head=True):
-    b = Builder((6, 6, 3), 2)
-    b.conv(8, act="relu")
-    b.depthwise()
-    b.mean()
-    if head:
-        b.dense(10, per_channel=True)
-        b.softmax()
-    return b.graph()
+from trimtab_tools.policies.head import weight_limit
+from trimtab_tools.policies.make import make_plan
+from trimtab_tools.policies.plan import Update, channel_strength
 
 
 def by_hand(tmp_path, *rows):
@@ -27,13 +19,13 @@ def by_hand(tmp_path, *rows):
 
 
 def test_policies():
-    assert make(graph(), "none")[1].updates == () and make(graph(), "none")[1].loss == "none"
-    assert make(graph(), "last")[1].updates == ()
-    assert make(graph(), "bias")[1].updates == (
+    assert make_plan(graph(), "none")[1].updates == () and make_plan(graph(), "none")[1].loss == "none"
+    assert make_plan(graph(), "last")[1].updates == ()
+    assert make_plan(graph(), "bias")[1].updates == (
         Update("conv_0", True, (), "in"),
         Update("depthwise_1", True, (), "out"),
     )
-    full = make(graph(), "full")[1]
+    full = make_plan(graph(), "full")[1]
     assert full.of("conv_0") == Update("conv_0", True, (0, 1, 2), "in")
     assert full.of("depthwise_1") == Update("depthwise_1", True, tuple(range(8)), "out")
 
@@ -43,8 +35,8 @@ def test_a_ratio_takes_the_strongest_channels(tmp_path):
         tmp_path, {"layer": "depthwise_1", "weight_channels": 0.4, "bias": False}, {"layer": "conv_0"}
     )
     g = graph()
-    chosen = make(g, policy)[1]
-    strength = channel_strength(g[g.ops[1].inputs[1]].data, "out")
+    chosen = make_plan(g, policy)[1]
+    strength = channel_strength(g[g.ops[1].inputs[1]].data)
     assert [u.layer for u in chosen.updates] == ["conv_0", "depthwise_1"]  # the model's order
     assert (
         set(chosen.of("depthwise_1").channels) == set(np.argsort(-strength)[:3])
@@ -55,20 +47,20 @@ def test_a_ratio_takes_the_strongest_channels(tmp_path):
 
 def test_channel_strength_is_the_norm_along_the_last_axis():
     w = np.arange(2 * 3 * 1 * 4, dtype=np.int8).reshape(2, 3, 1, 4)
-    assert np.allclose(channel_strength(w, "in"), [np.linalg.norm(w[..., i]) for i in range(4)])
+    assert np.allclose(channel_strength(w), [np.linalg.norm(w[..., i]) for i in range(4)])
 
 
 def test_a_new_head_is_zero_and_in_the_order_of_the_labels():
-    trunk, chosen = make(graph(), "last", labels=("cat", "dog", "emu"))
+    trunk, chosen = make_plan(graph(), "last", labels=("cat", "dog", "emu"))
     assert [op.kind for op in trunk.ops] == ["conv", "depthwise", "mean"]
     assert chosen.labels == ("cat", "dog", "emu") and chosen.head.weights.shape == (3, 8)
     assert not chosen.head.weights.any() and not chosen.head.bias.any()
-    assert make(graph(head=False), "last", classes=7)[1].head.weights.shape == (7, 8)
+    assert make_plan(graph(head=False), "last", classes=7)[1].head.weights.shape == (7, 8)
 
 
 def test_the_models_own_head_is_widened():
     g = graph()
-    head = make(g, "last")[1].head
+    head = make_plan(g, "last")[1].head
     w, b, f = (*map(g.__getitem__, g.ops[3].inputs[1:]), g[head.features])
     assert np.array_equal(head.weights, np.clip(np.rint(4096 * w.scale[:, None] * w.data), -32767, 32767))
     assert np.array_equal(head.bias, np.rint(65536 * w.scale * f.scale[0] * b.data))
@@ -80,7 +72,7 @@ def test_a_head_may_be_a_convolution_on_one_position():
     b.conv(5, (1, 1))
     b.reshape(5)
     b.softmax()
-    trunk, chosen = make(b.graph(), "last")
+    trunk, chosen = make_plan(b.graph(), "last")
     assert chosen.head.weights.shape == (5, 3) and [op.kind for op in trunk.ops] == ["mean"]
 
 
@@ -91,10 +83,10 @@ def test_the_widest_sum_of_a_head_stays_in_32_bits(features):
 
 def test_regression_trains_its_last_layer():
     g = graph()
-    trunk, chosen = make(g, "last", loss="mse")
+    trunk, chosen = make_plan(g, "last", loss="mse")
     assert trunk.ops[-1].kind == "dense" and chosen.head is None
     assert chosen.updates == (Update("dense_3", True, tuple(range(8)), "in"),)
-    kept = make(g, "full", loss="mse")[1]
+    kept = make_plan(g, "full", loss="mse")[1]
     assert [u.layer for u in kept.updates] == ["conv_0", "depthwise_1", "dense_3"]
 
 
@@ -109,7 +101,7 @@ REFUSED = {
 @pytest.mark.parametrize("message", REFUSED)
 def test_refused(message):
     with pytest.raises(ModelError, match=message):
-        make(graph(), **{"policy": "last", **REFUSED[message]})
+        make_plan(graph(), **{"policy": "last", **REFUSED[message]})
 
 
 ROWS = {
@@ -125,7 +117,7 @@ ROWS = {
 @pytest.mark.parametrize("message", ROWS)
 def test_plans_by_hand_that_are_refused(message, tmp_path):
     with pytest.raises(ModelError, match=message):
-        make(graph(), by_hand(tmp_path, *ROWS[message]))
+        make_plan(graph(), by_hand(tmp_path, *ROWS[message]))
 
 
 NO_PLANS = (
@@ -142,16 +134,16 @@ def test_files_that_are_no_plans_are_refused(text, tmp_path):
     path = tmp_path / "plan.json"
     path.write_text(text)
     with pytest.raises(ModelError):
-        make(graph(), f"plan:{path}")
+        make_plan(graph(), f"plan:{path}")
     with pytest.raises(ModelError, match="cannot be read"):
-        make(graph(), f"plan:{tmp_path / 'absent.json'}")
+        make_plan(graph(), f"plan:{tmp_path / 'absent.json'}")
 
 
 def test_a_model_without_a_head_needs_classes():
     with pytest.raises(ModelError, match="--labels or --classes"):
-        make(graph(head=False), "last")
+        make_plan(graph(head=False), "last")
 
 
 def test_regression_needs_a_trainable_end():
     with pytest.raises(ModelError, match="ends in a dense or conv"):
-        make(graph(head=False), "last", loss="mse")
+        make_plan(graph(head=False), "last", loss="mse")

@@ -5,6 +5,7 @@ import json
 import pytest
 from helpers import provide
 from models import Builder
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.formats import write_tflite
 
@@ -20,7 +21,7 @@ POLICIES = {
 
 @pytest.fixture(scope="module")
 def ds_cnn(tmp_path_factory):
-    """The keyword spotter's shapes: 49x10 values, four depthwise and pointwise pairs, of half the width; random weights."""
+    """The keyword spotter's shapes at half the width, with random weights: 49x10 values, four pairs."""
     b = Builder((49, 10, 1), seed=5)
     b.conv(32, (10, 4), (2, 2), act="relu")
     for _ in range(4):
@@ -33,7 +34,8 @@ def ds_cnn(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.pico
+@pytest.mark.parametrize("policy", others_slow(POLICIES, "sparse"))
 def test_a_pico_trains_it_as_the_simulation_says(policy, ds_cnn, tmp_path, capsys):
     provide("pico")
     package = tmp_path / f"{policy}.ttp"

@@ -13,10 +13,11 @@ from trimtab_tools.compiler import cost
 from trimtab_tools.compiler.package_reading import Contents
 from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import write_tflite
-from trimtab_tools.lab import float_twin
+from trimtab_tools.lab import float_tinytl, float_twin
 from trimtab_tools.operators import oracle as reference
 from trimtab_tools.operators import tinytl
 from trimtab_tools.policies import plan
+from trimtab_tools.policies.make import make_plan
 
 RATE = 0.02
 
@@ -51,7 +52,7 @@ SHAPES = {  # channels in and out, side, stride, width: 8, 16 or 24 channels bet
 
 def moved(graph, policy, path, seed=1):
     """Modules as training might leave them, in a file; the policy that begins with them."""
-    trunk, _ = plan.make(graph, policy, classes=4)
+    trunk, _ = make_plan(graph, policy, classes=4)
     rng, found = np.random.default_rng(seed), {}
     for op in (op for op in trunk.ops if op.kind == "lite"):
         for name in op.inputs[2:]:
@@ -83,7 +84,7 @@ def test_forward_is_the_reference(name, tmp_path):
     wanted = reference.forward(c.trunk, samples)
     with all_apart(c) as data:
         net = simulate.load(data, fastest())
-        arena = np.frombuffer(net._views[0], np.int8)
+        arena = np.frombuffer(net.arena, np.int8)
         for i, x in enumerate(samples):
             net.input_view[:] = x.tobytes()
             net.classify_input()
@@ -92,7 +93,7 @@ def test_forward_is_the_reference(name, tmp_path):
                     tensor
                 )
     op = next(op for op in c.trunk.ops if op.kind == "lite")
-    layer = float_twin.Lite(c.trunk, op, op.inputs[:2], None, True)
+    layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     before, real = wanted[op.inputs[0]], layer.forward([wanted[n] for n in op.inputs[:2]])
     assert np.abs(wanted[op.outputs[0]] - before.astype(int)).mean() > 1
     assert np.abs(wanted[op.outputs[0]] - real.astype(int)).max() <= 2
@@ -102,7 +103,7 @@ def test_forward_is_the_reference(name, tmp_path):
 def test_the_float_model_has_the_gradients_of_finite_differences(name, tmp_path):
     c, samples = case(name, tmp_path, ",dx")
     op = next(op for op in c.trunk.ops if op.kind == "lite")
-    layer = float_twin.Lite(c.trunk, op, op.inputs[:2], None, True)
+    layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     layer.wanted = [True, True]
     values = reference.forward(c.trunk, samples[:1])
     xs = [values[n].astype(float) for n in op.inputs[:2]]
@@ -162,7 +163,7 @@ def moving(bench, c):
 def moving_in(twin):
     found = {}
     for layer in twin.layers:
-        if isinstance(layer, float_twin.Lite):
+        if isinstance(layer, float_tinytl.Module):
             found.update(zip(layer.op.inputs[2:], (layer.w1, layer.affines[0], layer.w2, layer.affines[1])))
         elif layer.update:
             found[layer.op.inputs[2]] = layer.b
@@ -194,16 +195,17 @@ def test_gradients(name, options, tmp_path):
     bench.settle(list(samples), [i % 4 for i in range(8)])
     biases = sum(not u.channels for u in c.plan.updates)
     head = bench.read(bench.state("head.weights"), "<i2").reshape(4, -1) / 4096
-    initial, found, real = bytes(bench.net._views[1]), {}, {}
+    initial, found, real = bytes(bench.net.state), {}, {}
     for i, x in enumerate(samples):
-        bench.net._views[1][:] = initial
+        bench.net.state[:] = initial
         before = moving(bench, c)
         assert bench.run(x, i % 4)
         twin = float_twin.Twin(c.trunk, c.plan, c.trunk.inputs[0])
         twin.w = head.copy()
         for layer in twin.layers:
-            if isinstance(layer, float_twin.Lite):
-                layer.passes = lambda side=passed(c.trunk, layer.op, x): side
+            if isinstance(layer, float_tinytl.Module):
+                side = passed(c.trunk, layer.op, x)
+                layer.passes = lambda side=side: side
         was = {key: value.copy() for key, value in moving_in(twin).items()}
         twin.step(x, i % 4, RATE)
         now = moving_in(twin)
@@ -312,8 +314,8 @@ def test_modules_learn(packages, name):
 
 def test_a_new_module_changes_nothing():
     graph = network(blocks=2)
-    trunk, _ = plan.make(graph, "tinytl", classes=4)
-    frozen, _ = plan.make(graph, "last", classes=4)
+    trunk, _ = make_plan(graph, "tinytl", classes=4)
+    frozen, _ = make_plan(graph, "last", classes=4)
     samples = inputs(graph, 4)
     assert np.array_equal(
         reference.forward(trunk, samples)[trunk.outputs[0]],
@@ -325,7 +327,7 @@ def test_options():
     graph = network(32, 32, 16, 1, blocks=3)
 
     def modules(policy):
-        trunk, chosen = plan.make(graph, policy, classes=4)
+        trunk, chosen = make_plan(graph, policy, classes=4)
         return [op for op in trunk.ops if op.kind == "lite"], trunk, chosen
 
     ops, trunk, chosen = modules("tinytl")
@@ -357,7 +359,7 @@ def test_options():
 )
 def test_what_is_refused(policy, cure):
     with pytest.raises(ModelError, match=re.escape(cure)):
-        plan.make(network(blocks=2), policy, classes=4)
+        make_plan(network(blocks=2), policy, classes=4)
 
 
 def test_a_model_without_blocks():
@@ -365,7 +367,7 @@ def test_a_model_without_blocks():
     b.conv(8)
     b.mean()
     with pytest.raises(ModelError, match="choose policy bias"):
-        plan.make(b.graph(), "tinytl", classes=4)
+        make_plan(b.graph(), "tinytl", classes=4)
 
 
 def test_modules_travel_by_export_only(packages, tmp_path, capsys):
@@ -387,8 +389,8 @@ def test_modules_travel_by_export_only(packages, tmp_path, capsys):
 
 
 def test_memory_of_modules_is_counted(packages):
-    trunk, chosen = plan.make(network(), "tinytl:nobias", classes=4)
-    none = cost.table(*plan.make(network(), "last", classes=4))
+    trunk, chosen = make_plan(network(), "tinytl:nobias", classes=4)
+    none = cost.table(*make_plan(network(), "last", classes=4))
     rows = cost.table(trunk, chosen)
     weights = 8 * 9 * 8 + 24 * 8
     assert cost.tinytl(rows) - cost.tinytl(none) >= 4 * weights

@@ -1,51 +1,27 @@
 """Fisher information in integers, and the layers and channels that it chooses."""
 
 import json
-import struct
 
 import numpy as np
 import pytest
 import toys
-import trimtab
 from checks import Exact, Trace, head
 from float_reference import softmax_error
-from helpers import TIERS, Bench, assets, calibrated, compiled, fastest, inputs, provide, tier
-from models import Builder, run
-from test_agree import network
-from test_package import records, take_apart, with_section
+from helpers import Bench, assets, calibrated, compiled, fastest, inputs, written
+from networks import trained_layers as network
 from trimtab import fisher
-from trimtab.format import OPCODES
-from trimtab.package import PackageError
 from trimtab_tools import cli
-from trimtab_tools.boards import emulated, simulated
-from trimtab_tools.compiler import cost, emit
-from trimtab_tools.compiler.package_reading import Contents
-from trimtab_tools.errors import ModelError
+from trimtab_tools.boards import simulated
+from trimtab_tools.compiler import cost
 from trimtab_tools.formats import read_checkpoint, write_tflite
 from trimtab_tools.lab import tinytrain
-from trimtab_tools.policies import candidates, plan
+from trimtab_tools.policies import head as heads
+from trimtab_tools.policies import plan
+from trimtab_tools.policies import tinytrain as policy
+from trimtab_tools.policies.make import make_plan
 
 SAMPLES = 24
-
-
-def deep():
-    """Two residual blocks and a pooled branch: tensors with one, two and three readers."""
-    b = Builder((8, 8, 3), seed=5)
-    b.conv(8, (3, 3), (2, 2), act="relu6", scale=0.024, zero=-128)
-    for i in range(2):
-        x = b.x
-        b.conv(20, (1, 1), act="relu6", scale=0.024, zero=-128)
-        b.depthwise(act="relu6", scale=0.024, zero=-128)
-        b.conv(8, (1, 1), scale=0.06, zero=4)
-        b.add(x, b.x, scale=0.08 + 0.04 * i, zero=-40)
-    b.depthwise(multiplier=2, kernel=(3, 3), stride=(2, 2), act="relu", scale=0.1, zero=-128)
-    b.conv(14, (1, 1), act="relu", scale=0.1, zero=-128)
-    b.reshape(14 * 4)
-    b.dense(9)
-    return b.graph()
-
-
-NETWORKS = {"agree": network, "deep": deep}
+NETWORKS = {"agree": network, "deep": toys.deep}
 
 
 def studied(graph, count, seed=0, **options):
@@ -64,7 +40,7 @@ def studied(graph, count, seed=0, **options):
 
 def real_information(made, bench, samples):
     """{layer: sum over samples of (sum over positions of a * dL/da)^2 for each input channel} in float64."""
-    found = {name: 0 for name in made.plan.study}
+    found = {name: 0 for name in made.plan.hook.names}
     layers = {op.name: op for op in plan.layers(made.trunk)}
     for x, y in samples:
         trace = Trace(made.trunk, x)
@@ -111,12 +87,12 @@ def test_information_is_the_same_on_all_kernels(name, count):
 
 def test_a_study_leaves_nothing_behind_but_trackers():
     """Training goes on as if the samples had never been studied."""
-    made, bench, samples, _ = studied(deep(), 7)
+    made, bench, samples, _ = studied(toys.deep(), 7)
     other = simulated.load(made.data, fastest())
     kept = [
         made.program.state[i] for i, about in enumerate(made.program.trained) if about["role"] != "exponents"
     ]
-    views = [bench.net._views[1], other._views[1]]
+    views = [bench.net.state, other.state]
     bench.net.reset()
     fisher.study(bench.net, samples, list(made.program.candidates.values()))
     for x, y in samples:
@@ -128,8 +104,8 @@ def test_a_study_leaves_nothing_behind_but_trackers():
 
 
 def test_a_head_that_knows_nothing_tells_nothing():
-    made = compiled(calibrated(deep(), inputs(deep(), 4)), "tinytrain:3")
-    samples = [(x, i % 4) for i, x in enumerate(inputs(deep(), 4))]
+    made = compiled(calibrated(toys.deep(), inputs(toys.deep(), 4)), "tinytrain:3")
+    samples = [(x, i % 4) for i, x in enumerate(inputs(toys.deep(), 4))]
     found = fisher.study(
         simulated.load(made.data, fastest()), samples, list(made.program.candidates.values())
     )
@@ -140,7 +116,7 @@ def test_a_head_that_knows_nothing_tells_nothing():
 
 
 def test_a_package_without_candidates_says_so():
-    net = simulated.load(compiled(deep(), "last").data, fastest())
+    net = simulated.load(compiled(toys.deep(), "last").data, fastest())
     with pytest.raises(ValueError, match="--policy tinytrain"):
         fisher.study(net, [], [])
 
@@ -198,18 +174,18 @@ def test_the_strongest_channels():
 def test_the_table_counts_as_the_paper_does():
     """Products of the whole backward pass and of the paper's fixed scheme, in millions."""
     graph = read_checkpoint.read(assets() / "tiny_training" / "mcunet-5fps.npz")
-    trunk = plan.cut_head(graph, 10)[0]
-    assert candidates.most_macs(trunk, 1) / 1e6 == pytest.approx(44.9, abs=0.05)
+    trunk = heads.cut_head(graph, 10)[0]
+    assert policy.most_macs(trunk, 1) / 1e6 == pytest.approx(44.9, abs=0.05)
     names = [op.name for op in plan.layers(trunk)]
     shares = {21: 1, 24: 1, 27: 1, 30: 1, 36: 1 / 8, 39: 1 / 4}
-    rows = [candidates.table(trunk, [names[i]], share)[0].row for i, share in shares.items()]
+    rows = [policy.table(trunk, [names[i]], share)[0].row for i, share in shares.items()]
     assert fisher.cost(rows, range(6))[3] / 1e6 == pytest.approx(11.88, abs=0.01)
-    assert len(plan.make(graph, "tinytrain", classes=10)[1].study) == 18
+    assert len(make_plan(graph, "tinytrain", classes=10)[1].hook.names) == 18
 
 
 def test_a_plan_within_its_budget_is_what_the_compiler_makes_of_it(tmp_path):
     """Bytes of a choice beside those of the package that trains it."""
-    made, _, _, found = studied(deep(), 7)
+    made, _, _, found = studied(toys.deep(), 7)
     chosen = tinytrain.updates(made, found, 1500, 0.3)
     assert chosen["bytes"] <= 1500 and chosen["share"] <= 0.3 and chosen["updates"]
     trained = compiled(made.trunk, written(chosen["updates"], tmp_path))
@@ -219,324 +195,15 @@ def test_a_plan_within_its_budget_is_what_the_compiler_makes_of_it(tmp_path):
     assert planes + kept - sum(b.size for b in own) <= 1.25 * chosen["bytes"]
 
 
-def written(updates, folder):
-    """Updates as a policy."""
-    (folder / "plan.json").write_text(json.dumps({"updates": updates}))
-    return f"plan:{folder}/plan.json"
-
-
-# -- a choice on the board -----------------------------------------------------------------------------------
-
-BOARD = "tinytrain:7,budget=1.5,macs=0.5"
-STEPS = 40
-
-
-def board(kernels=None, policy=BOARD, **options):
-    """(compiled, net, samples) of a package that leaves the choice to the board."""
-    xs = inputs(deep(), SAMPLES)
-    made = compiled(calibrated(deep(), xs), policy, **options)
-    samples = [(x, i % 4) for i, x in enumerate(xs)]
-    return made, simulated.load(made.data, kernels or fastest()), samples
-
-
-def tuned(net, made):
-    """Every weight and bias of the network, by name."""
-    state = bytearray(net.state_bytes)
-    net.read_state(0, state)
-    return {t.name: t.data for t in Contents(made.data, bytes(state)).graph().tensors.values() if t.constant}
-
-
-def test_the_board_chooses_as_the_pc_does():
-    made, net, samples = board()
-    got = net.choose(samples)
-    names = [c.layer for c in made.program.pools.candidates]
-    rows = [c.row for c in made.program.pools.candidates]
-    found = tinytrain.information(made, samples, 0)
-    assert not any(any(f) for _, f in found)  # a new head
-    other = simulated.load(made.data, fastest())
-    other.begin(len(samples))
-    for x, y in samples:
-        other.train(x, y)
-    found = fisher.study(other, samples, list(made.program.candidates.values()))
-    limits = made.program.pools
-    want = fisher.pick(
-        found,
-        rows,
-        lambda price: (
-            price[0] <= limits.planes.size and price[1] <= limits.inputs.size and price[3] <= limits.most_macs
-        ),
-    )
-    assert names == list(made.program.candidates) and 2 <= len(want) < 7
-    assert got == {i: fisher.strongest(found[i][1], rows[i]) for i in want}
-
-
-@pytest.mark.parametrize("residual", [8, 4, 0])
-@pytest.mark.parametrize("kernels", TIERS)
-def test_training_a_choice_equals_training_its_plan(kernels, residual, tmp_path):
-    """Losses, weights and biases are those of the package that a PC compiles for the same channels."""
-    made, net, samples = board(tier(kernels), residual=residual)
-    net.choose(samples)
-    by_hand = {2: [0, 7], 3: [1, 4, 6, 9, 19], 5: [0, 1, 13, 15], 6: [2, 3, 5, 12]}
-    for chosen in (net._choice.chosen, by_hand, {6: [0, 1, 2, 3]}):
-        net._choice.take(chosen)
-        net.begin(0)
-        names = [c.layer for c in made.program.pools.candidates]
-        updates = [{"layer": names[i], "weight_channels": c} for i, c in chosen.items()]
-        plain = compiled(made.trunk, written(updates, tmp_path), residual=residual)
-        other = simulated.load(plain.data, tier(kernels))
-        alike(made, net, plain, other)
-        losses = [(net.train(*sample), other.train(*sample)) for sample in samples]
-        assert all(a == b for a, b in losses) and len(set(losses)) > 5
-        mine, theirs = tuned(net, made), tuned(other, plain)
-        assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
-        moved = {
-            op.name
-            for op in made.trunk.ops
-            if op.kind in plan.TRAINABLE
-            for name in op.inputs[1:]
-            if not np.array_equal(mine[name], made.trunk[name].data)
-        }
-        assert moved == {names[i] for i in chosen}
-
-
-def alike(made, net, plain, other):
-    """The other net starts with this one's head and what its trackers know."""
-    mine, theirs = Bench(made, net=net), Bench(plain, net=other)
-    for name in ("head.weights", "head.bias", "generator"):
-        theirs.bytes(theirs.state(name))[:] = mine.bytes(mine.state(name))
-    where = next(t for t in made.program.trained if t["role"] == "exponents")["tensors"]
-    tensors = next(t for t in plain.program.trained if t["role"] == "exponents")["tensors"]
-    known = mine.read(mine.state("exponents"), "<i2")
-    theirs.write(theirs.state("exponents"), [known[where.index(name)] for name in tensors], "<i2")
-
-
-def test_a_weight_is_held_within_int8(tmp_path):
-    """Sums of frozen and trained weights saturate where a plane by itself would."""
-    made, net, samples = board(rate=0.4)
-    net.choose(samples)
-    for sample in samples:
-        net.train(*sample)
-    before = {t.name: t.data for t in made.trunk.tensors.values() if t.constant}
-    now = tuned(net, made)
-    edge = [
-        name
-        for name in now
-        if now[name].dtype == np.int8
-        and (np.abs(now[name]) == 127).sum() > (np.abs(before[name]) == 127).sum()
-    ]
-    assert edge and all(
-        np.abs(data.astype(int)).max() <= 127 for data in now.values() if data.dtype == np.int8
-    )
-
-
-@pytest.mark.parametrize("kernels", TIERS)
-def test_before_a_choice_only_the_head_trains(kernels):
-    made, net, samples = board(tier(kernels))
-    last = compiled(made.trunk, "last")
-    other = simulated.load(last.data, tier(kernels))
-    assert [net.train(*sample) for sample in samples] == [other.train(*sample) for sample in samples]
-    assert net.self_test() and other.self_test()
-    mine, theirs = tuned(net, made), tuned(other, last)
-    assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
-
-
-def test_the_choice_is_part_of_the_state(tmp_path):
-    """Saved, restored, in the CRC; put back by self_test, forgotten by reset."""
-    made, _, samples = board()
-    (tmp_path / "net.ttp").write_bytes(made.data)
-    net = trimtab.load(str(tmp_path / "net.ttp"), fastest())
-    fresh = net.state_crc()
-    chosen = net.choose(samples)
-    for sample in samples:
-        net.train(*sample)
-    net.save()
-    crc = net.state_crc()
-    assert net.self_test() and net.state_crc() == crc and net._choice.chosen == chosen
-    again = trimtab.load(str(tmp_path / "net.ttp"), fastest())
-    assert again.state_crc() == crc != fresh and again._choice.chosen == chosen
-    assert [net.train(*s) for s in samples] == [
-        again.train(*s) for s in samples
-    ] and net.state_crc() == again.state_crc()
-    assert [net.predict(s[0]) for s in samples] == [again.predict(s[0]) for s in samples]
-    assert net.state_crc() == again.state_crc()  # predicting leaves no trace
-    net.reset()
-    assert net.state_crc() == fresh and net._choice.chosen == {}
-    other = simulated.load(made.data, fastest())
-    assert [net.train(*s) for s in samples] == [other.train(*s) for s in samples]
-
-
-@pytest.mark.parametrize("kernels", TIERS)
-def test_prototypes_choose_by_moved_copies(kernels):
-    """On the board as on the PC; then the chosen layers train and the prototypes follow."""
-    made, net, samples = board(tier(kernels), head="prototype", rate=0.3)
-    chosen = net.choose(samples)
-    found = tinytrain.information(made, samples, kernels=tier(kernels))
-    rows = [c.row for c in made.program.pools.candidates]
-    assert chosen == {
-        i: fisher.strongest(found[i][1], rows[i]) for i in fisher.pick(found, rows, net._choice.fits)
-    }
-    assert len(chosen) > 1
-    net.fit_few(samples, 2, shift=0)
-    now = tuned(net, made)
-    moved = {
-        i
-        for i, c in enumerate(made.program.pools.candidates)
-        for op in made.trunk.ops
-        if op.name == c.layer and not np.array_equal(now[op.inputs[1]], made.trunk[op.inputs[1]].data)
-    }
-    assert moved == set(chosen)
-
-
-def test_passes_change_no_bit_of_a_choice():
-    """Strips of the forward pass, on both time lines, against every buffer in a place of its own."""
-    b = Builder((32, 32, 3), seed=9)
-    b.conv(8, (3, 3), (2, 2), act="relu6", scale=0.024, zero=-128)
-    b.conv(24, (1, 1), act="relu6", scale=0.024, zero=-128)
-    b.depthwise(stride=(2, 2), act="relu6", scale=0.024, zero=-128)
-    b.conv(12, (1, 1), scale=0.06, zero=4)
-    b.conv(16, (3, 3), (2, 2), act="relu", scale=0.1, zero=-128)
-    xs = inputs(b.graph(), 8)
-    graph = calibrated(b.graph(), xs)
-    ends = []
-    for optimize in (True, False):
-        made = compiled(graph, "tinytrain:2,budget=4,macs=1", optimize=optimize)
-        net = simulated.load(made.data, fastest())
-        chosen = net.choose([(x, i % 4) for i, x in enumerate(xs)])
-        losses = [net.train(x, i % 4) for i, x in enumerate(xs)]
-        ends.append((chosen, losses, net.state_crc()))
-        strips = len(made.program.phases["study"]) > len(graph.ops) + 3
-        assert strips == optimize
-    assert ends[0] == ends[1] and len(ends[0][0]) == 2
-
-
-@pytest.mark.parametrize("kernels", TIERS)
-def test_a_choice_with_streamed_weights(kernels, tmp_path, monkeypatch):
-    made, net, samples = board(tier(kernels))
-    (tmp_path / "net.ttp").write_bytes(made.data)
-    monkeypatch.setattr("trimtab.net._weights", lambda package: None)
-    streamed = simulated.load(str(tmp_path / "net.ttp"), tier(kernels))
-    assert streamed.choose(samples) == net.choose(samples)
-    assert [streamed.train(*s) for s in samples] == [net.train(*s) for s in samples]
-    assert streamed.state_crc() == net.state_crc()
-
-
-def test_a_second_choice_starts_anew():
-    made, net, samples = board()
-    first = net.choose(samples)
-    for sample in samples:
-        net.train(*sample)
-    frozen = {t.name: t.data for t in made.trunk.tensors.values() if t.constant}
-    second = net.choose([(x, 0) for x, _ in samples[:4]] + samples[4:8], epochs=0)
-    assert second and first
-    assert all(np.array_equal(data, frozen[name]) for name, data in tuned(net, made).items())
-
-
-def test_what_was_chosen_comes_home():
-    """As .tflite, with frozen and trained weights put together: the same predictions."""
-    made, net, samples = board()
-    net.choose(samples)
-    for sample in samples:
-        net.train(*sample)
-    state = bytearray(net.state_bytes)
-    net.read_state(0, state)
-    contents = Contents(made.data, bytes(state))
-    out = run(contents.tflite(), np.stack([x for x, _ in samples]))
-    logits = out[max(out)]
-    assert logits.shape[1] == 4 and [net.predict(x) for x, _ in samples] == logits.argmax(1).tolist()
-    untouched = run(Contents(made.data).tflite(), np.stack([x for x, _ in samples]))
-    assert not np.array_equal(untouched[max(out)], logits)
-
-
-@pytest.mark.parametrize(
-    "bits, says",
-    [
-        (lambda bits: b"\xff" * len(bits), "does not fit the package"),
-        (lambda bits: bytes([bits[0] ^ 1]) + bits[1:], "does not fit the package"),
-    ],
-)
-def test_a_state_that_no_board_wrote_is_refused(tmp_path, bits, says):
-    made, _, samples = board()
-    (tmp_path / "net.ttp").write_bytes(made.data)
-    net = trimtab.load(str(tmp_path / "net.ttp"), fastest())
-    net.choose(samples)
-    net._choice.bits[:] = bits(bytes(net._choice.bits))
-    net.save()
-    with pytest.raises(PackageError, match=says):
-        trimtab.load(str(tmp_path / "net.ttp"), fastest())
-
-
-def test_more_layers_than_the_pools_hold_are_refused(tmp_path):
-    made, net, samples = board()
-    rows = [c.row for c in made.program.pools.candidates]
-    with pytest.raises(PackageError, match="does not fit the package"):
-        net._choice.take({i: list(range(row[fisher.COUNT])) for i, row in enumerate(rows)})
-
-
-def test_a_section_that_lies_is_refused():
-    """Each word of it changed: a choice then works inside its memory, or the package is refused."""
-    made, net, samples = board()
-    offset, size, _ = net.package.span("choice")
-    good = bytes(net.package.section("choice"))
-    chosen, refused = {2: [0, 7], 6: [2, 3, 5, 12]}, 0
-    for at in range(0, size, 4):
-        for value in (0, 1, 0x7FFFFFFC, 0xFFFFFFFF, struct.unpack_from("<I", good, at)[0] + 4):
-            bad = good[:at] + struct.pack("<I", value & 0xFFFFFFFF) + good[at + 4 :]
-            try:
-                other = simulated.load(with_section(made.data, "choice", bad), "plain")
-                other._choice.take(chosen)
-                other.train(*samples[0])
-            except (PackageError, MemoryError):
-                refused += 1
-    assert refused > size // 4
-
-
-def test_records_that_share_words_are_refused():
-    """Patching one would change the other after it was checked. Here zx and scratch are a record, too."""
-    made, _, _ = board()
-    header, parts, phases = take_apart(made.data)
-    steps = bytearray(parts["steps"])
-    row = next(row for _, name, row in records(made.data) if name == "conv_dw")
-    places = {field: at for field, _, at, _ in row}
-    for field, value in (("zx", OPCODES["end_step"]), ("scratch", header["clock"]), ("words", 1)):
-        struct.pack_into("<i", steps, places[field], value)
-    parts["steps"] = bytes(steps)
-    assert simulated.load(emit._assemble(header, parts, phases), "plain")
-    with pytest.raises(PackageError, match="steps of the package overlap"):
-        simulated.load(emit._assemble(header, parts, {**phases, "end": (places["zx"], 1)}), "plain")
-
-
-@pytest.mark.parametrize(
-    "policy, options, says",
-    [
-        ("tinytrain:7,budget=0.1", {}, "no layer's share of channels fits a budget of 102 bytes"),
-        ("tinytrain:7,macs=1/2", {}, "give budget=KB"),
-        ("tinytrain:7,budget=1.5,macs=2", {}, "macs and ratio are shares"),
-        ("tinytrain:7,budget=1.5,depth=2", {}, "write tinytrain:K,budget=KB"),
-        ("tinytrain:7,budget=x", {}, "x is not a number"),
-        ("tinytrain:99,budget=3", {}, "give tinytrain: a number of layers"),
-        (BOARD, dict(accumulate=2), "without --accumulate"),
-    ],
-)
-def test_policies_that_cannot_be(policy, options, says):
-    with pytest.raises(ModelError, match=says):
-        compiled(deep(), policy, **options)
-
-
-def test_a_package_that_reserves_nothing_cannot_choose():
-    net = simulated.load(compiled(deep(), "tinytrain").data, fastest())
-    with pytest.raises(ValueError, match="compile it with --policy tinytrain:budget=KB"):
-        net.choose([])
-
-
 # -- the command ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture()
 def task(tmp_path):
     """A model and the samples of a task as files."""
-    (tmp_path / "net.tflite").write_bytes(write_tflite.write(calibrated(deep(), inputs(deep(), 8))))
+    (tmp_path / "net.tflite").write_bytes(write_tflite.write(calibrated(toys.deep(), inputs(toys.deep(), 8))))
     y = np.arange(20) % 2
-    x = inputs(deep(), 20).astype(np.int64) + np.where(y, 40, -40)[:, None, None, None]
+    x = inputs(toys.deep(), 20).astype(np.int64) + np.where(y, 40, -40)[:, None, None, None]
     np.savez(tmp_path / "task.npz", x=np.clip(x, -128, 127).astype(np.int8), y=y)
     return tmp_path
 
@@ -586,61 +253,3 @@ def test_choose_writes_a_plan_that_compiles_and_trains(task, capsys):
 def test_choose_refuses(task, capsys, options, says):
     assert chosen(task, *options) == 1
     assert says in capsys.readouterr().err and not (task / "plan.json").exists()
-
-
-# -- on boards -----------------------------------------------------------------------------------------------
-
-STORY = """
-import trimtab
-from trimtab import fisher
-net = trimtab.load("net.ttp", %r)
-samples = %r
-print(sorted(net.choose(samples).items()))
-print(net.state_crc())
-print([net.train(*sample) for sample in samples])
-print(fisher.study(net, samples[:4], [row[fisher.INPUTS] for row in net._choice.rows]))
-net.save()
-again = trimtab.load("net.ttp", %r)
-print(net.state_crc(), again.state_crc(), [again.predict(x) for x, _ in samples])
-"""
-
-
-def digits():
-    """(compiled, 20 samples of digits as pixels)."""
-    data = toys.digits()
-    samples = [(data.train[0, i].tobytes(), int(data.y[i])) for i in range(20)]
-    return compiled(toys.reader(), "tinytrain:4,budget=2.5,macs=0.6", classes=10), samples
-
-
-def told(made, samples, folder):
-    """What the story prints in CPython."""
-    (folder / "net.ttp").write_bytes(made.data)
-    lines = []
-    story = STORY % ("c", samples, "c")
-    story = story.replace('"net.ttp"', repr(str(folder / "net.ttp"))).replace("'c'", "kernels")
-    exec(story, {"print": lambda *words: lines.append(" ".join(map(str, words))), "kernels": fastest()})
-    return lines
-
-
-@pytest.mark.parametrize("kernels", ["c", "viper", "plain"])
-def test_a_choice_on_unix_equals_the_pcs(kernels, tmp_path):
-    provide("unix")
-    made, samples = digits()
-    want = told(made, samples, tmp_path)
-    assert want[0].count("[") >= 2 and len(want) == 5
-    with emulated.Unix(
-        "-c", STORY % (kernels, samples, kernels), files={"net.ttp": made.data}, kernels=kernels == "c"
-    ) as unix:
-        assert unix.output().splitlines() == want
-
-
-@pytest.mark.parametrize("kernels", ["c", "viper"])
-def test_a_choice_on_the_pico_equals_the_pcs(kernels, tmp_path):
-    """Fisher sums, the choice, 20 steps: the same on the emulated Pico, without the PC."""
-    provide("pico")
-    made, samples = digits()
-    want = told(made, samples, tmp_path)
-    files = {**emulated.library_files("armv6m", kernels, made.data), "/net.ttp": made.data}
-    with emulated.Pico(files=files) as pico:
-        said = emulated.mpremote(pico.url, "exec", STORY % (kernels, samples, kernels))
-    assert said.splitlines() == want

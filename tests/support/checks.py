@@ -75,7 +75,7 @@ class Observation:
 
 
 def expected(bench, x, target, rounding, before=None, held=None):
-    """(errors, layers, trace) of the float64 model for this sample and the bench's head, or the one it held."""
+    """(errors, layers, trace) of the float64 model for this sample and the bench's head, or that given."""
     c = bench.c
     trace = Trace(c.trunk, x, before)
     if c.plan.loss == "mse":
@@ -94,7 +94,7 @@ def head(bench):
     return w, bench.read(bench.state(second), "<i4")
 
 
-# -- checks ------------------------------------------------------------------------------------------
+# -- checks --------------------------------------------------------------------------------------------------
 
 
 def check_forward(c, kernels, xs):
@@ -379,3 +379,11 @@ def check_head(bench, s, w, b):
     new_w, new_b = head(bench)
     assert np.array_equal(new_w, np.clip(w - np.clip(delta, -limit, limit), -limit, limit)), "head weights"
     assert np.array_equal(new_b, b - half_up(err * 181 * 2.0 ** (1 - 13))), "head bias"
+
+
+def real_gradient(op, about):
+    """dL/dw from the sums of errors times inputs."""
+    dw = about["weights"]
+    return dw * (
+        about["scale"] if op.kind == "depthwise" else about["scale"].reshape(-1, *[1] * (dw.ndim - 1))
+    )

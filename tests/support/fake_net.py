@@ -36,7 +36,7 @@ class FakeNet:
         struct.pack_into("<II", self.state, 0, 0, total)
         self.run = run
 
-    def map_input(self, kind=0):
+    def map_input(self):
         self.input_view[:] = bytes([x ^ 0x80 for x in self.input_view])
 
     def train_input(self, label):

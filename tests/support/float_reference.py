@@ -8,15 +8,14 @@ of int8 with the exponents that the step chose. Only with `Same` can equality be
 """
 
 import numpy as np
+from trimtab_tools.graph.head import COSINES
 from trimtab_tools.graph.rounding import (
     act_range,
     multiply_once_rounded,
     multiply_twice_rounded,
-    params,
     round_away,
 )
-from trimtab_tools.operators import oracle
-from trimtab_tools.policies.plan import COSINES
+from trimtab_tools.operators import registry
 
 
 def half_up(v):
@@ -63,8 +62,10 @@ class Exact:
     """Real arithmetic."""
 
     def times(self, name, gy, reals, index=Ellipsis, bits=7, spare=0):
-        """(gy * reals[index], unit): the error of tensor `name` times factors that share a rounding, of 15 bits
-        or so many fewer."""
+        """(gy * reals[index], unit): the error of tensor `name` times factors that share a rounding.
+
+        They have 15 bits, or `spare` fewer.
+        """
         return gy * np.atleast_1d(reals)[index], None
 
     def same(self, name, gy):
@@ -250,6 +251,7 @@ CURVES = {  # the function, and its slope
         lambda v: np.where(v < 3, (v > -3) * (2 * v + 3) / 6, 1.0),
     ),
     "logistic": (sigmoid, lambda v: sigmoid(v) * sigmoid(-v)),
+    "tanh": (np.tanh, lambda v: 1 / np.cosh(v) ** 2),
 }
 
 
@@ -427,9 +429,9 @@ def weight_sums(graph, op, x, gy):
 
 def integers_before_clamp(graph, op, xs):
     """What TensorFlow Lite's kernel has before it clamps, for the operators in CLAMPED; else its output."""
-    p = params(graph, op)
+    p = registry.params(graph, op)
     if op.kind not in CLAMPED:
-        return oracle.KERNELS[op.kind](graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
+        return registry.row(op).oracle(graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
     xs = [x.astype(np.int64) for x in xs]
     if op.kind == "add":
         m, s, zeros = p["multiplier"], p["shift"], (p["a_zero"], p["b_zero"])
@@ -460,7 +462,7 @@ def probabilities(graph, head, weights, bias, x):
 
 
 def softmax_error(trace, head, weights, bias, label):
-    """(loss, p - y, dL/dfeatures before its clamp); weights and bias of a prototype head: prototypes and counts."""
+    """(loss, p - y, dL/dfeatures before its clamp). A prototype head gives prototypes and counts."""
     x = trace.values[head.features]
     if head.kind == "prototype":
         return cosine_error(trace, head, weights / 16384, label)

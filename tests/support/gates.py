@@ -1,10 +1,9 @@
-"""What no move of code may alter, as hashes and cycles. `python tests/gates.py` writes gates.json again.
+"""What no move of code may alter, as hashes and cycles. `python tests/support/gates.py` records them.
 
-Packages are hashed with what a few training steps leave in their state. Native code is compared only under the
-compiler that made what is recorded.
+Packages are hashed with what a few training steps leave in their state. Native code is compared only
+under the compiler that made what is recorded.
 """
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -22,12 +21,17 @@ sys.path += [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 import kernel_shapes  # noqa: E402
 import records  # noqa: E402
 from helpers import calibrated, inputs  # noqa: E402
+from methods import left_out  # noqa: E402
 from models import Builder  # noqa: E402
 from trimtab.format import SECTIONS  # noqa: E402
 from trimtab.package import Package  # noqa: E402
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.compiler import compile
-from trimtab_tools.toolchain import builds, records_header, subset  # noqa: E402
+from trimtab_tools.toolchain import records_header, subset  # noqa: E402
+from trimtab_tools.toolchain import viper as toolchain_viper  # noqa: E402
+from trimtab_tools.toolchain.kernels import LLVM, NATMODS, natmod  # noqa: E402
+from trimtab_tools.toolchain.packages import absent  # noqa: E402
+from trimtab_tools.toolchain.sources import micropython, mpy_cross  # noqa: E402
 
 STORED = Path(__file__).with_name("gates.json")
 STEPS = 3
@@ -35,7 +39,7 @@ VIPER_ARCHITECTURES = ("x64", "armv6m", "armv7m", "armv7emsp", "xtensawin", "rv3
 RELU6 = {"act": "relu6", "scale": 6 / 255, "zero": -128}
 
 
-# -- graphs -------------------------------------------------------------------------------------------------------
+# -- graphs --------------------------------------------------------------------------------------------------
 
 
 def mobile(seed):
@@ -151,6 +155,8 @@ def cases():
         for seed in range(seeds):
             for i in range(each):
                 policy, options = policies[(seed * each + i) % len(policies)]
+                if left_out(policy):
+                    continue
                 yield (
                     f"{builder.__name__}-{seed} {policy} {_words(options)}".strip(),
                     (builder, seed),
@@ -163,7 +169,7 @@ def _words(options):
     return " ".join(f"{key}={value}" for key, value in options.items())
 
 
-# -- what is held -------------------------------------------------------------------------------------------------
+# -- what is held --------------------------------------------------------------------------------------------
 
 
 def packages():
@@ -231,21 +237,21 @@ def compiler(tools):
         subprocess.run([name, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
         for name in found
     ]
-    return "; ".join([*lines, *([builds.LLVM[0]] if not found else []), builds.micropython().name])
+    return "; ".join([*lines, *([LLVM[0]] if not found else []), micropython().name])
 
 
 def modules(architectures=None):
     """{architecture: {compiler, whole, n1: bytes and hash of the module for one package}}."""
-    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10).data
+    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier()).data
     found = {}
-    for arch in architectures or builds.NATMODS:
-        tools = builds.NATMODS[arch][0]
-        if builds.absent(tools):
+    for arch in architectures or NATMODS:
+        tools = NATMODS[arch][0]
+        if absent(tools):
             continue
         found[arch] = {
             "compiler": compiler(tools),
-            "whole": _hashed(builds.natmod(arch)),
-            "n1": _hashed(builds.natmod(arch, subset.kernels_of(made))),
+            "whole": _hashed(natmod(arch)),
+            "n1": _hashed(natmod(arch, subset.kernels_of(made))),
         }
     return found
 
@@ -256,14 +262,13 @@ def _hashed(path):
 
 
 def viper():
-    """{architecture: bytes and hash of all viper kernels as one file, without comments}."""
-    source = ast.unparse(ast.parse((builds.library() / "kernels_viper.py").read_text()))
+    """{architecture: bytes and hash of all viper kernels as one module}."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        text, target = Path(folder) / "kernels_viper.py", Path(folder) / "kernels_viper.mpy"
-        text.write_text(source)
+        text, target = Path(folder) / toolchain_viper.NAME, Path(folder) / "target.mpy"
+        text.write_text(toolchain_viper.source())
         for arch in VIPER_ARCHITECTURES:
-            command = [builds.mpy_cross(), f"-march={arch}", "-s", "viper", "-o", target, text]
+            command = [mpy_cross(), f"-march={arch}", "-s", "viper", "-o", target, text]
             subprocess.run(command, check=True)
             found[arch] = _hashed(target)
     return found
@@ -275,7 +280,7 @@ def cycles():
     found = {
         name: sum(done.cycles) for name, done in zip(names, bare.run([kernel_shapes.run(n) for n in names]))
     }
-    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10)
+    made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier())
     for name, phases in (("n1 forward", records.FORWARD), ("n1 step", records.STEP)):
         (done,) = bare.run([records.network(made, phases)[0]])
         found[name] = sum(done.cycles)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import pathlib
 import struct
 
@@ -13,11 +14,11 @@ from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.compiler import emit, lifetimes
 from trimtab_tools.errors import ToolchainError
-from trimtab_tools.graph import ir
 from trimtab_tools.graph.rounding import act_range
 from trimtab_tools.operators import oracle
+from trimtab_tools.operators.check import check
 from trimtab_tools.policies.plan import TRAINABLE
-from trimtab_tools.toolchain import builds
+from trimtab_tools.toolchain import boards
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -30,10 +31,19 @@ def assets():
     return path
 
 
+# Board -> the marker of its tests, so that `pytest -m "not pico"` leaves out all that needs it.
+MARKERS = {"pico": "pico", "firmware": "pico", "unix": "unix"}
+MARKERS.update(dict.fromkeys(("m3", "m4", "c3", "xtensa"), "qemu"))
+running = set()  # the markers of the test that runs: conftest sets them
+
+
 def provide(board):
     """Install what a board needs; a user who may not skips its tests, with the command that would do it."""
+    marker = MARKERS.get(board)
+    if marker and marker not in running:
+        pytest.fail(f"this test needs board {board}: mark it with pytest.mark.{marker}")
     try:
-        builds.provide(board)
+        boards.provide(board)
     except ToolchainError as error:
         pytest.skip(str(error))
 
@@ -117,7 +127,7 @@ def calibrated(graph, samples):
         tensors[w.name] = dataclasses.replace(w, scale=np.float32(scale).astype(float))
         bias = np.rint(middle / spread * std - acc.mean(0)).astype(np.int32)
         tensors[b.name] = dataclasses.replace(b, data=bias, scale=graph[op.inputs[0]].scale * scale)
-    return ir.check(graph)
+    return check(graph)
 
 
 def set_sample(net, x, target):
@@ -144,8 +154,8 @@ class Bench:
 
     def bytes(self, where, size=None):
         buffer, byte = (where.buffer, where.byte) if hasattr(where, "buffer") else (where, 0)
-        space, at = self.net._views[buffer.space], buffer.offset + byte
-        return space[at : at + (buffer.size if size is None else size)]
+        space = self.net.state if buffer.space else self.net.arena
+        return space[buffer.offset + byte :][: buffer.size if size is None else size]
 
     def read(self, where, dtype="<i1", size=None):
         return np.frombuffer(bytes(self.bytes(where, size)), dtype).astype(np.int64)
@@ -181,10 +191,10 @@ class Bench:
         """One training step; before(step) and after(step, again) see each record; again() repeats it."""
         set_sample(self.net, x, target)
         for phase in self.ORDER:
-            start, _ = self.net._phases[phase]
+            start, _ = self.net.phases[phase]
             value = 1
             for i, s in enumerate(self.c.program.phases[phase], start):
-                again = functools.partial(self.net._functions[i], self.net._mem, self.net._offsets[i])
+                again = functools.partial(self.net.functions[i], self.net.mem, self.net.offsets[i])
                 if before:
                     before(s)
                 value = again()
@@ -196,10 +206,24 @@ class Bench:
 
     def settle(self, samples, targets):
         """Steps that leave nothing behind but the trackers, which come to know the size of every error."""
-        kept = bytes(self.net._views[1])
+        kept = bytes(self.net.state)
         trackers = self.state("exponents")
         for x, target in zip(samples, targets):
             self.run(x, target)
             found = bytes(self.bytes(trackers))
-            self.net._views[1][:] = kept
+            self.net.state[:] = kept
             self.bytes(trackers)[:] = found
+
+
+def written(updates, folder):
+    """Updates as a policy."""
+    (folder / "plan.json").write_text(json.dumps({"updates": updates}))
+    return f"plan:{folder}/plan.json"
+
+
+def state(bench):
+    """{name: array} of all that is trained."""
+    return {
+        about["name"]: bench.read(bench.state(about["name"]), np.dtype(about["dtype"]).newbyteorder("<"))
+        for about in bench.c.program.trained
+    }

@@ -4,7 +4,10 @@ import struct
 
 import numpy as np
 from trimtab.format import ARENA, CONST, LIMITS, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
+from trimtab.kernels import plain
+from trimtab_tools.boards import native
 
+NAMES = [row[0] for row in RECORDS if row[0] in plain().functions]  # without the kernels of methods left out
 SPECS = {row[0]: fields(row[1]) for row in RECORDS}
 SCRATCH = ("row", "sums", "plane", "scratch")  # their content after a call is nobody's business
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
@@ -139,7 +142,7 @@ class Case:
         return np.asarray(make(self, n)).astype("<i%d" % BYTES[letter]).tobytes()
 
     def _part_weights(self):
-        """What a conv's frozen tensor holds where a plane is trained: zeros, or what makes a sum within int8."""
+        """A conv's frozen weights where a plane trains: zeros, or what keeps the sum within int8."""
         if (
             not {"w", "k"} <= set(self.places)
             or self.name.startswith("depthwise")
@@ -397,3 +400,22 @@ DATA = {
     ("conv_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
     ("depthwise_fwd", "bias"): _moderate(_uniform(-4096, 4095), _edged(-(1 << 31), (1 << 31) - 1)),
 }
+
+
+def run_c(case):
+    """What the C kernels on this machine return, and the memory that they leave."""
+    tier = native.tier()
+    arena, state = bytearray(case.spaces[0]), bytearray(case.spaces[1])
+    mem = tier.bind(arena, state, bytes(case.spaces[2]), case.steps)
+    value = tier.functions[case.name](mem, 0)
+    return value, case.result(arena, state)
+
+
+def check(cases, data):
+    """The results file against this machine's kernels."""
+    for case in cases:
+        arena, state = (len(space) for space in case.spaces[:2])
+        value, data = struct.unpack_from("<i", data)[0], data[4:]
+        assert (value, case.result(data[:arena], data[arena : arena + state])) == run_c(case), case.name
+        data = data[arena + state :]
+    assert not data

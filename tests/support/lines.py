@@ -5,25 +5,40 @@ No time passes for real in a World; Damaged spoils a real line.
 
 import random
 
+from fake_net import FakeNet
 from models import Builder
 from trimtab import serve
 from trimtab.session import Board
+from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.errors import LinkError
 from trimtab_tools.link import client
-from trimtab_tools.link.client import Sample
+from trimtab_tools.samples import Sample
 
 
 def tiny(seed=2, policy="full"):
     """The package of a network that trains fast: 24 bytes of input."""
     b = Builder((4, 3, 2), seed=seed)
     b.conv(3, (3, 3), (2, 2), act="relu6")
-    return compiler.compile_graph(b.graph(), policy, labels=("a", "b", "c"), rate=0.01, name="tiny").data
+    return compiler.compile_graph(
+        b.graph(), policy, labels=("a", "b", "c"), rate=0.01, name="tiny", kernels=simulated.best_tier()
+    ).data
 
 
 def noise(n, classes=3):
     """Sample i, the same whenever it is asked."""
     return lambda i: Sample(random.Random(i).randbytes(n), i % classes)
+
+
+def trained(n, count):
+    """The CRC of a FakeNet of n input bytes after that many samples of noise."""
+    net = FakeNet(n)
+    net.begin(count)
+    for i in range(count):
+        data, label, _ = noise(n)(i)
+        net.input_view[:] = data
+        net.train_input(label)
+    return net.state_crc()
 
 
 def damage(rng, rate):

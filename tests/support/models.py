@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from trimtab_tools.graph.ir import Graph, Op, Tensor, check, same_pad
+from trimtab_tools.graph.geometry import same_pad
+from trimtab_tools.graph.ir import Graph, Op, Tensor
+from trimtab_tools.operators.check import check
+
+FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
 
 
 class Builder:
@@ -98,9 +102,7 @@ class Builder:
         return self.layer("softmax", self.shape(), scale=1 / 256, zero=-128, beta=beta)
 
     def unary(self, kind, **out_quant):
-        if kind == "logistic":
-            out_quant = {"scale": 1 / 256, "zero": -128}
-        return self.layer(kind, self.shape(), **out_quant)
+        return self.layer(kind, self.shape(), **FIXED.get(kind, out_quant))
 
     def concat(self, *names, axis=3):
         shape = list(self.shape(names[0]))

@@ -1,34 +1,20 @@
-"""Plain kernels of lite residual modules: a grouped convolution with GroupNorm beside a frozen trunk.
+"""TinyTL: lite residual modules, each a grouped convolution with GroupNorm beside a frozen trunk.
 
-A module is pool, conv, norm, affine and ReLU, 1x1 conv, norm, affine, nearest upsampling, and joins the trunk
-by an add. xhat, a normalized tensor, and h, what the ReLU leaves, are int8 with 4 fraction bits: the norm
-bounds them, so they need no scale of their own. gamma and beta are int32 with 16 fraction bits, `bound` in
-magnitude; kernels use 8 bits of gamma and 12 of beta. Behind the second norm they count steps of the trunk's
-int8. A group of the norm is `norm` channels at all positions; its statistic is y << 8 | E with
-1 / sigma = y / 2^E.
+A module is pool, conv, norm, affine and ReLU, 1x1 conv, norm, affine and nearest upsampling. An add joins it
+to the trunk. The normalized tensors (xhat) and the ReLU's output are int8 with 4 fraction bits: the norm
+bounds them, so they need no scale of their own. gamma and beta are int32 with 16 fraction bits and at most
+`bound` in magnitude; kernels use 8 of these bits of gamma and 12 of beta. Behind the second norm they count
+int8 steps of the trunk.
+
+A group of the norm is `norm` channels at all positions. Its statistic is y << 8 | E, where 1 / sigma = y /
+2^E.
 """
 
-from .core import (
-    _BIAS_MAX,
-    NULL,
-    _at,
-    _get,
-    _ints,
-    _put,
-    _record,
-    _scaled,
-    _store,
-    _taps,
-    bit_length,
-    clamp,
-    rsh,
-    shifted,
-)
-
-
-def _divide(a, n):
-    """a / n to the nearest, ties away from zero."""
-    return (a + n // 2) // n if a >= 0 else -((n // 2 - a) // n)
+from ..format import NULL
+from .fixed import bit_length, clamp, divide, int8_shift, rsh, shifted
+from .record import at, get, ints, put, record, store
+from .update import BIAS_MAX, scaled
+from .window import forward_taps
 
 
 def _root(v):
@@ -49,17 +35,19 @@ def _inverse_sigma(squares, n):
 
 
 def tinytl_conv_fwd(mem, off):
-    """Each output channel sees `part` input channels; y is xhat.
+    """y = xhat of the convolution of x; each output channel reads `part` input channels.
 
-    |sum| <= 255 * 127 * kh * kw * part; the host's `pre` keeps the sum of a group of the norm below 2^30.
-    Deviations are cut to so few bits that their squares add up to at most 2^29; times y, below 2^28.
+    |sum| <= 255 * 127 * kh * kw * part. The host chooses `pre` so that a group's values add up to less than
+    2^30. Deviations keep so few bits that their squares add up to at most 2^29; times y they stay below 2^28.
     """
-    (y, x, w, sums, stats, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, part, norm, norms, zx, pre) = (
-        _record(mem, off)
-    )
-    xb, xo = _at(mem, x)
-    wb, wo = _at(mem, w)
-    yb, yo = _at(mem, y)
+    # fmt: off
+    (y, x, w, _, stats,
+     ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl,
+     part, norm, norms, zx, pre) = record(mem, off)
+    # fmt: on
+    xb, xo = at(mem, x)
+    wb, wo = at(mem, w)
+    yb, yo = at(mem, y)
     n, width = norm * oh * ow, max(oc // (ic // part), 1)
     bits = min(11, (29 - bit_length(n - 1)) >> 1)
     for q in range(norms):
@@ -69,42 +57,42 @@ def tinytl_conv_fwd(mem, off):
             for oy in range(oh):
                 for ox in range(ow):
                     a = 0
-                    for r, iy in _taps(oy, sh, pt, ih, kh):
-                        for c, ix in _taps(ox, sw, pl, iw, kw):
+                    for r, iy in forward_taps(oy, sh, pt, ih, kh):
+                        for c, ix in forward_taps(ox, sw, pl, iw, kw):
                             px = xo + (iy * iw + ix) * ic + first
                             pw = wo + ((o * kh + r) * kw + c) * part
                             for i in range(part):
                                 a += (xb[px + i] - zx) * wb[pw + i]
                     values.append(rsh(a, pre))
-        mean = _divide(sum(values), n)
+        mean = divide(sum(values), n)
         values = [v - mean for v in values]
         down = max(0, bit_length(max([abs(v) for v in values])) - bits)
         values = [rsh(v, down) for v in values]
         squares = sum([v * v for v in values])
         scale, e = _inverse_sigma(squares, n) if squares else (0, 0)
-        _put(mem, stats + 4 * q, scale << 8 | (e + down + pre) & 255)
+        put(mem, stats + 4 * q, scale << 8 | (e + down + pre) & 255)
         for i, v in enumerate(values):
             yb[yo + i % (oh * ow) * oc + q * norm + i // (oh * ow)] = clamp(rsh(v * scale, e - 4), -127, 127)
     return 0
 
 
 def tinytl_conv_dx(mem, off):
-    """Through the 1x1 conv: d = sum over outputs of gy * w; |d| < 2^30 for 66,000 outputs."""
-    d, gy, w, n, ic, oc = _record(mem, off)
-    gb, go = _at(mem, gy)
-    wb, wo = _at(mem, w)
+    """Through the 1x1 conv: d (n, ic) = sum over outputs of gy * w; |d| < 2^30 for 66,000 outputs."""
+    d, gy, w, n, ic, oc = record(mem, off)
+    gb, go = at(mem, gy)
+    wb, wo = at(mem, w)
     for p in range(n):
         for i in range(ic):
             total = 0
             for o in range(oc):
                 total += gb[go + p * oc + o] * wb[wo + o * ic + i]
-            _put(mem, d + 4 * (p * ic + i), total)
+            put(mem, d + 4 * (p * ic + i), total)
     return 0
 
 
 def _affine(mem, affine, oc, bound):
-    """gamma with 8 fraction bits, beta with 12."""
-    values = _ints(mem, affine, 2 * oc, "i")
+    """(gamma with 8 fraction bits, beta with 12), each a list of oc."""
+    values = ints(mem, affine, 2 * oc, "i")
     return (
         [clamp(rsh(v, 8), -bound << 8, bound << 8) for v in values[:oc]],
         [clamp(rsh(v, 4), -bound << 12, bound << 12) for v in values[oc:]],
@@ -112,10 +100,10 @@ def _affine(mem, affine, oc, bound):
 
 
 def tinytl_affine_fwd(mem, off):
-    """ReLU of gamma * xhat + beta, |.| < 2^23."""
-    y, x, affine, n, oc, bound = _record(mem, off)
-    yb, yo = _at(mem, y)
-    xb, xo = _at(mem, x)
+    """y (n, oc) = ReLU of gamma * xhat + beta, which is below 2^23 in magnitude."""
+    y, x, affine, n, oc, bound = record(mem, off)
+    yb, yo = at(mem, y)
+    xb, xo = at(mem, x)
     gamma, beta = _affine(mem, affine, oc, bound)
     for i in range(n * oc):
         yb[yo + i] = clamp(rsh(gamma[i % oc] * xb[xo + i] + beta[i % oc], 8), 0, 127)
@@ -123,37 +111,20 @@ def tinytl_affine_fwd(mem, off):
 
 
 def tinytl_norm_dx(mem, off):
-    """From the error of gamma * xhat + beta (behind a ReLU if `relu`) to the convolution's; moves the affine.
+    """From the error of gamma * xhat + beta (behind a ReLU if `relu`) to the convolution's error; moves the
+    affine.
 
-    g lies as `parts` tensors of some channels each, one for each group of the convolution. |sums| < 2^31.
-    Errors are cut to 12 bits, so |dgamma| <= 2^19 n, which `pre` brings to 22; times gamma they have 27 bits,
-    and are brought to so few that the products of a group with xhat add up to at most 2^30. Then
-    |t * (y >> 2)| < 2^16 * 2^14.
+    The errors come as `sums` (n, oc), |sums| < 2^31. g is `parts` tensors one after the other, each with the
+    channels of one group of the convolution. Errors are cut to 12 bits, so |dgamma| <= 2^19 n, of which `pre`
+    leaves 22 bits. Times gamma they have 27 bits; they keep so few of them that a group's products with xhat
+    add up to at most 2^30. Then |t * (y >> 2)| < 2^16 * 2^14.
     """
-    (
-        g,
-        exp,
-        sums,
-        x,
-        stats,
-        affine,
-        acc,
-        gy_exp,
-        lr,
-        n,
-        oc,
-        norm,
-        norms,
-        parts,
-        relu,
-        bound,
-        m_exp,
-        u_gamma,
-        u_beta,
-        pre,
-    ) = _record(mem, off)
-    xb, xo = _at(mem, x)
-    errors = list(_ints(mem, sums, n * oc, "i"))
+    # fmt: off
+    (g, exp, sums, x, stats, affine, acc, gy_exp, lr,
+     n, oc, norm, norms, parts, relu, bound, m_exp, u_gamma, u_beta, pre) = record(mem, off)
+    # fmt: on
+    xb, xo = at(mem, x)
+    errors = list(ints(mem, sums, n * oc, "i"))
     gamma, beta = _affine(mem, affine, oc, bound)
     if relu:
         for i in range(n * oc):
@@ -161,63 +132,50 @@ def tinytl_norm_dx(mem, off):
                 errors[i] = 0
     down = max(0, bit_length(max([abs(v) for v in errors])) - 12)
     errors = [rsh(v, down) for v in errors]
-    exponent = _get(mem, gy_exp) + m_exp + down
+    exponent = get(mem, gy_exp) + m_exp + down
     for o in range(oc):
         column = errors[o::oc]
-        _move_affine(
-            mem,
-            affine,
-            acc,
-            o,
-            sum([v * xb[xo + i * oc + o] for i, v in enumerate(column)]),
-            lr,
-            pre,
-            u_gamma,
-            exponent,
-            bound,
-        )
+        dgamma = sum([v * xb[xo + i * oc + o] for i, v in enumerate(column)])
+        _move_affine(mem, affine, acc, o, dgamma, lr, pre, u_gamma, exponent, bound)
         _move_affine(mem, affine, acc, oc + o, sum(column), lr, pre, u_beta, exponent, bound)
     errors = [v * gamma[i % oc] for i, v in enumerate(errors)]
     shift = bit_length(max([abs(v) for v in errors])) - min(12, 23 - bit_length(norm * n - 1))
     errors = [shifted(v, shift, 4096) for v in errors]
-    scales = _ints(mem, stats, norms, "i")
+    scales = ints(mem, stats, norms, "i")
     least = min([s & 255 for s in scales if s >> 8] or [0])
     for q, s in enumerate(scales):
         group = [p * oc + o for p in range(n) for o in range(q * norm, q * norm + norm)]
-        mean = _divide(sum([errors[i] for i in group]), norm * n)
-        slope = _divide(sum([errors[i] * xb[xo + i] for i in group]), norm * n)
+        mean = divide(sum([errors[i] for i in group]), norm * n)
+        slope = divide(sum([errors[i] * xb[xo + i] for i in group]), norm * n)
         for i in group:
             t = clamp(errors[i] - mean - rsh(xb[xo + i] * slope, 8), -65535, 65535)
             errors[i] = rsh(t * (s >> 10), (s & 255) - least) if s >> 8 else 0
-    top = max([abs(v) for v in errors])
-    last = bit_length(top) - 7
-    if last > 0 and rsh(top, last) > 127:
-        last += 1
-    gb, go = _at(mem, g)
+    last = int8_shift(max([abs(v) for v in errors]))
+    gb, go = at(mem, g)
     width = oc // parts
     for i, v in enumerate(errors):
         o = i % oc
         gb[go + o // width * n * width + i // oc * width + o % width] = shifted(v, last, 127)
-    _put(mem, exp, exponent + shift + last - 6 - least)
+    put(mem, exp, exponent + shift + last - 6 - least)
     return 0
 
 
 def _move_affine(mem, affine, acc, j, dw, lr, pre, u, exponent, bound):
-    t, s = _scaled(dw, pre, u, *_ints(mem, lr, 2, "i"))
+    t, s = scaled(dw, pre, u, *ints(mem, lr, 2, "i"))
     delta = shifted(t, s - exponent, 1 << 28)
     if acc == NULL:
-        at, most = affine + 4 * j, bound << 16
+        ref, most = affine + 4 * j, bound << 16
         delta = -delta
     else:
-        at, most = acc + 4 * j, _BIAS_MAX
-    _put(mem, at, clamp(clamp(_get(mem, at), -most, most) + delta, -most, most))
+        ref, most = acc + 4 * j, BIAS_MAX
+    put(mem, ref, clamp(clamp(get(mem, ref), -most, most) + delta, -most, most))
 
 
 def tinytl_add_fwd(mem, off):
-    """y = x + gamma * xhat + beta, upsampled from (ih, iw), in steps of y; |.| < 2^23 before the shift."""
-    y, x, x2, affine, mask, ih, iw, oh, ow, oc, bound, lo, hi = _record(mem, off)
-    xb, xo = _at(mem, x)
-    x2b, x2o = _at(mem, x2)
+    """y = x + gamma * xhat + beta, upsampled from (ih, iw), in int8 steps of y; the sum is below 2^23."""
+    y, x, x2, affine, mask, ih, iw, oh, ow, oc, bound, lo, hi = record(mem, off)
+    xb, xo = at(mem, x)
+    x2b, x2o = at(mem, x2)
     gamma, beta = _affine(mem, affine, oc, bound)
     for oy in range(oh):
         for ox in range(ow):
@@ -225,19 +183,19 @@ def tinytl_add_fwd(mem, off):
             for o in range(oc):
                 i = (oy * ow + ox) * oc + o
                 v = xb[xo + i] + rsh(gamma[o] * x2b[x2o + p + o] + beta[o], 12)
-                _store(mem, y, mask, i, v, lo, hi)
+                store(mem, y, mask, i, v, lo, hi)
     return 0
 
 
 def tinytl_add_dx(mem, off):
-    """d = sum of gy over the outputs that a position went to."""
-    d, gy, ih, iw, oh, ow, oc = _record(mem, off)
-    gb, go = _at(mem, gy)
+    """d (ih, iw, oc) = sum of gy over the outputs to which a position was copied."""
+    d, gy, ih, iw, oh, ow, oc = record(mem, off)
+    gb, go = at(mem, gy)
     total = [0] * (ih * iw * oc)
     for oy in range(oh):
         for ox in range(ow):
             p = (min(oy >> 1, ih - 1) * iw + min(ox >> 1, iw - 1)) * oc
             for o in range(oc):
                 total[p + o] += gb[go + (oy * ow + ox) * oc + o]
-    _put(mem, d, *total)
+    put(mem, d, *total)
     return 0

@@ -1,12 +1,17 @@
-"""Kernels alone on the emulated Cortex-M0+, without MicroPython: bit-exact results, exact cycles, a second to start."""
+"""Kernels alone on the emulated Cortex-M0+, without MicroPython: exact cycles, started in a second."""
 
 import struct
 import subprocess
 from collections import namedtuple
+from collections.abc import Iterable
+from pathlib import Path
 
 from ..errors import ToolchainError
-from ..toolchain import builds
+from ..toolchain import cache, firmware, packages
+from ..toolchain.kernels import kernel_sources
+from ..toolchain.sources import FIRMWARE
 
+# As in a native module.
 FLAGS = (
     "-mcpu=cortex-m0plus",
     "-mthumb",
@@ -17,22 +22,21 @@ FLAGS = (
     "-fpic",
     "-Wall",
     "-Werror",
-)  # as in a native module
+)
 
-Run = namedtuple(
-    "Run", "steps spaces"
-)  # (kernel, offset of its record) in turn; arena, state, const, steps, weights
+# steps: (kernel, offset of its record), in turn; spaces: arena, state, const, steps, weights.
+Run = namedtuple("Run", "steps spaces")
 Result = namedtuple("Result", "values cycles stack arena state")
 
 
-def image(flags=()):
-    """The kernels linked to the start of RAM: kernels.bin, and kernels.elf that knows their addresses."""
+def image(flags: Iterable[str] = ()) -> Path:
+    """The folder of kernels.bin, linked to the start of RAM, and of kernels.elf, which has the addresses."""
 
     def build(out):
-        builds._need(builds.ARM_NATMOD)
-        kernels = builds.FIRMWARE / "kernels"
-        sources = [*builds.kernel_sources(), *sorted(kernels.rglob("*.S"))]
-        builds._run(
+        packages.need(["make", *packages.ARM])
+        kernels = FIRMWARE / "kernels"
+        sources = [*kernel_sources(), *sorted(kernels.rglob("*.S"))]
+        cache.run(
             "arm-none-eabi-gcc",
             *FLAGS,
             *flags,
@@ -41,28 +45,26 @@ def image(flags=()):
             "-Wl,-Ttext=0x20000000",
             "-Wl,-e,0",
             *sources,
-            builds.FIRMWARE / "natmod.c",
+            FIRMWARE / "natmod.c",
             "-lgcc",
             "-o",
             out / "kernels.elf",
         )
-        builds._run("arm-none-eabi-objcopy", "-O", "binary", out / "kernels.elf", out / "kernels.bin")
+        cache.run("arm-none-eabi-objcopy", "-O", "binary", out / "kernels.elf", out / "kernels.bin")
 
-    return builds._built("bare", [builds.FIRMWARE / "kernels", *FLAGS, *flags], build)
+    return cache.built("bare", [FIRMWARE / "kernels", *FLAGS, *flags], build)
 
 
-def symbols(folder):
+def symbols(folder: Path) -> dict[str, tuple[int, int]]:
     """{name: (address, bytes)} of everything in the image."""
-    rows = [
-        line.split() for line in builds._run("arm-none-eabi-nm", "-S", folder / "kernels.elf").splitlines()
-    ]
+    rows = [line.split() for line in cache.run("arm-none-eabi-nm", "-S", folder / "kernels.elf").splitlines()]
     return {row[3]: (int(row[0], 16), int(row[1], 16)) for row in rows if len(row) == 4}
 
 
-def run(runs, flags=(), skew=1):
+def run(runs: Iterable, flags: Iterable[str] = (), skew: int = 1) -> list[Result]:
     """A Result for each Run, which may also be one kernel with its record at the start: (kernel, spaces).
 
-    skew: bytes by which the weights miss an aligned address; 0 as in images of ours.
+    skew: by how many bytes the weights miss an aligned address; in ROMFS images of ours by none.
     """
     folder = image(flags)
     at = symbols(folder)
@@ -75,7 +77,7 @@ def run(runs, flags=(), skew=1):
         data += b"".join(struct.pack("<2I", at["trimtab_" + kernel][0], offset) for kernel, offset in steps)
         data += b"".join(spaces)
     done = subprocess.run(
-        ["node", builds.emulator().with_name("bare.mjs"), folder / "kernels.bin", str(skew)],
+        ["node", firmware.emulator().with_name("bare.mjs"), folder / "kernels.bin", str(skew)],
         input=data,
         capture_output=True,
     )

@@ -1,7 +1,7 @@
 """A board by name or port, ready to be talked to: `with attach("pico", "x.ttp") as client: ...`.
 
-sim is the device library in this process, unix is MicroPython on this machine; both save beside the package, as
-a board does. pico is emulated and lives as long as the `with`. Anything else is a port (COM3, /dev/ttyACM0,
+sim is the device library in this process, unix is MicroPython on this machine. Both save beside the package,
+as a board does. Emulated boards live as long as the `with`. Anything else is a port (COM3, /dev/ttyACM0,
 socket://host:port) with a board on which the package has been deployed.
 """
 
@@ -9,48 +9,46 @@ import contextlib
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..compiler.package_reading import Contents
+from ..errors import BoardError
 from ..link.client import Client
 from ..link.transport import Cable, Process, Serial, Thread
-from ..toolchain import builds
-from . import emulated, simulated
-
-NAMES = ("sim", "unix", "pico", *builds.QEMU_BOARDS)
-# What a board's microseconds are made of, where they are not time of this machine: (unit, how many).
-CLOCKS = {"pico": ("cycles", 125), **dict.fromkeys(builds.QEMU_BOARDS, ("instructions", 1000))}
-NOTES = {
-    "pico": "an emulated Pico is not a Pico: it has one core and no flash cache misses",
-    **dict.fromkeys(
-        builds.QEMU_BOARDS, "QEMU counts instructions, not cycles, and forgives unaligned accesses"
-    ),
-}
+from ..toolchain.boards import BOARDS, NAMES, provide
+from . import simulated
+from .files import library_files
+from .pico import Pico
+from .qemu import Qemu
+from .unix import unix_command
 
 QEMU_PATIENCE_MS = 120000  # it runs some 50 million instructions a second
 
 
 @contextlib.contextmanager
-def attach(board, package, kernels="c", heap=None, key=None, fresh=False):
-    """A connected Client whose board runs the package (a path); `fresh`: without what it saved before."""
+def attach(
+    board: str,
+    package: Path | str,
+    kernels: str = "c",
+    heap: str | None = None,
+    key: bytes | None = None,
+    fresh: bool = False,
+) -> Iterator[Client]:
+    """A connected Client whose board runs the package; `fresh`: without what it saved before."""
     package = Path(package)
     with contextlib.ExitStack() as stack:
         if fresh and board in ("sim", "unix"):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-fresh."))
             package = Path(shutil.copy(package, folder))
-        if board == "sim":
-            client = _sim(package, kernels, key)
-        elif board == "unix":
-            client = _unix(package, kernels, heap)
-        elif board == "pico":
-            client = _pico(stack, package, kernels)
-        elif board in builds.QEMU_BOARDS:
-            client = _qemu(stack, board, package, kernels)
+        if board in NAMES:
+            client = STARTS[BOARDS[board].start](stack, board, package, kernels, heap, key)
         else:
             client = Client(Cable(board), package.name, key=key)
         yield stack.enter_context(client)
 
 
-def _sim(package, kernels, key):
+def _sim(stack, board, package, kernels, heap, key):
     import trimtab
     from trimtab.serve import serve
 
@@ -58,38 +56,50 @@ def _sim(package, kernels, key):
     return Client(lambda: Thread(lambda port: serve(trimtab.load(str(package), tier), port, key)), key=key)
 
 
-def _unix(package, kernels, heap):
-    builds.provide("unix")
+def _unix(stack, board, package, kernels, heap, key):
+    provide(board)
     code = "import trimtab.serve as s; s.main(%r, %r)" % (package.name, kernels)
-    command, env = emulated.unix_command("-c", code, heap=heap, kernels=kernels == "c")
+    command, env = unix_command("-c", code, heap=heap, kernels=kernels == "c")
     options = {"cwd": package.parent, "env": env, "start_new_session": True}  # Ctrl-C is not for the board
     return Client(lambda: Process(command, **options))
 
 
-def _pico(stack, package, kernels):
-    builds.provide("pico")
-    data = package.read_bytes()
-    files = {**emulated.library_files("armv6m", kernels, data), "/" + package.name: data}
-    pico = stack.enter_context(emulated.Pico(files=files))
+def _pico(stack, board, package, kernels, heap, key):
+    provide(board)
+    pico = stack.enter_context(Pico(files=_files(board, package, kernels)))
     return Client(lambda: Serial(pico.url), package.name)
 
 
-def _qemu(stack, board, package, kernels):
-    builds.provide(board)
-    data = package.read_bytes()
-    files = {**emulated.library_files(builds.QEMU_BOARDS[board][0], kernels, data), "/" + package.name: data}
-    qemu = stack.enter_context(emulated.Qemu(board, files))
+def _qemu(stack, board, package, kernels, heap, key):
+    provide(board)
+    qemu = stack.enter_context(Qemu(board, _files(board, package, kernels)))
     return Client(lambda: Serial(qemu.url), "/rom/" + package.name, patience_ms=QEMU_PATIENCE_MS)
 
 
-def cost(board, us):
+# What a row of the table has under `start`.
+STARTS = {"sim": _sim, "unix": _unix, "pico": _pico, "qemu": _qemu}
+
+
+def _files(board, package, kernels):
+    data = package.read_bytes()
+    return {**library_files(BOARDS[board].arch, kernels, data), "/" + package.name: data}
+
+
+def check_same_package(client: Client, contents: Contents, package: Path | str) -> None:
+    """Refuse a board that runs another package than this one."""
+    if client.info["package_crc"] != contents.package.crc:
+        raise BoardError(f"the board runs another package than {package}: run `trimtab deploy {package}`")
+
+
+def cost(board: str, us: float) -> dict[str, float]:
     """A board's microseconds for each step, in its own unit."""
-    if board in CLOCKS:
-        unit, per_us = CLOCKS[board]
+    if board in BOARDS and BOARDS[board].clock:
+        unit, per_us = BOARDS[board].clock
         return {f"{unit}_per_step": round(us * per_us)}
     return {"ms_per_step": round(us / 1000, 3)}
 
 
-def note(board):
-    if board in NOTES:
-        print(NOTES[board], file=sys.stderr)
+def note(board: str) -> None:
+    """Print, on stderr, what a board's numbers do not show."""
+    if board in BOARDS and BOARDS[board].note:
+        print(BOARDS[board].note, file=sys.stderr)

@@ -1,31 +1,27 @@
-"""Copy the device library, the board's kernels and a package to a board, with mpremote's transport.
+"""Copy the device library, the board's kernels and a package to a board.
 
-Only what differs is copied, and what was copied is read back by hash.
+Only files that differ are copied. The board hashes what it wrote, and the hash must be that of what was sent.
 """
 
 import ast
 import base64
-import contextlib
 import hashlib
-import io
-import struct
 import time
-from collections import namedtuple
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import trimtab
-from mpremote.transport import TransportError, TransportExecError
-from mpremote.transport_serial import SerialTransport
 from trimtab.format import SECTIONS
 from trimtab.package import Package
 
 from ..errors import BoardError
-from .emulated import kernels_for, library_files
+from ..link.repl import Repl, connected
+from .files import kernels_for, library_files
 
-SECONDS = 10  # of silence before a board counts as gone
 CHUNK = 2048  # bytes for each command to the board
-PART = ".part"  # beside a file's name while it is being written
-KEEP = 8  # chunks after which what was written outlives a power cut
+PART = ".part"  # follows a file's name while it is being written
+KEEP = 8  # chunks between two flushes; what was flushed outlives a power cut
 SPARE_BLOCKS = 6  # for directories and littlefs's own records
 
 # sys.implementation._mpy holds the architecture in bits 10..13.
@@ -43,12 +39,19 @@ ARCHITECTURES = (
     "xtensawin",
     "rv32imc",
 )
-# An ARM core runs the module of a smaller one: ours pass no float by register.
+# An ARM core runs the module of a smaller one, since no function of ours takes a float in a register.
 INSTEAD = {"armv7em": "armv7m", "armv7emdp": "armv7m"}
 
-About = namedtuple(
-    "About", "implementation mpy block free_blocks frozen"
-)  # frozen: the library's version, or None
+
+class About(NamedTuple):
+    """What a board says of itself."""
+
+    implementation: str
+    mpy: int  # sys.implementation._mpy
+    block: int  # bytes
+    free_blocks: int
+    frozen: str | None  # version of the library in its firmware
+
 
 ASK = """
 import os, sys
@@ -96,56 +99,15 @@ def sources(folder):
 """
 
 
-class Board:
-    """A board's raw REPL: exec and eval, with errors as sentences."""
-
-    def __init__(self, port, transport):
-        self.port = port
-        self.transport = transport
-
-    def exec(self, code):
-        return self.transport.exec(code)
-
-    def eval(self, expression):
-        return self.transport.eval(expression)
-
-
-@contextlib.contextmanager
-def connected(port):
-    """A Board at a port (COM3, /dev/ttyACM0, socket://host:port) whose running program was stopped."""
-    try:
-        transport = SerialTransport(port)
-    except (TransportError, OSError) as error:
-        raise BoardError(
-            f"port {port} cannot be opened: plug the board in, close what else uses the port, "
-            f"or name another with --port ({error})"
-        ) from None
-    try:
-        transport.serial.timeout = SECONDS
-        transport.serial.write(b"\0\x03\x03")  # ends a frame that was cut, then what serves
-        with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it did not expect
-            transport.enter_raw_repl()
-        yield Board(port, transport)
-        transport.exit_raw_repl()
-    except TransportExecError as error:
-        last = error.error_output.strip().splitlines()[-1]
-        raise BoardError(f"the board at {port} stopped with {last}: reset it and try again") from None
-    except (TransportError, OSError, struct.error):
-        raise BoardError(f"the board at {port} does not answer: reset it, or flash MicroPython") from None
-    finally:
-        transport.close()
-
-
-def architecture(mpy):
-    """The name of a board's native architecture; None where there is none."""
+def architecture(mpy: int) -> str | None:
+    """The name of a board's native architecture, if it has one."""
     index = (mpy >> 10) & 15
     name = ARCHITECTURES[index] if index < len(ARCHITECTURES) else ""
-    name = INSTEAD.get(name, name)
-    return name or None
+    return INSTEAD.get(name, name) or None
 
 
-def ask(board):
-    """What a board is and has: an About."""
+def ask(board: Repl) -> About:
+    """What a board says of itself; refuses one that cannot take the library."""
     about = About(*ast.literal_eval(board.exec(ASK).decode()))
     if about.implementation != "micropython":
         raise BoardError(
@@ -160,22 +122,25 @@ def ask(board):
     return about
 
 
-def changed(board, files):
-    """The files that are not on the board as they should be; what is there in their place, {path: bytes}."""
+def changed(board: Repl, files: dict[str, bytes]) -> tuple[list[str], dict[str, int]]:
+    """The paths whose files must be sent, and {path: bytes} of the files on the board that give way."""
     old = {path: board.eval(f"there({path!r})") for path in files}
     new = [path for path, data in files.items() if old[path] != summary(data)]
     old.update({path + PART: board.eval(f"there({path + PART!r})") for path in new})
     return new, {path: old[path][0] for name in new for path in (name, name + PART) if old[path]}
 
 
-def summary(data):
-    """What there() says of a file that holds this."""
+def summary(data: bytes) -> tuple[int, str]:
+    """What there() on the board says of a file with these bytes."""
     return len(data), hashlib.sha256(data).hexdigest()
 
 
-def check_space(about, files, new, freed):
+def check_space(about: About, files: dict[str, bytes], new: Iterable[str], freed: dict[str, int]) -> None:
     """Refuse, before anything is written, what the board's flash cannot hold."""
-    blocks = lambda size: -(-size // about.block)
+
+    def blocks(size):
+        return -(-size // about.block)
+
     needed = sum(blocks(len(files[path])) for path in new) + SPARE_BLOCKS
     free = about.free_blocks + sum(map(blocks, freed.values()))
     if new and needed > free:
@@ -185,11 +150,9 @@ def check_space(about, files, new, freed):
         )
 
 
-def send(board, path, data, moved):
-    """Write one file; moved(bytes) is called as it goes. What an earlier attempt left is not sent again."""
-    folders = path.split("/")[1:-1]
-    for depth in range(len(folders)):
-        board.exec(f"make({'/' + '/'.join(folders[: depth + 1])!r})")
+def send(board: Repl, path: str, data: bytes, moved: Callable[[int], None]) -> None:
+    """Write one file, calling moved(bytes) as it goes. Goes on where an earlier attempt was cut."""
+    make_folders(board, path)
     part = path + PART
     held = board.eval(f"there({part!r})")
     done = held[0] if held and held == summary(data[: held[0]]) else 0
@@ -209,15 +172,23 @@ def send(board, path, data, moved):
     board.exec(f"os.rename({part!r}, {path!r})")
 
 
-def check_package(path):
+def make_folders(board: Repl, path: str) -> None:
+    folders = path.split("/")[1:-1]
+    for depth in range(len(folders)):
+        board.exec(f"make({'/' + '/'.join(folders[: depth + 1])!r})")
+
+
+def check_package(path: Path | str) -> None:
     """Refuse a damaged package before the board is touched."""
     package = Package(str(path))
     for name in SECTIONS:
         package.section(name)
 
 
-def push(board, about, files, progress):
-    """Copy what differs of {path: bytes}; returns the paths."""
+def push(
+    board: Repl, about: About, files: dict[str, bytes], progress: Callable[[int, int], None]
+) -> list[str]:
+    """Copy the files that differ; returns their paths."""
     board.exec(HELP)
     new, freed = changed(board, files)
     check_space(about, files, new, freed)
@@ -231,14 +202,13 @@ def push(board, about, files, progress):
 
     for path in new:
         send(board, path, files[path], moved)
-    if any(
-        path.startswith("/lib/trimtab/") for path in files
-    ):  # a .py would be imported in place of its .mpy
+    if any(path.startswith("/lib/trimtab/") for path in files):
+        # MicroPython would import a .py in place of the .mpy beside it.
         board.exec("for path in sources('/lib/trimtab') + sources('/lib/trimtab/plain'): os.remove(path)")
     return new
 
 
-def deploy(port, package, progress=None):
+def deploy(port: str, package: Path | str, progress: Callable[[int, int], None] | None = None) -> dict:
     """Make a board ready for a package; returns what was done. progress(done, total) counts bytes."""
     package = Path(package)
     check_package(package)

@@ -4,27 +4,35 @@ import glob
 import os
 import shutil
 import time
-from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import serial
 
 from ..errors import BoardError
-from ..toolchain import builds
-from . import deploy, emulated
+from ..link import repl
+from ..toolchain import boards, firmware
+from . import deploy
 
 SECONDS = 60  # for the volume to appear, and for the board to come back
 INFO = "INFO_UF2.TXT"  # what the boot ROM shows on its volume
 
-# board -> (how to get the .uf2, the volume's name)
-Target = namedtuple("Target", "firmware volume")
-TARGETS = {"rpi_pico": Target(lambda: builds.pico_firmware("trimtab") / "firmware.uf2", "RPI-RP2")}
+
+class Target(NamedTuple):
+    """A board for which there is firmware of ours."""
+
+    firmware: Callable[[], Path]  # builds the .uf2
+    volume: str  # the name of its boot volume
+
+
+TARGETS = {"rpi_pico": Target(lambda: firmware.pico("trimtab") / "firmware.uf2", "RPI-RP2")}
 MOUNTS = ("/media/*/{}", "/media/{}", "/run/media/*/{}", "/mnt/{}", "/Volumes/{}")
 DRIVES = [f"{letter}:/" for letter in "DEFGHIJKLMNOPQRSTUVWXYZ"] if os.name == "nt" else []
 
 
-def find_volume(name, volume=None):
-    """The mounted boot volume, or None."""
+def find_volume(name: str, volume: Path | str | None = None) -> Path | None:
+    """The mounted boot volume."""
     places = (
         [volume]
         if volume
@@ -33,8 +41,8 @@ def find_volume(name, volume=None):
     return next((Path(place) for place in places if (Path(place) / INFO).is_file()), None)
 
 
-def wait_for(what, seconds):
-    """Call `what` until it gives something, for so long; then None."""
+def wait_for(what: Callable[[], Any], seconds: float) -> Any:
+    """Call `what` until it gives something, but no longer than these seconds."""
     end = time.monotonic() + seconds
     found = what()
     while not found and time.monotonic() < end:
@@ -43,45 +51,51 @@ def wait_for(what, seconds):
     return found
 
 
-def enter_bootloader(port):
+def enter_bootloader(port: str) -> None:
     """Reset a running board into its boot ROM."""
     try:
-        emulated.mpremote(port, "bootloader", timeout=30)
+        repl.mpremote(port, "bootloader", timeout=30)
     except BoardError as error:
         raise BoardError(
             f"the board at {port} did not enter its bootloader: hold BOOTSEL while you plug it in and "
-            f"leave --port away ({error})"
+            f"leave --port out ({error})"
         ) from None
 
 
-def copy(uf2, volume):
+def copy(uf2: Path, volume: Path) -> None:
     """Copy the firmware; the volume may go away while the last block is written."""
     try:
         shutil.copyfile(uf2, volume / "firmware.uf2")
-        os.sync() if hasattr(os, "sync") else None
+        if hasattr(os, "sync"):
+            os.sync()
     except OSError:
         if (volume / INFO).is_file():
             raise BoardError(f"the firmware could not be copied to {volume}: is it writable?") from None
 
 
-def answer(port):
-    """What the board says about itself, or None while it does not answer."""
+def answer(port: str) -> deploy.About | None:
+    """What the board says of itself, once it answers."""
     try:
-        with deploy.connected(port) as board:
+        with repl.connected(port) as board:
             return deploy.ask(board)
     except (BoardError, serial.SerialException):
         return None
 
 
-def flash(port=None, board="rpi_pico", uf2=None, volume=None):
-    """Flash a board, return the firmware's path; without a port it must already be in its bootloader."""
+def flash(
+    port: str | None = None,
+    board: str = "rpi_pico",
+    uf2: Path | str | None = None,
+    volume: Path | str | None = None,
+) -> Path:
+    """Flash a board; returns the firmware's path. Without a port the board must be in its bootloader."""
     if board not in TARGETS:
         raise BoardError(f"no firmware for {board}: choose one of {', '.join(TARGETS)}")
     target = TARGETS[board]
     if uf2 and not Path(uf2).is_file():
-        raise BoardError(f"there is no {uf2}: name a .uf2 file with --uf2, or leave it away")
+        raise BoardError(f"there is no {uf2}: name a .uf2 file with --uf2, or leave --uf2 out")
     if not uf2:
-        builds.provide("firmware")
+        boards.provide("firmware")
     uf2 = Path(uf2 or target.firmware())
     if port:
         enter_bootloader(port)

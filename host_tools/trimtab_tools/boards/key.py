@@ -5,10 +5,12 @@ import struct
 from pathlib import Path
 
 from trimtab import KEY_BYTES, KEY_FILE, trust
-from trimtab.format import crc32
+from trimtab.crc import crc32
 from trimtab.package import Package
 
+from .. import output
 from ..errors import BoardError, UsageError
+from ..link.repl import connected
 
 PUT = """
 import os
@@ -25,39 +27,35 @@ def put(path, key):
 """
 
 
-def make(path):
-    """A new key in a file that only its owner can read; never in place of another."""
+def make(path: Path | str) -> None:
+    """Write a new key into a file that only its owner can read, never over another."""
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        output.create(path, os.urandom(KEY_BYTES))
     except FileExistsError:
         raise UsageError(
             f"{path} is there already: name another file, or remove it if no board needs that key"
         ) from None
-    with os.fdopen(file, "wb") as out:
-        out.write(os.urandom(KEY_BYTES))
 
 
-def read(path):
+def read(path: Path | str) -> bytes:
     key = Path(path).read_bytes()
     if len(key) != KEY_BYTES:
         raise UsageError(f"{path} is not a key of {KEY_BYTES} bytes: make one with trimtab key make")
     return key
 
 
-def put(port, key):
-    """Give a board its key, once; whoever may change it could as well remove it, at the board's REPL."""
-    from .deploy import connected
-
+def put(port: str, key: bytes) -> None:
+    """Give a board its key, once. Another key takes its place only after somebody removed it at the REPL."""
     with connected(port) as board:
         board.exec(PUT)
         if not board.eval(f"put({KEY_FILE!r}, {key!r})"):
             raise BoardError(f"the board at {port} has a key: remove {KEY_FILE} from it at its REPL first")
 
 
-def sign(data, key):
-    """A package's bytes with its signature, in place of another where it has one."""
+def sign(data: bytes, key: bytes) -> bytes:
+    """A package's bytes with a signature, which replaces the one that it may have."""
     package = Package(data)
-    offset, size, _ = package._sections["signature"]
+    offset, size, _ = package.span("signature")
     body = data[trust.HEADER_BYTES : offset if size else len(data)]
     body += bytes(-len(body) % 4)
     head = bytearray(data[: trust.HEADER_BYTES])
@@ -67,6 +65,5 @@ def sign(data, key):
     return bytes(head) + body + mac
 
 
-def sign_file(path, key):
-    data = Path(path).read_bytes()
-    Path(path).write_bytes(sign(data, key))
+def sign_file(path: Path | str, key: bytes) -> None:
+    output.write(path, sign(Path(path).read_bytes(), key))

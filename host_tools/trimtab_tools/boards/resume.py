@@ -1,15 +1,17 @@
-"""A run that was cut goes on: what the host must remember of it, in a file beside the package (PACKAGE.run).
+"""A run that was cut goes on. What the host must remember lies in a file beside the package, PACKAGE.run.
 
-The board's state carries the number of its run and its step; samples, order and length are the same again
-when package, data, seed and epochs are. So the file holds these, the number, and what the board held before.
+The board's state carries the number of its run and its step. Samples, order and length are the same again if
+package, data, seed and epochs are. So the file holds these, the number, and what the board held before.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BoardError, UsageError
+from ..output import write
 
 WORDS = {
     "package": "another package",
@@ -20,8 +22,8 @@ WORDS = {
 }
 
 
-def describe(crc, samples, seed, epochs):
-    """What makes two runs the same."""
+def describe(crc: int, samples: Sequence, seed: int, epochs: int) -> dict:
+    """What two runs have in common if they are the same."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(b"%d %d %d;" % (len(sample.data), sample.label, sample.raw) + sample.data)
@@ -37,21 +39,21 @@ def describe(crc, samples, seed, epochs):
 class Run:
     """One run: its number, what it trains, what the board held before it."""
 
-    def __init__(self, package, what):
+    def __init__(self, package: Path | str, what: dict):
         self.path = Path(f"{package}.run")
         self.what = what
         self.number = int.from_bytes(os.urandom(4), "little") | 1
-        self.found = None  # (run, step) of the board when it began
-        self.before = None  # accuracy then, if it was asked for
+        self.found: list[int] | None = None  # [run, step] of the board when the run began
+        self.before: float | None = None  # the accuracy then, if it was measured
 
     @property
-    def cut(self):
+    def cut(self) -> bool:
         """Was it begun by an earlier process?"""
         return self.found is not None
 
     @classmethod
-    def open(cls, package, what, resume=False, restart=False):
-        """The run of this description that was cut, or a new one; `resume` refuses all but the former."""
+    def open(cls, package: Path | str, what: dict, resume: bool = False, restart: bool = False) -> "Run":
+        """The run of this description that was cut, or a new one, which `resume` refuses."""
         run = cls(package, what)
         kept = run._read()
         other = [key for key in what if kept and kept["what"].get(key) != what[key]]
@@ -68,8 +70,8 @@ class Run:
             run.number, run.found, run.before = kept["number"], kept["found"], kept["before"]
         return run
 
-    def begins(self, info):
-        """Must the board begin it (or has it begun)? Refuses a board that was trained otherwise since."""
+    def begins(self, info: dict) -> bool:
+        """Must the board begin the run, or has it begun? Refuses a board that was trained otherwise since."""
         here = [info["run"], info["step"]]
         if self.cut and info["run"] == self.number:
             return False
@@ -82,7 +84,7 @@ class Run:
         self._write()
         return True
 
-    def end(self):
+    def end(self) -> None:
         self.path.unlink(missing_ok=True)
 
     def _read(self):
@@ -91,12 +93,9 @@ class Run:
             if isinstance(kept["what"], dict) and {"number", "found", "before"} <= set(kept):
                 return kept
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # no run was cut, or nothing is known of it
+            pass  # no file, or a damaged one: nothing is known of a run that was cut
         return None
 
     def _write(self):
-        beside = self.path.with_name(self.path.name + ".new")
-        beside.write_text(
-            json.dumps({key: getattr(self, key) for key in ("what", "number", "found", "before")})
-        )
-        os.replace(beside, self.path)
+        kept = {key: getattr(self, key) for key in ("what", "number", "found", "before")}
+        write(self.path, json.dumps(kept))

@@ -1,14 +1,16 @@
 """Board `sim`: the device library inside this interpreter, on the C kernels or on the plain ones."""
 
-from trimtab.kernels import plain
+from typing import Any
+
+from trimtab.kernels import Tier, plain
 from trimtab.net import Net
 from trimtab.package import Package
 
-from ..errors import UsageError
+from ..errors import ToolchainError, UsageError
 
 
-def tier(name="c"):
-    """Kernels by name: "c" (the shared library, built when first needed) or "plain"."""
+def tier(name: str = "c") -> Tier:
+    """Kernels by name: "c" (the shared library, built when it is first needed) or "plain"."""
     if name == "plain":
         return plain()
     if name == "viper":
@@ -18,16 +20,14 @@ def tier(name="c"):
     return native()
 
 
-def best_tier():
+def best_tier() -> Tier:
     """C if it can be built here, else plain."""
-    from ..errors import ToolchainError
-
     try:
         return tier("c")
     except ToolchainError:
         return tier("plain")
 
 
-def load(source, kernels="c", store=None):
+def load(source: bytes | str, kernels: str | Tier = "c", store: Any = None) -> Net:
     """A Net from package bytes or a path."""
     return Net(Package(source), tier(kernels) if isinstance(kernels, str) else kernels, store)

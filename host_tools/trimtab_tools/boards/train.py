@@ -1,218 +1,100 @@
-"""What `simulate`, `train` and `pull` do with a board: order the samples, stream them, count, write logs."""
+"""Train on a board: send samples in order, count, evaluate, save; go on where a run was cut."""
 
 import contextlib
-import json
-import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .. import samples as data
 from ..compiler.package_reading import Contents
-from ..errors import BoardError, UsageError
-from . import resume as runs
-from .connect import attach, cost, note
+from ..errors import UsageError
+from ..link.client import Client
+from . import resume as resuming
+from .connect import attach, check_same_package, cost, note
+from .loading import load, noise, shuffled
+from .progress import Lines
 
-# -- simulate
+LOSS_ONE = {"softmax": 1024, "mse": 1}  # what a board sends for a loss of 1
 
 
 def simulate(
-    package, board="sim", kernels="c", steps=50, seed=0, source=None, progress=lambda done, total: None
-):
-    """Train `steps` steps on a fresh board of that kind and tell what came out."""
-    contents = Contents(package)
+    package: Path | str,
+    board: str = "sim",
+    kernels: str = "c",
+    steps: int = 50,
+    seed: int = 0,
+    source: Path | str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
+    """Train some steps on a fresh board, with samples of a source or noise; tells what came out."""
+    contents = _trainable(package)
     if steps < 1:
         raise UsageError(f"--steps {steps} trains nothing: use 1 or more")
     note(board)
-    sample = _from_file(contents, source, seed) if source else _noise(contents, seed)
+    sample = shuffled(load(contents, source), seed) if source else noise(contents, seed)
     losses, micros = [], []
     with attach(board, package, kernels, fresh=True) as client:
-        if not contents.trained:
-            raise UsageError("this package was compiled without a training plan: compile it with --policy")
         for result in client.train(sample, steps):
             losses.append(result.value)
             micros.append(result.us)
             progress(len(losses), steps)
-        result = {
-            "state_crc": client.state_crc(),
-            "losses": losses,
-            "arena_bytes": contents.package.arena_bytes,
-            "heap_used": client.info["heap_used"]
-            or contents.package.arena_bytes + contents.package.state_bytes,
-        }
-    mean = sum(micros) / len(micros)
-    return {**result, **cost(board, mean)}
-
-
-def _noise(contents, seed):
-    """Sample i of the generator that format and seed define; for mse the sample's target is the next words."""
-    p = contents.package
-
-    def sample(i):
-        if contents.loss == "mse":
-            return data.synthetic(seed, i, p.input_bytes + p.output_count, 1)
-        return data.synthetic(seed, i, p.input_bytes, p.classes)
-
-    return sample
-
-
-def _from_file(contents, source, seed):
-    samples = load(contents, source)
-    order = {}
-
-    def sample(i):
-        epoch, at = divmod(i, len(samples))
-        if epoch not in order:
-            order.clear()
-            order[epoch] = data.order(len(samples), seed, epoch)
-        return samples[order[epoch][at]]
-
-    return sample
-
-
-def load(contents, source, more=()):
-    """The samples of a file or folder as they go over the link: a list. more: names of classes behind the package's."""
-    t, mse = contents.input, contents.loss == "mse"
-    x, y, _ = data.load(
-        source, [*contents.labels, *more], t.shape[1:], contents.package.classes + len(more), targets=mse
-    )
-    if y is None and not mse:
-        raise UsageError(f"{source} has no labels: save it with numpy.savez(path, x=..., y=...)")
-    wanted = _wanted(contents.output, real_values(x, t) if y is None else y, source) if mse else None
-    sample = data.samples(x, None if mse else y, t.scale[0], t.zero_point, wanted)
-    return [sample(i) for i in range(len(x))]
-
-
-def _wanted(out, y, source):
-    """Targets as int8 rows of the output tensor."""
-    y = y.reshape(len(y), -1)
-    if y.shape[1] != out.size:
-        raise UsageError(
-            f"a target of {source} has {y.shape[1]} values, the network gives {out.size}: correct y"
-        )
-    return y if y.dtype == np.int8 else data.quantize(y, out.scale[0], out.zero_point)
-
-
-def real_values(x, tensor):
-    """What samples stand for: floats as they are, integers by the input's scale (raw bytes cover its whole range)."""
-    if x.dtype == np.float32:
-        return x
-    levels = x.astype(np.float64) - (128 if x.dtype == np.uint8 else 0)
-    return (levels - tensor.zero_point) * tensor.scale[0]
-
-
-# -- train
-
-
-class Lines:
-    """Output for people, with a progress bar, or one JSON object per line."""
-
-    def __init__(self, as_json=False):
-        self.json = as_json
-        self.bar = None
-
-    def say(self, row, text):
-        print(json.dumps(row) if self.json else text, flush=True)
-
-    def progress(self, what, results, total):
-        """Pass results through, showing speed and time left."""
-        if self.json:
-            yield from results
-            return
-        with bar() as shown:
-            task, start = shown.add_task(what, total=total, speed=""), time.monotonic()
-            for n, result in enumerate(results, 1):
-                yield result
-                shown.update(task, completed=n, speed=f"{n / max(time.monotonic() - start, 1e-9):.1f}/s")
-
-
-def bar(wanted=True):
-    """A progress bar on stderr, where a person may look at it."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        transient=True,
-        console=console,
-        disable=not (wanted and console.is_terminal),
-    )
+        crc, heap_used = client.state_crc(), client.info["heap_used"]
+    return {
+        "state_crc": crc,
+        "losses": losses,
+        "arena_bytes": contents.package.arena_bytes,
+        "heap_used": heap_used or contents.package.arena_bytes + contents.package.state_bytes,
+        **cost(board, sum(micros) / len(micros)),
+    }
 
 
 def train(
-    package,
-    source,
-    val=None,
-    board="sim",
-    kernels="c",
-    epochs=1,
-    seed=0,
-    resume=False,
-    restart=False,
-    save_every=0,
-    add=(),
-    logdir=None,
-    key=None,
-    out=None,
-):
-    """Stream samples epoch by epoch, each epoch in an order of its own; evaluate before and after, save at the end.
+    package: Path | str,
+    source: Path | str,
+    val: Path | str | None = None,
+    board: str = "sim",
+    kernels: str = "c",
+    epochs: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+    restart: bool = False,
+    save_every: int = 0,
+    add: Sequence[str] = (),
+    logdir: str | None = None,
+    key: bytes | None = None,
+    out: Lines | None = None,
+) -> dict:
+    """Go through the samples `epochs` times, evaluate before and after, save at the end; tells what came out.
 
-    add: names of classes that the board shall know besides the package's.
+    add: names of classes that the board shall know beyond the package's.
 
-    A run that was cut goes on where the board stands, unless `restart`."""
-    contents, out = Contents(package), out or Lines()
-    if not contents.trained:
-        raise UsageError("this package was compiled without a training plan: compile it with --policy")
+    A run that was cut goes on where the board stands, unless `restart`.
+    """
+    contents, out = _trainable(package), out or Lines()
     if epochs < 1:
         raise UsageError(f"--epochs {epochs} trains nothing: use 1 or more")
     samples = load(contents, source, add)
     checks = load(contents, val, add) if val else []
-    n = len(samples)
-    total = epochs * n
-    orders = {}
-
-    def sample(i):
-        epoch, at = divmod(i, n)
-        if epoch not in orders:
-            orders[epoch] = data.order(n, seed, epoch)
-        return samples[orders[epoch][at]]
-
-    run = runs.Run.open(package, runs.describe(contents.package.crc, samples, seed, epochs), resume, restart)
+    n, total = len(samples), epochs * len(samples)
+    what = resuming.describe(contents.package.crc, samples, seed, epochs)
+    run = resuming.Run.open(package, what, resume, restart)
     note(board)
-    log = _Log(logdir)
+    log = Log(logdir)
     with attach(board, package, kernels, key=key) as client, _stoppable(client, run, total):
-        _same_package(client, contents, package)
+        check_same_package(client, contents, package)
         if add:
             samples, checks = _with_classes(client, contents, add, samples, checks)
-        result = {"board": board, "steps": total, "samples": n}
+        result: dict[str, Any] = {"board": board, "steps": total, "samples": n}
         if checks and not run.cut:
             run.before = evaluate(client, contents, checks, out, "before")
         if checks and run.before is not None:
             result["before"] = run.before
         begins = run.begins(client.info)
         if not begins:
-            step = client.info["step"]
-            out.say(
-                {"resumed": step},
-                f"going on with the run that was cut, at step {step} of {total} (--restart begins anew)",
-            )
-        losses, micros = [], []
-        unit = 1024 if contents.loss == "softmax" else 1
-        results = client.train(sample, total, not begins, save_every, run.number)
-        for r in out.progress("train", results, total):
-            if r.value is not None:
-                losses.append(r.value / unit)
-                micros.append(r.us)
-                log.scalar("loss", r.value / unit, r.seq)
-            if r.seq % n == 0:
-                mean = float(np.mean(losses[-n:])) if losses else 0.0
-                out.say(
-                    {"epoch": r.seq // n, "loss": round(mean, 4)},
-                    f"epoch {r.seq // n} of {epochs}: loss {mean:.3f}",
-                )
+            _say_resumed(out, client.info["step"], total)
+        results = client.train(shuffled(samples, seed), total, not begins, save_every, run.number)
+        micros = _follow(out.progress("train", results, total), contents, n, epochs, out, log)
         if checks:
             result["after"] = evaluate(client, contents, checks, out, "after")
             log.scalar("accuracy", result["after"], total)
@@ -221,22 +103,50 @@ def train(
         result["state_crc"] = client.state_crc()
         result["ms_per_step"] = round(float(np.mean(micros)) / 1000, 3) if micros else 0
     log.close()
-    words = [f"{key} {result[key]:.3f}" for key in ("before", "after") if key in result]
-    out.say(
-        result,
-        f"trained {total} steps on {board}, saved at step {result['saved_step']}"
-        + (": accuracy " + ", ".join(words) if words else ""),
-    )
-    return 0
+    _say_trained(out, board, result)
+    return result
+
+
+def _trainable(package):
+    contents = Contents(package)
+    if not contents.trained:
+        raise UsageError("this package was compiled without a training plan: compile it with --policy")
+    return contents
 
 
 def _with_classes(client, contents, names, *lists):
-    """The samples with labels as the board has them, which from now on knows these classes even after a reset."""
+    """The samples with the board's labels. The board learns the names that it lacks and saves them."""
     before = client.info["classes"]
     index = [*range(len(contents.labels)), *(client.add_class(name) for name in names)]
     if client.info["classes"] > before:
         client.save()
     return [[s._replace(label=index[s.label]) for s in samples] for samples in lists]
+
+
+def _follow(results, contents, n, epochs, out, log):
+    """Tell the mean loss of each epoch; returns the board's microseconds of each step."""
+    losses, micros = [], []
+    for r in results:
+        if r.value is not None:
+            losses.append(r.value / LOSS_ONE[contents.loss])
+            micros.append(r.us)
+            log.scalar("loss", losses[-1], r.seq)
+        if r.seq % n == 0:
+            mean = float(np.mean(losses[-n:])) if losses else 0.0
+            row = {"epoch": r.seq // n, "loss": round(mean, 4)}
+            out.say(row, f"epoch {r.seq // n} of {epochs}: loss {mean:.3f}")
+    return micros
+
+
+def _say_resumed(out, step, total):
+    text = f"the run that was cut goes on at step {step} of {total} (--restart begins anew)"
+    out.say({"resumed": step}, text)
+
+
+def _say_trained(out, board, result):
+    words = [f"{key} {result[key]:.3f}" for key in ("before", "after") if key in result]
+    text = f"trained {result['steps']} steps on {board}, saved at step {result['saved_step']}"
+    out.say(result, text + (": accuracy " + ", ".join(words) if words else ""))
 
 
 @contextlib.contextmanager
@@ -253,49 +163,33 @@ def _stoppable(client, run, total):
         ) from None
 
 
-def evaluate(client, contents, samples, out, what):
-    """Share of right classes; for mse the mean loss."""
+def evaluate(client: Client, contents: Contents, samples: Sequence, out: Lines, what: str) -> float:
+    """The share of samples whose class is right; with mse the mean loss."""
+    results: Iterable = client.evaluate(lambda i: samples[i], len(samples))
     score = 0
-    for i, r in enumerate(
-        out.progress(what, client.evaluate(lambda i: samples[i], len(samples)), len(samples))
-    ):
+    for i, r in enumerate(out.progress(what, results, len(samples))):
         score += r.value if contents.loss == "mse" else r.value == samples[i].label
     return score / len(samples)
 
 
-def _same_package(client, contents, package):
-    if client.info["package_crc"] != contents.package.crc:
-        raise BoardError(f"the board runs another package than {package}: run `trimtab deploy {package}`")
+class Log:
+    """TensorBoard event files, if a folder for them is given."""
 
-
-class _Log:
-    """TensorBoard event files where --logdir asks for them."""
-
-    def __init__(self, folder):
+    def __init__(self, folder: str | None):
         self.writer = None
         if folder:
             try:
                 from tensorboard.summary import Writer
             except ImportError:
-                raise UsageError("--logdir needs TensorBoard: pip install trimtab[tensorboard]")
+                raise UsageError(
+                    "--logdir needs TensorBoard: run pip install 'trimtab[tensorboard]'"
+                ) from None
             self.writer = Writer(folder)
 
-    def scalar(self, name, value, step):
+    def scalar(self, name: str, value: float, step: int) -> None:
         if self.writer:
             self.writer.add_scalar(name, value, step)
 
-    def close(self):
+    def close(self) -> None:
         if self.writer:
             self.writer.close()
-
-
-# -- pull
-
-
-def pull(package, board, output, progress=lambda done, total: None, key=None, keras=None):
-    """Read the trained state from a board and write the tuned network as .tflite or .keras; returns its bytes."""
-    with attach(board, package, key=key) as client:
-        contents = Contents(package)
-        _same_package(client, contents, package)
-        state = client.pull_state(progress)
-    return Contents(package, state).write(str(output), keras)

@@ -1,7 +1,7 @@
-"""make demo: a network trained for clear pictures learns, on a board, to read those of a hazy camera.
+"""`make demo`: a network that reads clear pictures learns, on a board, to read those of a hazy camera.
 
-It does what examples/02_adapt_digits/README.md does by hand, and checks what it shows: the board's trained
-weights equal the simulation's, and what was saved is there after a reboot.
+It does what examples/02_adapt_digits/README.md does by hand. It also checks what it shows: the board's
+trained weights equal the simulation's, and what was saved is there after a reboot.
 """
 
 import argparse
@@ -15,22 +15,25 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import output
 from .. import samples as data
-from ..boards import emulated, simulated
-from ..boards import train as running
+from ..boards import loading, pico, simulated
 from ..boards.connect import attach
 from ..boards.deploy import deploy
+from ..boards.progress import Lines
+from ..boards.train import evaluate
+from ..boards.unix import unix_command
 from ..compiler import compile
 from ..compiler.package_reading import Contents
-from ..errors import BoardError, LinkError, ModelError, ToolchainError
+from ..errors import BoardError, ModelError, ToolchainError, TrimtabError
 from ..formats import read_tflite
-from ..link import client
+from ..link.client import Client
+from ..link.repl import mpremote
 from ..link.transport import Process
-from ..toolchain import builds
+from ..toolchain import boards, cache
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "02_adapt_digits"
 RATE = 0.01
-ERRORS = (BoardError, BoardError, LinkError, ModelError, ToolchainError)
 HEAP = "256k"  # of board unix, about what a Pico has: its words take twice the room
 SEED = 0  # of the order of samples
 
@@ -41,12 +44,10 @@ print(net.info()["heap_used"])
 """
 
 
-# -- boards: connect() gives a client, reboot() ends all that is not on flash, ram() is what the network takes
+# -- boards: connect() gives a client, reboot() ends whatever is not on flash, ram() is what the network takes
 
 
 class Sim:
-    about = "the device library in this process"
-
     def __init__(self, stack, package):
         self.package = package
 
@@ -65,29 +66,25 @@ class Sim:
 
 
 class Unix(Sim):
-    about = "MicroPython's unix port"
-
     def deploy(self):
         return "library and kernels are on its path"
 
     def connect(self):
         command, env = self._command("import trimtab.serve; trimtab.serve.main(%r)" % self.package.name)
-        return client.Client(lambda: Process(command, cwd=self.package.parent, env=env))
+        return Client(lambda: Process(command, cwd=self.package.parent, env=env))
 
     def ram(self):
         command, env = self._command(MEASURE)
-        return int(builds._run(*command, cwd=self.package.parent, env=env))
+        return int(cache.run(*command, cwd=self.package.parent, env=env))
 
     def _command(self, code):
-        return emulated.unix_command("-c", code, heap=HEAP)
+        return unix_command("-c", code, heap=HEAP)
 
 
 class Pico(Sim):
-    about = "a Raspberry Pi Pico, emulated: stock MicroPython, one core, no flash cache misses"
-
     def __init__(self, stack, package):
         self.package = package
-        self.board = stack.enter_context(emulated.Pico())
+        self.board = stack.enter_context(pico.Pico())
 
     def deploy(self):
         done = deploy(self.board.url, self.package)
@@ -103,38 +100,39 @@ class Pico(Sim):
         self.board.reset()
 
     def ram(self):
-        return int(emulated.mpremote(self.board.url, "exec", MEASURE))
+        return int(mpremote(self.board.url, "exec", MEASURE))
 
 
-BOARDS = {"sim": Sim, "unix": Unix, "pico": Pico}
+PLAYERS = {"sim": Sim, "unix": Unix, "pico": Pico}
 
 
 # -- the story
 
 
-def pretrained():
-    """The folder with the network and the pictures; trained where the cache has none."""
+def pretrained() -> Path:
+    """The folder with the network and the pictures. The network is trained if the cache has none."""
     if not EXAMPLE.is_dir():
         raise ModelError("the demo lives in the project's repository: clone it and run make demo there")
     sources = [EXAMPLE / "model.py", Path(__file__).parents[1] / "formats" / "read_keras.py"]
-    return builds._built("digits", sources, _train)
+    return cache.built("digits", sources, _train)
 
 
-def _train(folder):
+def _train(folder: Path) -> None:
     absent = [name for name in ("tensorflow", "sklearn") if not importlib.util.find_spec(name)]
     if absent:
         raise ModelError(
             f"the demo trains its network with {' and '.join(absent)}: run pip install -e '.[keras,test]'"
         )
-    builds._run(sys.executable, EXAMPLE / "model.py", folder, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
+    cache.run(sys.executable, EXAMPLE / "model.py", folder, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
-def build(folder, work):
+def build(folder: Path, work: Path) -> Path:
     """Compile the network with the plan by hand; returns the package's path."""
     model = read_tflite.read(folder / "digits.tflite")
-    made = compile.compile_graph(model, f"plan:{EXAMPLE / 'plan.json'}", name="digits", rate=RATE)
+    plan = f"plan:{EXAMPLE / 'plan.json'}"
+    made = compile.compile_graph(model, plan, name="digits", rate=RATE, kernels=simulated.best_tier())
     package = work / "digits.ttp"
-    package.write_bytes(made.data)
+    output.write(package, made.data)
     partly = sum(bool(u.channels) for u in made.plan.updates)
     say(
         "package",
@@ -144,15 +142,15 @@ def build(folder, work):
     return package
 
 
-def known(package, file):
+def known(package: Path, file: Path) -> float:
     """Share of right classes in simulation, without training."""
     net = simulated.load(str(package))
     with np.load(file) as pictures:
         return net.evaluate([(x.tobytes(), y) for x, y in zip(pictures["x"], pictures["y"])])
 
 
-def adapt(link, samples, lines):
-    """One pass over the samples; returns the mean board time of a step in ms."""
+def adapt(link: Client, samples: list, lines: Lines) -> float:
+    """Train once on each sample; returns the board's mean time for a step in ms."""
     order = data.order(len(samples), SEED, 0)
     began, micros, losses = time.monotonic(), [], []
     results = link.train(lambda i: samples[order[i]], len(samples))
@@ -166,8 +164,8 @@ def adapt(link, samples, lines):
     return ms
 
 
-def expected_crc(package, samples):
-    """Of the state that this training gives on the PC."""
+def expected_crc(package: Path, samples: list) -> int:
+    """The CRC of the state that this training gives on the PC."""
     net = simulated.load(str(package))
     net.begin(len(samples))
     for i in data.order(len(samples), SEED, 0):
@@ -175,18 +173,18 @@ def expected_crc(package, samples):
     return net.state_crc()
 
 
-def tell(name, stack, folder, work):
+def tell(name: str, stack: contextlib.ExitStack, folder: Path, work: Path) -> dict:
     """The whole story; returns the fields of the last line."""
     package = build(folder, work)
-    contents, lines = Contents(package), running.Lines()
-    train, test = (running.load(contents, folder / f"{part}.npz") for part in ("train", "test"))
+    contents, lines = Contents(package), Lines()
+    train, test = (loading.load(contents, folder / f"{part}.npz") for part in ("train", "test"))
     clear = known(package, folder / "clear.npz")
     say("model", f"reads {clear:.2f} of the clear pictures that it was made for")
     board = start(name, stack, package)
     ram = board.ram()
 
     def score(when):
-        share = running.evaluate(link, contents, test, lines, when)
+        share = evaluate(link, contents, test, lines, when)
         say(when, f"{share:.2f} of {len(test)} hazy pictures")
         return share
 
@@ -213,28 +211,28 @@ def tell(name, stack, folder, work):
     }
 
 
-def start(name, stack, package):
+def start(name: str, stack: contextlib.ExitStack, package: Path) -> Sim:
     """The board with the package on it."""
     began = time.monotonic()
-    board = BOARDS[name](stack, package)
-    say("board", f"{board.about}; ready in {time.monotonic() - began:.1f} s")
+    board = PLAYERS[name](stack, package)
+    say("board", f"{boards.BOARDS[name].about}; ready in {time.monotonic() - began:.1f} s")
     say("deploy", board.deploy())
     return board
 
 
-def require(good, fault):
+def require(good: bool, fault: str) -> None:
     if not good:
-        raise BoardError(f"{fault}: empty the cache ({builds.cache()}), so that all is built again")
+        raise BoardError(f"{fault}: empty the cache ({cache.folder()}), so that everything is built again")
 
 
-def say(what, text):
+def say(what: str, text: str) -> None:
     print(f"{what:8} {text}", flush=True)
 
 
-def available(name):
-    """The board, or sim where system packages are missing and may not be installed."""
+def available(name: str) -> str:
+    """The board, or sim if system packages are missing and this user may not install them."""
     try:
-        builds.provide(name)
+        boards.provide(name)
     except ToolchainError as error:
         if name == "sim":
             raise
@@ -243,7 +241,7 @@ def available(name):
     return name
 
 
-def run(name):
+def run(name: str) -> None:
     name = available(name)
     folder = pretrained()
     work = Path(tempfile.mkdtemp(prefix="trimtab-demo."))
@@ -255,12 +253,14 @@ def run(name):
     print("demo: " + " ".join(f"{key}={value}" for key, value in fields.items()))
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--board", choices=BOARDS, default="pico")
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m trimtab_tools.cli.demo", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--board", choices=PLAYERS, default="pico")
     try:
         run(parser.parse_args(argv).board)
-    except ERRORS as error:
+    except TrimtabError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0

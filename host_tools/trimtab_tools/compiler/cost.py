@@ -9,35 +9,30 @@ from dataclasses import dataclass, replace
 
 from trimtab.format import ARENA, PHASES
 
-from ..operators import tinytl as lite
-from ..policies.plan import TRAINABLE
+from ..graph.ir import Graph
+from ..graph.program import Program, Record
+from ..operators import registry
+from ..policies.plan import TRAINABLE, TrainPlan
 from .lifetimes import end
+from .memory import Placement
 
 # -- our count: records
-# ------------------------------------------------------------------------------------------------
 
-_OUTPUTS = "oh ow oc kh kw".split()
 MACS = {  # multiplications of a record, from its own numbers
-    "conv_fwd": lambda v: _product(v, _OUTPUTS) * _columns(v),
-    "depthwise_fwd": lambda v: _product(v, _OUTPUTS),
+    **registry.MACS,
     "head_fwd": lambda v: v["n"] * v["f"],
-    "conv_dx": lambda v: _product(v, _OUTPUTS) * _columns(v),
-    "depthwise_dx": lambda v: _product(v, _OUTPUTS),
-    "conv_dw": lambda v: _product(v, _OUTPUTS) * v["nk"],
-    "depthwise_dw": lambda v: _product(v, ("oh", "ow", "kh", "kw", "nk")),
     "head_dx": lambda v: v["n"] * v["f"],
     "head_dw": lambda v: v["n"] * v["f"],
-    "tinytl_conv_fwd": lambda v: _product(v, _OUTPUTS) * v["part"],
-    "tinytl_conv_dx": lambda v: _product(v, ("n", "ic", "oc")),
     "prototype_fwd": lambda v: (v["n"] + 2) * v["f"],
     "prototype_dx": lambda v: (v["n"] + 3) * v["f"],
     "prototype_add": lambda v: 2 * v["f"],
 }
 FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "tinytl_conv_fwd", "prototype_fwd")
 
-# Cycles for each multiplication, requantization included, as MCUNet's records take them on the emulated Pico in sum
-# (benchmarks/records.py), without flash waits. What it does not have (lite_, proto_, weights of depthwise kernels) is in
-# plain C. A step's records without products come on top: about 3 parts in 100.
+# Cycles for each multiplication, requantization included: the sums over MCUNet's records on the emulated
+# Pico (benchmarks/records.py), without flash waits. Kernels that MCUNet does not use (of modules, of
+# prototypes, of depthwise weights) have those of plain C. Records without products come on top, about 3 parts
+# in 100 of a step.
 CYCLES = {
     "pico": {
         "conv_fwd": 4.2,
@@ -59,59 +54,51 @@ CYCLES = {
 CLOCK_HZ = {"pico": 125_000_000}
 
 
-def _product(values, names):
-    n = 1
-    for name in names:
-        n *= values[name]
-    return n
+def record_macs(record: Record) -> int:
+    """Multiplications of one record."""
+    return MACS[record.kernel](record.values) if record.kernel in MACS else 0
 
 
-def _columns(values):
-    """Input channels that a conv walks: all of the frozen tensor, and those of the trained plane."""
-    return (values["ic"] if values.get("w") is not None else 0) + (
-        values["nk"] if values.get("k") is not None else 0
-    )
+def record_cycles(record: Record, board: str = "pico") -> float:
+    """Estimated cycles of one record."""
+    return record_macs(record) * CYCLES[board].get(record.kernel, 0)
 
 
-def step_macs(step):
-    return MACS[step.kernel](step.values) if step.kernel in MACS else 0
-
-
-def step_cycles(step, board="pico"):
-    return step_macs(step) * CYCLES[board].get(step.kernel, 0)
-
-
-def _trained(program):
-    """The steps that one sample of training takes."""
+def _of_one_step(program):
+    """The records that run for one sample of training."""
     others = ("study_map", "study", "fisher", "enroll")
-    return [step for phase, step in program.timeline() if phase not in others]
+    return [record for phase, record in program.timeline() if phase not in others]
 
 
-def macs(program):
+def macs(program: Program) -> dict:
+    """Multiplications of one training step, forward and backward."""
     total = {"forward": 0, "backward": 0}
-    for step in _trained(program):
-        total["forward" if step.kernel in FORWARD else "backward"] += step_macs(step)
+    for record in _of_one_step(program):
+        total["forward" if record.kernel in FORWARD else "backward"] += record_macs(record)
     return total
 
 
-def cycles(program):
+def cycles(program: Program) -> dict:
     """Estimated cycles of one training step, by board."""
-    return {board: round(sum(step_cycles(step, board) for step in _trained(program))) for board in CYCLES}
+    return {
+        board: round(sum(record_cycles(record, board) for record in _of_one_step(program)))
+        for board in CYCLES
+    }
 
 
-def kept(program):
+def kept(program: Program) -> list:
     """Arena buffers that the forward pass writes and the backward pass reads: masks and activations."""
     cut = PHASES.index("loss")
     written, read = {}, set()
-    for phase, step in program.timeline():
+    for phase, record in program.timeline():
         if PHASES.index(phase) < cut:
-            written.update((id(b), b) for b in step.buffers(True))
+            written.update((id(b), b) for b in record.buffers(True))
         elif phase != "loss":
-            read.update(id(b) for b in step.buffers(False) + step.buffers(True))
+            read.update(id(b) for b in record.buffers(False) + record.buffers(True))
     return [b for key, b in written.items() if key in read and b.space == ARENA]
 
 
-def of(trunk, plan, program, placement):
+def of(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement) -> dict:
     """Every cost of a plan and its program, as `trimtab plan --json` prints it."""
     rows = table(trunk, plan)
     return {
@@ -127,7 +114,6 @@ def of(trunk, plan, program, placement):
 
 
 # -- the papers' counts: a table of layers
-# -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -150,11 +136,11 @@ class Row:
     learns: bool = False  # a gradient passes through its output
 
     @property
-    def trained(self):
+    def trained(self) -> float:
         return self.weights * self.share + self.biases * self.bias
 
 
-def table(graph, plan):
+def table(graph: Graph, plan: TrainPlan) -> list[Row]:
     """Rows of a trunk under a plan; a fused activation is a row of its own."""
     shares = {
         u.layer: len(u.channels) / graph[_layer(graph, u.layer).inputs[1]].shape[-1] for u in plan.updates
@@ -166,7 +152,7 @@ def table(graph, plan):
         if update or learned.intersection(inputs):
             learned.update(op.outputs)
         row = Row(
-            _KINDS.get(op.kind, "other"),
+            registry.row(op).paper,
             graph[inputs[0]].size,
             graph[op.outputs[0]].size,
             graph[op.outputs[0]].shape[-1],
@@ -184,9 +170,9 @@ def table(graph, plan):
                 share=shares.get(op.name, 0),
                 bias=bool(update and update.bias),
             )
-        rows += _module_rows(graph, op, row.skip) if op.kind == "lite" else [row]
-        if op.attrs.get("gain"):  # a norm whose shift is the layer's bias
-            rows.append(Row("norm", row.y, row.y, row.channels, row.channels, share=1, learns=True))
+        rows += [row] if row.kind != "none" else []
+        if registry.row(op).paper_rows:
+            rows += [Row(**more) for more in registry.row(op).paper_rows(graph, op, row.skip)]
         if op.attrs.get("act", "none") != "none":
             rows.append(Row("relu", row.y, row.y, row.channels, skip=_waiting(graph, i), learns=row.learns))
     if plan.head:
@@ -196,43 +182,6 @@ def table(graph, plan):
             Row("conv", f, n, n, f * n, n, macs=f * n, head=True, share=dense, bias=dense, learns=True)
         )
     return rows
-
-
-def _module_rows(graph, op, skip):
-    """A lite residual module: two convolutions, each with a norm, all trained; a ReLU between them."""
-    rows, sizes = [], lite.sizes(graph, op)
-    for g, w in zip(sizes.convs, (graph[op.inputs[2]], graph[op.inputs[4]])):
-        n, c = g["oh"] * g["ow"] * g["oc"], g["oc"]
-        groups = g["ic"] // w.shape[-1]
-        rows.append(
-            Row(
-                "conv",
-                g["ih"] * g["iw"] * g["ic"],
-                n,
-                c,
-                w.size,
-                groups=groups,
-                macs=n * w.size // c,
-                skip=skip,
-                share=1,
-                learns=True,
-            )
-        )
-        rows.append(Row("norm", n, n, c, c, c, skip=skip, share=1, bias=True, learns=True))
-        if not rows[2:]:
-            rows.append(Row("relu", n, n, c, skip=skip, learns=True))
-    return rows
-
-
-_KINDS = {
-    "conv": "conv",
-    "depthwise": "conv",
-    "dense": "conv",
-    "relu": "relu",
-    "relu6": "relu",
-    "hard_swish": "smooth",
-    "logistic": "smooth",
-}
 
 
 def _layer(graph, name):
@@ -255,7 +204,7 @@ class Rule:
     statistics: int = 0  # bytes for each channel of a trained norm
     everywhere: bool = False  # masks also where nothing below is trained
 
-    def kept(self, row):
+    def kept(self, row: Row) -> float:
         """Activations are float32: 4 bytes."""
         if row.kind in ("relu", "smooth"):
             bits = self.relu_bits if row.kind == "relu" else self.smooth_bits
@@ -265,10 +214,10 @@ class Rule:
         statistics = self.statistics * row.channels if row.kind == "norm" and row.share else 0
         return 4 * row.x * row.share + statistics
 
-    def total_kept(self, rows):
+    def total_kept(self, rows: list[Row]) -> float:
         return sum(self.kept(r) for r in rows)
 
-    def peak(self, rows):
+    def peak(self, rows: list[Row]) -> float:
         """Most bytes at any layer: what it works on, what waits beside it, what was kept before it."""
         sofar, peak = 0, 0
         for row in rows:
@@ -290,7 +239,7 @@ MOBILETL_BASELINE = Rule(relu_bits=2, statistics=8)
 TINYTRAIN = Rule()
 
 
-def mcunetv3(rows):
+def mcunetv3(rows: list[Row]) -> float:
     """Bytes: a bit for each output of layers whose bias trains, int32 biases, int8 weights, their inputs."""
     body = [r for r in rows if not r.head]
     return (
@@ -300,7 +249,7 @@ def mcunetv3(rows):
     )
 
 
-def tinytl(rows, batch=1):
+def tinytl(rows: list[Row], batch: int = 1) -> float:
     """Bytes: peak activations of a batch, trained parameters in 32 bits, frozen ones in 8.
 
     As soon as anything but the head trains, every ReLU keeps its mask, also below the first trained layer.
@@ -309,12 +258,12 @@ def tinytl(rows, batch=1):
     return batch * rule.peak(rows) + _parameters(rows)
 
 
-def mobiletl(rows, batch=1):
+def mobiletl(rows: list[Row], batch: int = 1) -> float:
     """Bytes: as TinyTL, but smooth activations keep masks too, and masks are only where a gradient passes."""
     return batch * MOBILETL.peak(rows) + _parameters(rows)
 
 
-def tinytrain(rows, moments=2):
+def tinytrain(rows: list[Row], moments: int = 2) -> float:
     """Bytes at batch 1: updated weights, gradients and two moments of Adam (SGD: 0) in float32, and the peak.
 
     Its classifier is prototypes, so the head counts nothing; biases are ignored.
@@ -327,7 +276,7 @@ def _parameters(rows):
     return sum(4 * r.trained + (r.weights + r.biases - r.trained) for r in rows)
 
 
-def backward_macs(rows):
+def backward_macs(rows: list[Row]) -> float:
     """Multiplications of TinyTrain's backward pass: dW of what trains, dX of all behind the first.
 
     Training everything counts the first layer's dX too.

@@ -4,8 +4,10 @@ import base64
 import json
 import struct
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
+from trimtab.crc import crc32
 from trimtab.format import (
     ABI,
     CONST,
@@ -18,48 +20,86 @@ from trimtab.format import (
     STATE,
     VERSION,
     WEIGHTS,
-    crc32,
 )
-from trimtab.tinytrain import HEAD, PATCHED
 
-from ..graph.program import FIELDS, reference
+from ..graph.ir import Graph
+from ..graph.program import FIELDS, Program, reference
 from ..policies.plan import TRAINABLE
 from .lifetimes import end
+from .memory import Placement
 
 
-def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
-    """The bytes of a package. golden: the section as format.py describes it; empty while the compiler measures."""
+@dataclass
+class Parts:
+    """A package before its bytes are put together: its sections may still be exchanged."""
+
+    header: dict
+    sections: dict
+    phases: dict
+
+    def package(self, **sections: bytes) -> bytes:
+        """The bytes, with these sections in place of those that were made."""
+        return assemble(self.header, {**self.sections, **sections}, self.phases)
+
+
+def package(
+    program: Program,
+    placement: Placement,
+    graph: Graph,
+    name: str,
+    labels: tuple = (),
+    golden: bytes = b"",
+    notes: dict | None = None,
+) -> bytes:
+    """The bytes of a package. golden: the section as format.py describes it."""
+    return parts(program, placement, graph, name, labels, notes).package(golden=golden)
+
+
+def parts(
+    program: Program,
+    placement: Placement,
+    graph: Graph,
+    name: str,
+    labels: tuple = (),
+    notes: dict | None = None,
+) -> Parts:
+    """A package without a golden sample."""
     steps, phases, places = _records(program)
-    const = _image(program.constants())
-    shape = np.array([len(graph[graph.inputs[0]].shape), *graph[graph.inputs[0]].shape], "<u4").tobytes()
-    const, shape_at = const + shape, len(const)
+    const = image(program.constants())
+    x = graph[graph.inputs[0]]
+    shape = np.array([len(x.shape), *x.shape], "<u4").tobytes()
     sections = {
-        "const": const,
-        "weights": _image(program.constants(WEIGHTS)),
+        "const": const + shape,
+        "weights": image(program.constants(WEIGHTS)),
         "steps": steps,
-        "state": _image(program.state),
+        "state": image(program.state),
         "segments": b"".join(struct.pack("<II", b.offset, b.size) for b in program.state if b.size),
         "labels": "\0".join((name, *labels)).encode(),
-        "golden": golden,
-        "choice": _choice(program, places),
+        "golden": b"",
+        "choice": program.pools.section(program, places) if program.pools else b"",
         "plan": zlib.compress(json.dumps(_notes(program, placement, graph, notes)).encode(), 9),
         "signature": b"",
     }
-    x = graph[graph.inputs[0]]
+    header = _header(program, placement, x)
+    header["input_shape"] = (CONST << SPACE_SHIFT) | len(const)
+    return Parts(header, sections, phases)
+
+
+def _header(program, placement, x):
+    nowhere = STATE << SPACE_SHIFT
     header = dict(
         arena_bytes=placement.size,
         state_bytes=end(program.state),
         input=reference(program.input),
         input_bytes=x.size,
-        input_shape=(CONST << SPACE_SHIFT) | shape_at,
         input_scale=_float(x.scale[0]),
         input_zero=x.zero_point,
         output=reference(program.output),
         target=reference(program.target) if program.target else 0,
         latent=reference(program.latent) if program.latent else 0,
         latent_bytes=program.latent.size if program.latent else 0,
-        names=reference(program.names) if program.names else STATE << SPACE_SHIFT,
-        head_bias=reference(program.head_bias) if program.head_bias else STATE << SPACE_SHIFT,
+        names=reference(program.names) if program.names else nowhere,
+        head_bias=reference(program.head_bias) if program.head_bias else nowhere,
         **_study(program),
         clock=reference(program.clock),
         rng=reference(program.rng),
@@ -67,7 +107,7 @@ def package(program, placement, graph, name, labels=(), golden=b"", notes=None):
         **program.header,
     )
     header["output_scale"] = _float(header["output_scale"])
-    return _assemble(header, sections, phases)
+    return header
 
 
 def _study(program):
@@ -77,7 +117,8 @@ def _study(program):
     return {name: reference(buffer) if buffer else 0 for name, buffer in places.items()}
 
 
-def _assemble(header, sections, phases):
+def assemble(header: dict, sections: dict, phases: dict) -> bytes:
+    """Header, the places and CRCs of sections, phases, its own CRC; then the sections, each aligned."""
     words = [header[name] & 0xFFFFFFFF for name in HEADER]
     at = 8 + 4 * (len(HEADER) + 3 * len(SECTIONS) + 2 * len(PHASES)) + 4
     body = b""
@@ -104,37 +145,12 @@ def _records(program):
     return data, phases, places
 
 
-def _candidates(program, graph):
-    """Names of the weights and biases of what a board may choose, in the order of the section."""
-    inputs = {op.name: op.inputs for op in graph.ops}
-    return [inputs[c.layer][1:3] for c in program.pools.candidates] if program.pools else []
-
-
-def _choice(program, places):
-    """The section: pools, then each candidate's row and the places of its records."""
-    pools = program.pools
-    if not pools:
-        return b""
-    head = dict(candidates=len(pools.candidates), most_macs=min(pools.most_macs, 0xFFFFFFFF))
-    for name, buffer in (("planes", pools.planes), ("kept", pools.inputs), ("bits", pools.bits)):
-        head[name], head[f"{name}_bytes"] = reference(buffer), buffer.size
-    words = [head[name] for name in HEAD]
-    for c in pools.candidates:
-        records = [
-            places[step]
-            for phase in ("prefix", "forward", "backward")
-            for step in program.phases[phase]
-            if step.layer == c.layer and step.kernel in PATCHED
-        ]
-        words += [*c.row, len(records), *records]
-    return struct.pack(f"<{len(words)}I", *words)
-
-
-def _image(buffers):
-    image = bytearray(end(buffers))
+def image(buffers) -> bytes:
+    """What buffers hold, each where it lies."""
+    found = bytearray(end(buffers))
     for b in buffers:
-        image[b.offset : b.offset + b.size] = b.data
-    return bytes(image)
+        found[b.offset : b.offset + b.size] = b.data
+    return bytes(found)
 
 
 def _float(value):
@@ -175,7 +191,7 @@ def _notes(program, placement, graph, notes):
         "graph": {"tensors": tensors, "ops": ops, "inputs": graph.inputs, "outputs": graph.outputs},
         "activations": {name: b.offset for name, b in program.activations.items()},
         "trained": program.trained,
-        "candidates": _candidates(program, graph),
+        "candidates": program.pools.tensors(graph) if program.pools else [],
         "memory": {
             "arena_bytes": placement.size,
             "lower_bound_bytes": placement.lower_bound,

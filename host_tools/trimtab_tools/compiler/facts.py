@@ -1,4 +1,4 @@
-"""What a plan trains, keeps and costs: facts for the package, rows for people and for machines."""
+"""What a plan trains, keeps and costs: facts for the package and for its report, a table for the terminal."""
 
 import json
 from dataclasses import asdict
@@ -6,35 +6,30 @@ from dataclasses import asdict
 from trimtab.format import ARENA, PHASES
 
 from ..errors import UsageError
+from ..graph.ir import Graph
+from ..graph.program import Program
+from ..policies.plan import TrainPlan
 from . import cost
-
-WHY = {
-    "none": "Nothing is trained: this package predicts.",
-    "last": "Only the 16-bit head is trained; everything before it stays as the model brought it.",
-    "bias": "All biases and the head are trained: a bias needs one bit for each of its layer's outputs.",
-    "full": "Every weight and bias is trained, and every layer's input is kept for it.",
-    "plan": "A plan by hand names the layers; of a ratio, the channels of largest magnitude are trained.",
-    "tinytrain": "Nothing yet but the 16-bit head: the samples of a task choose layers and channels by their Fisher "
-    "information.",
-    "sparse": "A published sparse update: biases of the last layers, and of some the weights of the "
-    "input channels of largest magnitude. The layers were chosen by how much each alone gains for its bytes.",
-}
+from .memory import Placement
 
 # What a buffer is, by the field and the phase that first write it.
 KINDS = {"y": "activation", "g": "error", "mask": "mask", "logits": "scores"}
 
 
-def facts(trunk, plan, program, placement):
-    """All that the report shows and that the package's records no longer tell; goes into its plan section."""
+def facts(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement) -> dict:
+    """All that the report shows and that a package's records no longer tell.
+
+    It goes into the plan section.
+    """
     return {
         "layers": layers(trunk, plan, program),
-        "steps": [[PHASES.index(phase), step.kernel, step.layer] for phase, step in program.timeline()],
+        "steps": [[PHASES.index(phase), record.kernel, record.layer] for phase, record in program.timeline()],
         "buffers": buffers(program, placement),
         **cost.of(trunk, plan, program, placement),
     }
 
 
-def summary(made):
+def summary(made) -> dict:
     """The plan as `trimtab plan --json` prints it."""
     gained = {op.name for op in made.trunk.ops if op.attrs.get("gain")}
     return {
@@ -52,7 +47,7 @@ def summary(made):
 # -- layers
 
 
-def layers(trunk, plan, program):
+def layers(trunk: Graph, plan: TrainPlan, program: Program) -> list[dict]:
     """A row for each layer, the head last: what moves, what is kept and held for it, multiplications."""
     rows = {
         op.name: _row(op.name, op.kind, trunk[op.outputs[0]].shape[1:])
@@ -73,11 +68,11 @@ def layers(trunk, plan, program):
             of=trunk[op.inputs[1]].shape[-1],
             gain="gain" in op.attrs,
         )
-    for _, step in program.timeline():
-        row = rows.get(step.layer)
+    for _, record in program.timeline():
+        row = rows.get(record.layer)
         if row:
-            row["forward" if step.kernel in cost.FORWARD else "backward"] += cost.step_macs(step)
-            row["cycles"] += round(cost.step_cycles(step))
+            row["forward" if record.kernel in cost.FORWARD else "backward"] += cost.record_macs(record)
+            row["cycles"] += round(cost.record_cycles(record))
     for about in program.trained:
         layer = about.get("layer", "head" if about["role"].startswith("head") else None)
         if layer in rows:
@@ -107,14 +102,14 @@ def _row(layer, kind, shape):
 def _kept_for(program):
     """(layer, buffer): a mask belongs to the layer that writes it, an activation to the one it updates."""
     kept = {id(b): b for b in cost.kept(program)}
-    for phase, step in program.timeline():
-        for field, buffer, *_ in step.spans:
+    for phase, record in program.timeline():
+        for field, buffer, *_ in record.spans:
             backward = PHASES.index(phase) > PHASES.index("loss")
             if id(buffer) in kept and (field == "mask" or (backward and field in ("x", "err"))):
-                yield step.layer, kept.pop(id(buffer))
+                yield record.layer, kept.pop(id(buffer))
 
 
-def trained(row):
+def trained(row: dict) -> str:
     """What moves in a layer, in words."""
     words = []
     if row["channels"]:
@@ -131,7 +126,7 @@ def trained(row):
 # -- memory
 
 
-def buffers(program, placement):
+def buffers(program: Program, placement: Placement) -> list:
     """[name, kind, offset, size, pieces] of each buffer in the arena; a piece is [start, stop, low, high]."""
     kinds = _kinds(program)
     return [
@@ -148,8 +143,8 @@ def buffers(program, placement):
 
 def _kinds(program):
     found = {}
-    for _, step in program.timeline():
-        for field, buffer, low, high, written in step.spans:
+    for _, record in program.timeline():
+        for field, buffer, low, high, written in record.spans:
             if buffer.space == ARENA and written:
                 small = "scratch" if high - low > 8 else "numbers"
                 found.setdefault(id(buffer), KINDS.get(field, small))
@@ -165,7 +160,7 @@ def _kinds(program):
 # -- for people
 
 
-def table(made):
+def table(made) -> str:
     """A table for the terminal."""
     rows = [r for r in layers(made.trunk, made.plan, made.program) if r["forward"] or trained(r)]
     width = max(len(r["layer"]) for r in rows)
@@ -181,8 +176,8 @@ def table(made):
     sums = f" ({s['sums_bytes']} of it sums of updates)" if s["sums_bytes"] else ""
     lines += [_strips(cut) for cut in made.cuts]
     lines += [
-        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), state {s['state_bytes']}{sums}, "
-        f"package {s['flash_bytes']}, kept for backward {s['kept_bytes']}",
+        f"arena {s['arena_bytes']} bytes (at least {s['lower_bound_bytes']}), "
+        f"state {s['state_bytes']}{sums}, package {s['flash_bytes']}, kept for backward {s['kept_bytes']}",
         f"multiplications forward {s['macs']['forward']}, backward {s['macs']['backward']}; estimated "
         + ", ".join(f"{ms:.0f} ms a step on {board}" for board, ms in milliseconds(s).items()),
         "as the papers count: " + ", ".join(f"{name} {kb:.2f} KB" for name, kb in s["analytic_kb"].items()),
@@ -197,11 +192,12 @@ def _strips(cut):
     )
 
 
-def milliseconds(costs):
+def milliseconds(costs: dict) -> dict:
+    """Estimated time of one training step, by board."""
     return {board: 1000 * n / cost.CLOCK_HZ[board] for board, n in costs["estimated_cycles"].items()}
 
 
-def read_log(path):
+def read_log(path: str) -> list[dict]:
     """Rows of `trimtab train --json`: one for each epoch, then the result."""
     try:
         with open(path) as f:

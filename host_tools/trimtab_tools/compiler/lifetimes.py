@@ -1,48 +1,51 @@
-"""Lifetimes: from a program's time line to what the memory planner needs."""
+"""When buffers live, from a program's time line; which of them a kernel may write where it reads another."""
 
 from trimtab.format import ARENA, PHASES, WEIGHTS
 
-from ..graph.program import IN_PLACE, Buffer
-from .memory import Life, Piece, place
+from ..graph.program import IN_PLACE, Buffer, Program
+from .memory import Life, Piece, Placement, place
 
 
-def lives(program, keep_all=False):
-    """One Life for each arena buffer. The sample and target are there before the first step."""
-    timeline = [step for _, step in program.timeline()]
+def lives(program: Program, keep_all: bool = False) -> list[Life]:
+    """One Life for each arena buffer."""
     touched = {}
-    for now, step in enumerate(timeline):
-        for _, buffer, low, high, _ in step.spans:
+    for now, (_, record) in enumerate(program.timeline()):
+        for _, buffer, low, high, _ in record.spans:
             if buffer.space == ARENA:
                 touched.setdefault(buffer, []).append((now, low, high))
-    for buffer in (program.input, program.target):
+    for now, buffer in _from_outside(program):
         if buffer is not None:
-            touched.setdefault(buffer, []).append((0, 0, buffer.size))
-    predicted = sum(len(program.phases[phase]) for phase in PHASES[: PHASES.index("loss")])
-    touched.setdefault(program.output, []).append(
-        (predicted, 0, program.output.size)
-    )  # Python reads it there
-    studied = sum(len(program.phases[phase]) for phase in PHASES[: PHASES.index("study_map")])
-    for buffer in (
-        program.study and program.study.input,
-        program.study and program.study.target,
-        program.fisher,
-    ):
-        if buffer is not None:
-            touched.setdefault(buffer, []).append((studied, 0, buffer.size))
-    if program.fisher is not None:
-        touched[program.fisher].append((len(timeline), 0, program.fisher.size))
-    if program.pools:
-        pool, marks = program.pools.inputs, touched[program.pools.inputs]
-        touched[pool] = [
-            (now, 0, pool.size) for now in (min(marks)[0], max(marks)[0])
-        ]  # who lies where is not known yet
+            touched.setdefault(buffer, []).append((now, 0, buffer.size))
+    if program.pools:  # a board decides what lies where in a pool, so all of it lives as long as any part
+        pool = program.pools.inputs
+        times = [now for now, _, _ in touched[pool]]
+        touched[pool] = [(now, 0, pool.size) for now in (min(times), max(times))]
     if keep_all:
-        touched = {b: [(0, 0, b.size), (len(timeline), 0, b.size)] for b in touched}
+        last = len(program.timeline())
+        touched = {b: [(now, 0, b.size) for now in (0, last)] for b in touched}
     return [_life(buffer, marks) for buffer, marks in touched.items()]
 
 
+def _from_outside(program):
+    """(when, buffer) of what Python writes before records run, or reads after them."""
+    study, ends = program.study, len(program.timeline())
+    yield 0, program.input
+    yield 0, program.target
+    yield _start(program, "loss"), program.output
+    judged = _start(program, "study_map")
+    yield judged, study and study.input
+    yield judged, study and study.target
+    yield judged, program.fisher
+    yield ends, program.fisher
+
+
+def _start(program, phase):
+    """How many records run before a phase."""
+    return sum(len(program.phases[name]) for name in PHASES[: PHASES.index(phase)])
+
+
 def _life(buffer, marks):
-    """Each run of bytes that is always touched as one lives for itself."""
+    """A run of bytes that is always touched as one is a piece, and lives for itself."""
     cuts = sorted({0, buffer.size, *(m[1] for m in marks), *(m[2] for m in marks)})
     pieces = []
     for low, high in zip(cuts, cuts[1:]):
@@ -53,7 +56,7 @@ def _life(buffer, marks):
     return Life(buffer, buffer.size, start, stop, pieces=tuple(pieces))
 
 
-def assign(program, keep_all=False, ties=()):
+def assign(program: Program, keep_all: bool = False, ties: tuple = ()) -> Placement:
     """Offsets for every buffer of the program: arena by lifetimes, state and constants one after another."""
     placement = place(lives(program, keep_all), () if keep_all else ties)
     _line_up(program.state)
@@ -62,42 +65,42 @@ def assign(program, keep_all=False, ties=()):
     return placement
 
 
-def in_place(program):
-    """(program, ties): what a kernel may write where it reads, and the one that is read ends there."""
+def in_place(program: Program) -> tuple[Program, list]:
+    """(program, ties): pairs (read, written) of buffers of which the first ends where the second begins."""
     life = {v.buffer: v for v in lives(program)}
     ties, used, phases, now = [], set(), {}, 0
     for phase in PHASES:
         phases[phase] = []
-        for step in program.phases[phase]:
+        for record in program.phases[phase]:
             tie = next(
-                (t for t in _candidates(step) if _fits(life[t[0]], life[t[1]], now) and used.isdisjoint(t)),
+                (t for t in _candidates(record) if _fits(life[t[0]], life[t[1]], now) and used.isdisjoint(t)),
                 None,
             )
             if tie:
                 used.add(tie[0])
                 ties.append(tie)
-            phases[phase].append(_with_plane(step) if tie else step)
+            phases[phase].append(_with_plane(record) if tie else record)
             now += 1
     return program.but(**phases), ties
 
 
-def _candidates(step):
-    """Pairs (read, written) of arena buffers that this kernel takes at one address."""
-    starts = {name: buffer for name, buffer, low, _, _ in step.spans if low == 0 and buffer.space == ARENA}
-    for written, read in IN_PLACE.get(step.kernel, ()):
+def _candidates(record):
+    """Pairs (read, written) of arena buffers that a kernel takes at one address."""
+    starts = {name: buffer for name, buffer, low, _, _ in record.spans if low == 0 and buffer.space == ARENA}
+    for written, read in IN_PLACE.get(record.kernel, ()):
         a, b = starts.get(read), starts.get(written)
-        if a is not None and b is not None and a is not b and _same_elements(step, read):
+        if a is not None and b is not None and a is not b and _same_elements(record, read):
             yield a, b
 
 
-def _same_elements(step, read):
-    """Whether element i of what is read belongs to element i of what is written (depthwise: to its channel)."""
-    v = step.values
-    if step.kernel in ("depthwise_fwd", "depthwise_dx") and read in ("x", "gy"):
+def _same_elements(record, read):
+    """Does element i of what is read belong to element i of what is written (depthwise: to its channel)?"""
+    v = record.values
+    if record.kernel in ("depthwise_fwd", "depthwise_dx") and read in ("x", "gy"):
         return v["ic"] == v["oc"]
     return (
         read != "gy"
-        or step.kernel != "scale_dx"
+        or record.kernel != "scale_dx"
         or (v["ih"], v["iw"], v["ic"]) == (v["yh"], v["yw"], v["yc"])
     )
 
@@ -106,13 +109,14 @@ def _fits(a, b, now):
     return a.stop == now == b.start
 
 
-def _with_plane(step):
-    v = step.values
+def _with_plane(record):
+    """A depthwise kernel in place copies each channel to a plane before it writes there."""
+    v = record.values
     planes = {"depthwise_fwd": ("ih", "iw"), "depthwise_dx": ("oh", "ow")}
-    if step.kernel not in planes or v["ic"] != v["oc"]:
-        return step
-    h, w = planes[step.kernel]
-    return step.but(plane=Buffer("plane", v[h] * v[w]))
+    if record.kernel not in planes or v["ic"] != v["oc"]:
+        return record
+    h, w = planes[record.kernel]
+    return record.but(plane=Buffer("plane", v[h] * v[w]))
 
 
 def _line_up(buffers):
@@ -122,5 +126,6 @@ def _line_up(buffers):
         at += -(-buffer.size // 4) * 4
 
 
-def end(buffers):
+def end(buffers) -> int:
+    """Bytes that buffers take, one after another."""
     return max((b.offset + -(-b.size // 4) * 4 for b in buffers), default=0)

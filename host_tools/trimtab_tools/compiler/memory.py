@@ -1,12 +1,13 @@
 """Where each buffer lies in the arena: no two that live at the same time overlap.
 
-A buffer lives from the first step that touches it to the last, and where steps touch parts of it, each part for itself:
-rows that are not needed any more make room for others. Two buffers may be tied: a kernel that reads an element before it
-writes it takes both at one address, so the first may end at the step that begins the second.
+A buffer lives from the first record that touches it to the last. Where records touch parts of it, each part
+lives for itself, so rows that are not needed any more make room for others. Two buffers may be tied: a
+kernel that reads an element before it writes it takes both at one address, so the first may end at the
+record that begins the second.
 
-Placement is greedy: in some order, each buffer (with those tied to it) goes to the lowest address that is free through its
-whole life. Several orders are tried, then the best is improved by taking what lies on top earlier. The result is not
-guaranteed to be the smallest, so the lower bound stands beside it.
+Placement is greedy. In some order, each buffer (with those tied to it) goes to the lowest address that is
+free through its whole life. Several orders are tried. Then the best is improved: what lies on top is placed
+earlier. The result need not be the smallest, so the lower bound stands beside it.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ ROUNDS = 60  # of improvement
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes [low, high) of a buffer matter from step start to step stop, both inclusive."""
+    """Bytes [low, high) of a buffer matter from record start to record stop, both inclusive."""
 
     start: int
     stop: int
@@ -36,7 +37,7 @@ class Piece:
 
 @dataclass(eq=False)
 class Life:
-    """A buffer's size and the first and last step (inclusive) at which its content matters."""
+    """A buffer's size and the first and last record (inclusive) at which its content matters."""
 
     buffer: object
     size: int
@@ -54,7 +55,7 @@ class Life:
 class Placement:
     lives: list
     size: int  # bytes of arena
-    lower_bound: int  # largest sum of live sizes at any one step
+    lower_bound: int  # largest sum of live sizes while a record runs
     ties: tuple = ()  # pairs of buffers at one address
 
 
@@ -71,8 +72,11 @@ class _Group:
         self.size = int(self.table[3].max())
 
 
-def place(lives, ties=()):
-    """Offsets for all buffers; sets buffer.offset and returns the placement. ties: pairs (dies, begins) of buffers."""
+def place(lives: list[Life], ties: tuple = ()) -> Placement:
+    """Offsets for all buffers; sets buffer.offset and returns the placement.
+
+    ties: pairs (dies, begins) of buffers.
+    """
     groups = _groups(lives, ties)
     bound = lower_bound(lives, ties)
     size, offsets = _best(groups, bound)
@@ -156,7 +160,7 @@ def _lowest_free(placed, table):
     return at
 
 
-def overlap(lives, ties=()):
+def overlap(lives: list[Life], ties: tuple = ()) -> tuple[Life, Life] | None:
     """Two buffers that share an address while both live, or None: the planner's oracle."""
     tied = {(id(a), id(b)) for a, b in ties}
     for i, a in enumerate(lives):
@@ -180,13 +184,13 @@ def _clash(a, b, tied):
     )
 
 
-def lower_bound(lives, ties=()):
-    """No placement can be smaller: at some step this much is live at once."""
+def lower_bound(lives: list[Life], ties: tuple = ()) -> int:
+    """No placement can be smaller: so many bytes are live while some record runs."""
     return int(usage(lives, ties).max(initial=0))
 
 
-def usage(lives, ties=()):
-    """Live bytes at each step; tied buffers count once."""
+def usage(lives: list[Life], ties: tuple = ()) -> np.ndarray:
+    """Live bytes while each record runs; tied buffers count once."""
     total = np.zeros(max((v.stop for v in lives), default=0) + 2, np.int64)
     for group in _groups(lives, ties):
         moments = sorted({*group.table[0].tolist(), *(group.table[1] + 1).tolist()})
@@ -196,7 +200,7 @@ def usage(lives, ties=()):
 
 
 def _extent(table, now):
-    """Bytes of a group that are live at a step."""
+    """Bytes of a group that are live while a record runs."""
     if table.shape[1] == 1:
         return table[3, 0] - table[2, 0]
     live = (table[0] <= now) & (table[1] >= now)

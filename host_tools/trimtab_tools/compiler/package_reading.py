@@ -1,24 +1,30 @@
-"""What a package holds, for the host: its graph, every tensor by name, the trained state put back into the model."""
+"""What a package holds: its graph, its tensors by name, the model with its trained state."""
 
 import base64
 import json
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-from trimtab import classes, fisher, tinytrain
+from trimtab import classes
 from trimtab.format import CONST, LOSSES, OFFSET_MASK, SPACE_SHIFT, WEIGHTS
 from trimtab.package import Package, PackageError
 
+from .. import output
 from ..errors import ModelError
 from ..formats import write_tflite
 from ..graph.ir import Graph, Op, Tensor
+from ..policies import registry
 
 
 class Contents:
-    """A package from a path or from bytes. The state is what the package brings unless one is given (as saved)."""
+    """A package from a path or from bytes.
 
-    def __init__(self, source, state=None):
+    The state is what the package brings unless one is given (as saved).
+    """
+
+    def __init__(self, source: str | Path | bytes, state: bytes | None = None):
         self._source = source
         self.package = Package(
             str(source) if not isinstance(source, (bytes, bytearray, memoryview)) else source
@@ -37,7 +43,7 @@ class Contents:
         graph = self.graph()
         self.input, self.output = graph[graph.inputs[0]], graph[graph.outputs[0]]
 
-    def initial(self):
+    def initial(self) -> "Contents":
         """The contents as the package brings them, untrained."""
         return Contents(self._source)
 
@@ -49,12 +55,8 @@ class Contents:
         """{name: array} of the state in the order of a save."""
         pieces, at = {}, 0
         for about in self.notes["trained"]:
-            pieces[about["name"]] = np.frombuffer(
-                data,
-                np.dtype(about["dtype"]).newbyteorder("<"),
-                about["bytes"] // np.dtype(about["dtype"]).itemsize,
-                at,
-            )
+            dtype = np.dtype(about["dtype"]).newbyteorder("<")
+            pieces[about["name"]] = np.frombuffer(data, dtype, about["bytes"] // dtype.itemsize, at)
             at += about["bytes"]
         if at != len(data):
             raise PackageError(
@@ -62,51 +64,43 @@ class Contents:
             )
         return pieces
 
-    def graph(self):
+    def graph(self) -> Graph:
         """The int8 graph up to the head, its tuned weights and biases in place."""
-        tensors = {}
+        noted = self.notes["graph"]
         tuned = {about["tensor"]: about for about in self.notes["trained"] if "tensor" in about}
-        for row in self.notes["graph"]["tensors"]:
-            scale = np.frombuffer(base64.b64decode(row["scale"]), "<f8") if "scale" in row else None
-            data = self._constant(row, tuned.get(row["name"])) if "const" in row else None
-            tensors[row["name"]] = Tensor(
-                row["name"], tuple(row["shape"]), row["dtype"], scale, row["zero"], data
-            )
-        for about in self.notes["trained"]:
-            if "scales" in about:  # a gain: 1 + d / 2^30 for each output channel
-                w, gain = (
-                    tensors[about["scales"]],
-                    1 + np.clip(self.state[about["name"]] / 2.0**30, -0.5, 0.5),
-                )
-                tensors[w.name] = replace(w, scale=(w.scale * gain).astype(np.float32).astype(np.float64))
-        for row in self.notes["graph"]["tensors"]:
+        tensors = {row["name"]: self._tensor(row, tuned.get(row["name"])) for row in noted["tensors"]}
+        self._apply_gains(tensors)
+        for row in noted["tensors"]:
             if "scale_of" in row:
                 x, w = (tensors[name].scale for name in row["scale_of"])
                 tensors[row["name"]] = replace(tensors[row["name"]], scale=x * w)
         ops = [
             Op(o["kind"], o["name"], tuple(o["inputs"]), tuple(o["outputs"]), _attrs(o["attrs"]))
-            for o in self.notes["graph"]["ops"]
+            for o in noted["ops"]
         ]
-        return Graph(
-            tensors, tuple(ops), tuple(self.notes["graph"]["inputs"]), tuple(self.notes["graph"]["outputs"])
-        )
+        return Graph(tensors, tuple(ops), tuple(noted["inputs"]), tuple(noted["outputs"]))
+
+    def _tensor(self, row, about):
+        scale = np.frombuffer(base64.b64decode(row["scale"]), "<f8") if "scale" in row else None
+        data = self._constant(row, about) if "const" in row else None
+        return Tensor(row["name"], tuple(row["shape"]), row["dtype"], scale, row["zero"], data)
+
+    def _apply_gains(self, tensors):
+        """A trained gain of 1 + d / 2^30 for each output channel goes into the scale of the weights."""
+        for about in self.notes["trained"]:
+            if "scales" in about:
+                w = tensors[about["scales"]]
+                gain = 1 + np.clip(self.state[about["name"]] / 2.0**30, -0.5, 0.5)
+                scale = (w.scale * gain).astype(np.float32).astype(np.float64)
+                tensors[w.name] = replace(w, scale=scale)
 
     def _chosen(self):
         """{tensor: (channels, what a board trained there, whether that adds to the frozen values)}."""
-        if not self.notes["candidates"]:
+        tensors = self.notes["candidates"]
+        if not tensors:
             return {}
-        rows = tinytrain.parse(self.package.section("choice"))[1]
-        chosen = tinytrain.chosen_of(self.state["choice"].view(np.uint8), rows)
-        pool, found = self.state["planes"].tobytes(), {}
-        for i, (plane, _, bias, *_) in tinytrain.places(rows, chosen).items():
-            weights, biases = self.notes["candidates"][i]
-            found[weights] = (
-                chosen[i],
-                np.frombuffer(pool, np.int8, rows[i][fisher.PLANE], plane),
-                not rows[i][fisher.ERROR],
-            )
-            found[biases] = slice(None), np.frombuffer(pool, "<i4", rows[i][fisher.BIAS] // 4, bias), False
-        return found
+        policy = registry.find(self.notes["policy"])
+        return policy.tuned(self.package.section("choice"), self.state, tensors)
 
     def _constant(self, row, about):
         shape, dtype = tuple(row["shape"]), np.dtype(row["dtype"]).newbyteorder("<")
@@ -127,28 +121,28 @@ class Contents:
             data = self.state[about["name"]].reshape(shape)
         return data.astype(row["dtype"])
 
-    def head(self):
+    def head(self) -> dict | None:
         """The head as export wants it: features, W / 4096 and b / 65536, or prototypes; None without one."""
-        if "head" not in self.notes:
+        about = self.notes.get("head")
+        if about is None:
             return None
-        rows = self.notes["head"]["classes"]
+        rows = about["classes"]
         used = len(self.labels) or rows
-        if self.notes["head"]["kind"] == "prototype":
+        named = {"features": about["features"], "labels": self.labels}
+        if about["kind"] == "prototype":
             return {
-                "features": self.notes["head"]["features"],
-                "labels": self.labels,
+                **named,
                 "prototypes": self.state["head.prototypes"].reshape(rows, -1)[:used],
                 "counts": self.state["head.counts"][:used],
             }
         return {
-            "features": self.notes["head"]["features"],
-            "labels": self.labels,
+            **named,
             "weights": self.state["head.weights"].reshape(rows, -1)[:used],
             "bias": self.state["head.bias"][:used],
         }
 
-    def tensors(self):
-        """{name: array} for an .npz: each layer tensor as `layer|tensor`, with `.scale` and `.zero_point` beside it."""
+    def tensors(self) -> dict[str, np.ndarray]:
+        """{name: array} for an .npz: `layer|tensor`, with `.scale` and `.zero_point` beside each."""
         graph, found = self.graph(), {}
         for op in graph.ops:
             for name in (*op.inputs, *op.outputs):
@@ -163,14 +157,14 @@ class Contents:
             found[f"state|{name}"] = piece
         return found
 
-    def tflite(self):
+    def tflite(self) -> bytes:
         """The tuned network as a .tflite file."""
         model = write_tflite.write(self.graph(), self.name)
         head = self.head()
         return write_tflite.export(model, {}, head) if head else model
 
-    def write(self, path, keras=None):
-        """The tuned network as .tflite, or as .keras where `keras` is the model that it came from; its bytes."""
+    def write(self, path: str, keras: str | None = None) -> int:
+        """Write the tuned network; how many bytes. A .keras file needs the model that it came from."""
         if path.endswith(".keras"):
             from ..formats import write_keras
 
@@ -179,10 +173,7 @@ class Contents:
                     "a .keras file keeps the layers of the model that was compiled: name it with --keras FILE"
                 )
             return write_keras.export(self, keras, path)
-        data = self.tflite()
-        with open(path, "wb") as f:
-            f.write(data)
-        return len(data)
+        return output.write(path, self.tflite())
 
 
 def _notes(package):
@@ -202,7 +193,7 @@ def _attrs(attrs):
     return {k: tuples(v) for k, v in attrs.items()}
 
 
-def open_state(path):
+def open_state(path: str) -> bytes:
     """The state in a slot file that a board or `sim` saved, as bytes in the order of a save."""
     from trimtab.store import CRC_BYTES, HEADER_BYTES
 

@@ -1,45 +1,49 @@
-"""Memory that lies idle while a kernel runs becomes its scratch memory, in which the fast loops pack their operands.
+"""Memory that lies idle while a kernel runs becomes its scratch memory: fast loops pack their operands there.
 
-What a step gets is the widest gap between the buffers that live at that step: it never raises the peak beyond SMALL.
+A record gets the widest gap between the buffers that live while it runs. So scratch memory never raises the
+peak, except in an arena below SMALL bytes, which may grow to that.
 """
 
 from trimtab.format import ARENA, PHASES
 
-from ..graph.program import Buffer, Slot
-from .memory import Life
+from ..graph.program import Buffer, Program, Slot
+from .memory import Life, Placement
 
 SMALL = 4096  # bytes that an arena may have for the sake of speed
-BLOCK = 16  # positions or columns that are packed at once: with more, packing weights again hardly counts, and if they
-LONGEST, BLOCKS = 64, 1024  # are short, up to so many, and words, by which calls of loops hardly count
-LEAST = 2  # with which the fast loops begin
+BLOCK = (
+    16  # positions or columns that are packed at once: with so many, packing the weights again hardly counts
+)
+LONGEST = 64  # short columns are packed in longer blocks, up to so many,
+BLOCKS = 1024  # and so many words: then the calls of the loops hardly count
+LEAST = 2  # positions or columns for which the fast loops run at all
 TILES = {(3, 2), (5, 1), (5, 2), (7, 1), (7, 2)}  # (kernel, stride) along a row
 
 
-def give(program, placement):
-    """The program whose steps know their scratch memory; it joins the placement."""
+def give(program: Program, placement: Placement) -> Program:
+    """The program whose records know their scratch memory; it joins the placement."""
     phases, now, top = {}, 0, placement.size
     for phase in PHASES:
         phases[phase] = []
-        for step in program.phases[phase]:
-            least, most = WORDS[step.kernel](step.values) if step.kernel in WORDS else (0, 0)
+        for record in program.phases[phase]:
+            least, most = WORDS[record.kernel](record.values) if record.kernel in WORDS else (0, 0)
             at, size = (
                 _widest_gap(placement, now, max(placement.size, SMALL))
-                if most and not _overflows(step)
+                if most and not _overflows(record)
                 else (0, 0)
             )
             if most and size >= 4 * least:
                 buffer = Buffer("scratch", 4 * min(most, size // 4), offset=at)
                 top = max(top, at + buffer.size)
                 placement.lives.append(Life(buffer, buffer.size, now, now, offset=at))
-                step = step.but(scratch=buffer, words=buffer.size // 4)
-            phases[phase].append(step)
+                record = record.but(scratch=buffer, words=buffer.size // 4)
+            phases[phase].append(record)
             now += 1
     placement.size = top
     return program.but(**phases)
 
 
 def _widest_gap(placement, now, end):
-    """(offset, bytes) of the widest run of the arena in which nothing lives at a step."""
+    """(offset, bytes) of the widest run of the arena in which nothing lives at a record."""
     taken = sorted(
         (v.offset + p.low, v.offset + p.high)
         for v in placement.lives
@@ -54,15 +58,20 @@ def _widest_gap(placement, now, end):
     return best
 
 
-def _overflows(step):
-    """Two products of -128 by -128 do not fit 16 bits; forward kernels take bytes as they are."""
-    if not step.kernel.endswith("_fwd"):
+def _overflows(record):
+    """Weights of -128: two products of -128 by -128 do not fit 16 bits.
+
+    Forward kernels take bytes as they are.
+    """
+    if not record.kernel.endswith("_fwd"):
         return False
-    planes = [v.buffer if isinstance(v, Slot) else v for v in (step.values.get("w"), step.values.get("k"))]
+    planes = [
+        v.buffer if isinstance(v, Slot) else v for v in (record.values.get("w"), record.values.get("k"))
+    ]
     return any(plane.space == ARENA or b"\x80" in plane.data for plane in planes if plane is not None)
 
 
-# -- words that a kernel can use, (least, most): firmware/kernels/*_lanes.c divide what they get ---------------------
+# -- words that a kernel can use, (least, most): the files of firmware/kernels/packed divide what they get
 
 
 def _row(n):
@@ -74,7 +83,7 @@ def _up_to_even(n):
 
 
 def _packed_rows(row, rows, columns):
-    """One row of bytes, packed rows of one side, all if there is room, and blocks of the other."""
+    """A row of bytes; packed rows of one operand, all if there is room; a block of columns of the other."""
     if columns < LEAST:
         return 0, 0
     block = _up_to_even(min(columns, max(BLOCK, min(LONGEST, BLOCKS // (row + 1)))))
@@ -102,7 +111,7 @@ def _conv_dx(v):
 
 
 def _slides(v, size, pads, out):
-    """A 3x3 kernel in steps of 1, over a plane with at most one pad around it."""
+    """A 3x3 kernel of stride 1, over a plane with at most one pad around it."""
     return (v["kh"], v["kw"], v["sh"], v["sw"]) == (3, 3, 1, 1) and all(
         0 <= p <= 1 and o <= n + p - 1 for n, p, o in zip(size, pads, out)
     )
@@ -132,7 +141,7 @@ def _depthwise_fwd(v):
 
 
 def _phase(size, k, stride, pad, first):
-    """Of inputs along one axis that see the kernel from `first` on: (how many, their taps, output of the first)."""
+    """Inputs along an axis that meet taps first, first + stride ...: (how many, taps, output of one)."""
     at = (first - pad) % stride
     return max(0, -(-(size - at) // stride)), -(-(k - first) // stride), (at + pad - first) // stride
 

@@ -1,14 +1,16 @@
-"""Patch by patch: a run of frozen layers is executed for a few rows of its last output at a time.
+"""A run of frozen layers is executed for a few rows of its last output at a time: patch-based inference.
 
-Full-width strips of rows are runs of bytes, so a layer's record for a strip is its ordinary record with fewer rows. The
-rows of an intermediate tensor that the next strip needs again (the halo) are kept aside, or computed once more.
+A strip of full-width rows is one run of bytes, so a layer's record for a strip is its ordinary record with
+fewer rows. The rows of an intermediate tensor that the next strip needs again are its halo. They are kept
+aside, or computed once more.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trimtab.format import ARENA
 
-from ..graph.program import Buffer, Slot, Step
+from ..graph.program import Buffer, Program, Record, Slot
 
 
 def _window(v, a, b):
@@ -33,41 +35,41 @@ CUTS = {
 
 
 @dataclass(frozen=True)
-class Patches:
-    """Forward steps [first, last) in strips of so many rows; halos are kept, or computed again."""
+class Strips:
+    """Forward records [first, last) in strips of so many rows."""
 
     first: int
     last: int
     rows: int
-    keep: bool
+    keep: bool  # halos are kept, else computed again
 
 
-def runs(program):
-    """(first, last) of all runs of forward steps that can be cut: frozen, by rows, with one result."""
+def runs(program: Program) -> Iterator[tuple[int, int]]:
+    """(first, last) of all runs of forward records that can be cut: by rows, without masks, to one result."""
     forward = program.phases["forward"]
     users = {}
-    for step in (step for _, step in program.timeline()):
-        for buffer in {buffer for _, buffer, *_ in step.spans}:
+    for record in (record for _, record in program.timeline()):
+        for buffer in {buffer for _, buffer, *_ in record.spans}:
             users[buffer] = users.get(buffer, 0) + 1
     for first in range(len(forward)):
         open_ends = {}  # results of the run so far -> users still to come
         for last in range(first, len(forward)):
-            step = forward[last]
-            if not _can_cut(step):
+            record = forward[last]
+            if not _can_cut(record):
                 break
-            for x in {step.values[name] for name in CUTS[step.kernel][0]} & set(open_ends):
+            for x in {record.values[name] for name in CUTS[record.kernel][0]} & set(open_ends):
                 open_ends[x] -= 1
-            y = step.values["y"]
+            y = record.values["y"]
             open_ends[y] = users[y] - 1
             if last > first and all(n == 0 for b, n in open_ends.items() if b is not y):
                 yield first, last + 1
 
 
-def _can_cut(step):
-    if step.kernel not in CUTS or step.values.get("mask") is not None:
+def _can_cut(record):
+    if record.kernel not in CUTS or record.values.get("mask") is not None:
         return False
-    v = step.values
-    places = [v[name] for name in ("y", *CUTS[step.kernel][0])]
+    v = record.values
+    places = [v[name] for name in ("y", *CUTS[record.kernel][0])]
     if not all(isinstance(place, Buffer) and place.shape and place.space == ARENA for place in places):
         return False
     if "n" in v:
@@ -76,73 +78,76 @@ def _can_cut(step):
     return (v["ih"], v["iw"], v["ic"]) == v["x"].shape and (v["oh"], v["ow"], v["oc"]) == v["y"].shape
 
 
-def cut(program, patches):
-    """The program with one run of forward steps in strips."""
+def cut(program: Program, strips: Strips) -> Program:
+    """The program with one run of forward records in strips."""
     forward = program.phases["forward"]
-    steps = forward[patches.first : patches.last]
-    strips = _strips(steps, patches)
+    records = forward[strips.first : strips.last]
+    parts = _parts(records, strips)
     made, aside = [], {}
-    for now, after in zip(strips, [*strips[1:], {}]):
-        made += _strip(steps, now, after, aside)
-    return program.but(forward=[*forward[: patches.first], *made, *forward[patches.last :]])
+    for now, after in zip(parts, [*parts[1:], {}]):
+        made += _strip(records, now, after, aside)
+    return program.but(forward=[*forward[: strips.first], *made, *forward[strips.last :]])
 
 
-def _strips(steps, patches):
-    """For each strip {tensor: (first row present, first row computed, end)}."""
-    result, done, strips = steps[-1].values["y"], {}, []
-    made = [step.values["y"] for step in steps]
-    for a in range(0, result.shape[0], patches.rows):
-        want = {result: (a, min(a + patches.rows, result.shape[0]))}
+def _parts(records, strips):
+    """For each strip {tensor: (first row present, first row computed, end)}.
+
+    Rows are wanted from the result up.
+    """
+    result, done, parts = records[-1].values["y"], {}, []
+    made = [record.values["y"] for record in records]
+    for a in range(0, result.shape[0], strips.rows):
+        want = {result: (a, min(a + strips.rows, result.shape[0]))}
         strip = {}
-        for step in reversed(steps):
-            y = step.values["y"]
+        for record in reversed(records):
+            y = record.values["y"]
             if y not in want:
                 continue
             low, high = want[y]
-            start = max(low, done.get(y, 0)) if patches.keep else low
+            start = max(low, done.get(y, 0)) if strips.keep else low
             strip[y] = low, start, high
             if start == high:
                 continue
             done[y] = high
-            names, rows = CUTS[step.kernel]
-            for x in (step.values[name] for name in names):
+            names, rows = CUTS[record.kernel]
+            for x in (record.values[name] for name in names):
                 if x in made:
-                    first, end = rows(step.values, start, high)
+                    first, end = rows(record.values, start, high)
                     want[x] = min(first, want.get(x, (first,))[0]), max(end, want.get(x, (0, end))[1])
-        strips.append(strip)
-    return strips
+        parts.append(strip)
+    return parts
 
 
-def _strip(steps, now, after, aside):
-    """Steps of one strip. aside: {tensor: (buffer, first row)} of halos, from strip to strip."""
-    result, here, made = steps[-1].values["y"], {}, []
+def _strip(records, now, after, aside):
+    """The records of one strip. aside: {tensor: (buffer, first row)} of halos, from strip to strip."""
+    result, here, made = records[-1].values["y"], {}, []
     waiting = {}  # tensor -> readers in this strip
-    for step in steps:
-        if _runs(step, now):
-            for x in _sources(step):
+    for record in records:
+        if _runs(record, now):
+            for x in _sources(record):
                 waiting[x] = waiting.get(x, 0) + 1
-    for step in steps:
-        y = step.values["y"]
-        if not _runs(step, now):
+    for record in records:
+        y = record.values["y"]
+        if not _runs(record, now):
             if y in now and y is not result:
                 here[y] = _restore(y, now[y], aside, made)
             continue
         here[y] = (y, 0) if y is result else _restore(y, now[y], aside, made)
-        for x in dict.fromkeys(_sources(step)):
-            waiting[x] -= _sources(step).count(x)
+        for x in dict.fromkeys(_sources(record)):
+            waiting[x] -= _sources(record).count(x)
             if x in here and not waiting[x]:  # before its last reader, which may write where it lies
                 _save(x, here[x], now[x], after.get(x), aside, made)
-        made.append(_part(step, now[y][1], now[y][2], here))
+        made.append(_part(record, now[y][1], now[y][2], here))
     return made
 
 
-def _runs(step, now):
-    y = step.values["y"]
+def _runs(record, now):
+    y = record.values["y"]
     return y in now and now[y][1] < now[y][2]
 
 
-def _sources(step):
-    return [step.values[name] for name in CUTS[step.kernel][0]]
+def _sources(record):
+    return [record.values[name] for name in CUTS[record.kernel][0]]
 
 
 def _row(tensor):
@@ -174,17 +179,17 @@ def _save(x, place, rows, after, aside, made):
 
 def _copy(y, x, tensor, rows):
     _, w, c = tensor.shape
-    return Step(
+    return Record(
         "copy_fwd",
         dict(y=y, x=x, ih=rows, iw=w, ic=c, yh=rows, yw=w, yc=c, top=0, left=0, first=0, fill=256),
         tensor.name,
     )
 
 
-def _part(step, a, b, here):
-    """The step for output rows [a, b)."""
-    names, need = CUTS[step.kernel]
-    v, y = step.values, step.values["y"]
+def _part(record, a, b, here):
+    """A record for output rows [a, b)."""
+    names, need = CUTS[record.kernel]
+    v, y = record.values, record.values["y"]
     low, high = need(v, a, b)
     buffer, first = here[y]
     changed = {"y": Slot(buffer, (a - first) * _row(y))}
@@ -195,4 +200,4 @@ def _part(step, a, b, here):
         changed["n"] = (b - a) * _row(y)
     else:
         changed.update(ih=high - low, oh=b - a, pt=low - (a * v["sh"] - v["pt"]))
-    return step.but(**changed)
+    return record.but(**changed)

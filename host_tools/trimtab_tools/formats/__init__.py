@@ -1,0 +1,1 @@
+"""Model files read into graphs, and graphs with their tuned weights written back."""

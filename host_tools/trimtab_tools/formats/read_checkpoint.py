@@ -1,7 +1,7 @@
-"""Read the int8 checkpoints that MCUNetV3's authors published, as .npz or as their own .pkl, into a graph.
+"""The int8 checkpoints that MCUNetV3's authors published, as .npz or as their own .pkl -> ir.Graph.
 
 Both hold one tree: first_conv, blocks of pointwise1, depthwise, pointwise2 and an optional residual,
-classifier. Layers keep the tree's names. A .pkl is a pickle inside a zip file; nothing in it is ever called:
+classifier. Layers keep the tree's names. A .pkl is a pickle inside a zip file. Nothing in it is ever called:
 it may name four functions of NumPy, which here stand for reading arrays of numbers, and anything else is
 refused.
 """
@@ -15,10 +15,11 @@ import zlib
 import numpy as np
 
 from ..errors import ModelError
-from ..graph.ir import Graph, Op, Tensor, check
+from ..graph.ir import Graph, Op, Tensor
+from ..operators.check import check
 
 LARGEST = 1 << 26  # bytes of arrays that a checkpoint may unpack to
-BIAS_LIMIT = 1 << 29  # what leaves an int32 accumulator room for its sum of products
+BIAS_LIMIT = 1 << 29  # leaves an int32 accumulator room for its sum of products
 DTYPES = {"i1": np.int8, "i4": np.int32, "i8": np.int64, "f4": np.float32, "f8": np.float64}
 BROKEN = (
     zipfile.BadZipFile,
@@ -32,11 +33,12 @@ BROKEN = (
     AttributeError,
     RuntimeError,
     MemoryError,
-)  # what reading damaged bytes may raise
+)  # all that reading damaged bytes may raise
 BLOCK = ("pointwise1", "depthwise", "pointwise2")
+AXES = {"conv": (0, 2, 3, 1), "depthwise": (1, 2, 3, 0)}  # from the file's axes to the graph's
 
 
-def read(path):
+def read(path) -> Graph:
     """The graph of a checkpoint: int8 input (pixel - 128), int8 scores of its classes."""
     try:
         tree = (_read_pickle if str(path).endswith(".pkl") else _read_npz)(path)
@@ -44,7 +46,7 @@ def read(path):
     except BROKEN as e:
         raise ModelError(
             f"{path} is not an int8 checkpoint ({e}): give a .tflite file, or one of MCUNetV3's models"
-        )
+        ) from e
 
 
 # -- files
@@ -130,6 +132,8 @@ def _unbox(node):
 
 
 class _Builder:
+    """Adds tensors and operators. A method that adds a layer returns the name of its output."""
+
     def __init__(self):
         self.tensors, self.ops = {}, []
 
@@ -152,28 +156,19 @@ class _Builder:
         for part in BLOCK:
             if block[part] is not None:
                 y = self.conv(f"{name}.{part}", block[part], y)
-        if block["residual"] is None:
-            return y
-        quant = block["residual"]["params"]
-        if "kernel_size" in block["residual"] or not self.same_scale(x, quant["x_scale"], quant["x_zero"]):
+        return y if block["residual"] is None else self.skip(name, block["residual"], x, y)
+
+    def skip(self, name, layer, x, y):
+        quant = layer["params"]
+        if "kernel_size" in layer or not self.same_scale(x, quant["x_scale"], quant["x_zero"]):
             raise ValueError(f"{name} has a residual that is not its own input")
-        return self.layer(
-            "add", f"{name}.add", (x, y), self.tensors[x].shape, quant["y_scale"], quant["y_zero"], act="none"
-        )
+        shape = self.tensors[x].shape
+        return self.layer("add", f"{name}.add", (x, y), shape, quant["y_scale"], quant["y_zero"], act="none")
 
     def classifier(self, layer, x):
         _, h, w, c = self.tensors[x].shape
-        pool = self.layer(
-            "avg_pool",
-            "pool",
-            (x,),
-            (1, 1, 1, c),
-            *self.quant(x),
-            kernel=(h, w),
-            stride=(h, w),
-            pad=(0, 0, 0, 0),
-            act="none",
-        )
+        window = dict(kernel=(h, w), stride=(h, w), pad=(0, 0, 0, 0), act="none")
+        pool = self.layer("avg_pool", "pool", (x,), (1, 1, 1, c), *self.quant(x), **window)
         y = self.conv("classifier", layer, pool)
         return self.layer("reshape", "scores", (y,), (1, self.tensors[y].size), *self.quant(y))
 
@@ -182,58 +177,28 @@ class _Builder:
         w = np.asarray(p["weight"])  # (outputs, inputs of a group, height, width)
         if w.dtype != np.int8 or w.ndim != 4 or not self.same_scale(x, p["x_scale"], p["x_zero"]):
             raise ValueError(f"{name} does not fit the layer before it")
-        _, h, width, c = self.tensors[x].shape
-        kind = self.kind(name, layer, w, c)
-        axes = (1, 2, 3, 0) if kind == "depthwise" else (0, 2, 3, 1)
-        weights, scale, bias = _fit(w, np.asarray(p["w_scales"], np.float64), np.asarray(p["bias"], np.int64))
-        kernel, stride = w.shape[2:], _pair(layer["stride"])
-        out = [(n + 2 * (k // 2) - k) // s + 1 for n, k, s in zip((h, width), kernel, stride)]
-        top, left = (k // 2 for k in kernel)
-        pad = (
-            top,
-            left,
-            *(
-                max(0, (o - 1) * s + k - n - t)
-                for o, s, k, n, t in zip(out, stride, kernel, (h, width), (top, left))
-            ),
-        )
-        inputs = (x, f"{name}.weight", f"{name}.bias")
-        self.tensors[inputs[1]] = Tensor(
-            inputs[1],
-            weights.transpose(axes).shape,
-            "int8",
-            scale,
-            0,
-            np.ascontiguousarray(weights.transpose(axes)),
-        )
-        self.tensors[inputs[2]] = Tensor(
-            inputs[2], bias.shape, "int32", scale * float(p["x_scale"]), 0, bias.astype(np.int32)
-        )
-        return self.layer(
-            kind,
-            name,
-            inputs,
-            (1, *out, len(w)),
-            p["y_scale"],
-            p["y_zero"],
-            stride=stride,
-            pad=pad,
-            act=_activation(p),
-        )
+        _, height, width, channels = self.tensors[x].shape
+        kind = _kind(name, layer, w, channels)
+        inputs = (x, *self.constants(name, p, w, AXES[kind]))
+        stride = _pair(layer["stride"])
+        size, pad = _window((height, width), w.shape[2:], stride)
+        shape, attrs = (1, *size, len(w)), dict(stride=stride, pad=pad, act=_activation(p))
+        return self.layer(kind, name, inputs, shape, p["y_scale"], p["y_zero"], **attrs)
 
-    def kind(self, name, layer, w, channels):
-        groups = int(layer["groups"])
-        if groups == 1 and w.shape[1] == channels:
-            return "conv"
-        if groups == channels == len(w) and w.shape[1] == 1:
-            return "depthwise"
-        raise ValueError(f"{name} has {groups} groups for {channels} channels")
+    def constants(self, name, p, w, axes):
+        """Names of weights and bias, which join the graph."""
+        scales, bias = np.asarray(p["w_scales"], np.float64), np.asarray(p["bias"], np.int64)
+        w, scale, bias = _fit(w, scales, bias)
+        w, bias = np.ascontiguousarray(w.transpose(axes)), bias.astype(np.int32)
+        names = f"{name}.weight", f"{name}.bias"
+        self.tensors[names[0]] = Tensor(names[0], w.shape, "int8", scale, 0, w)
+        self.tensors[names[1]] = Tensor(names[1], bias.shape, "int32", scale * float(p["x_scale"]), 0, bias)
+        return names
 
     def layer(self, kind, name, inputs, shape, scale, zero, **attrs):
-        self.ops.append(
-            Op(kind, name, tuple(inputs), (self.tensor(f"{name}.out", shape, scale, zero),), attrs)
-        )
-        return f"{name}.out"
+        output = self.tensor(f"{name}.out", shape, scale, zero)
+        self.ops.append(Op(kind, name, tuple(inputs), (output,), attrs))
+        return output
 
     def tensor(self, name, shape, scale, zero):
         self.tensors[name] = Tensor(name, tuple(shape), "int8", np.array([float(scale)]), int(zero))
@@ -246,13 +211,30 @@ class _Builder:
         return np.isclose(self.quant(name)[0], float(scale), rtol=1e-6) and self.quant(name)[1] == int(zero)
 
 
+def _kind(name, layer, w, channels):
+    groups = int(layer["groups"])
+    if groups == 1 and w.shape[1] == channels:
+        return "conv"
+    if groups == channels == len(w) and w.shape[1] == 1:
+        return "depthwise"
+    raise ValueError(f"{name} has {groups} groups for {channels} channels")
+
+
+def _window(size, kernel, stride):
+    """(sizes of the output, padding): half a kernel around the map, behind it what the last window sees."""
+    before = [k // 2 for k in kernel]
+    out = [(n + 2 * b - k) // s + 1 for n, b, k, s in zip(size, before, kernel, stride)]
+    behind = [max(0, (o - 1) * s + k - n - b) for o, s, k, n, b in zip(out, stride, kernel, size, before)]
+    return out, (*before, *behind)
+
+
 def _pair(value):
     h, w = (value, value) if np.ndim(value) == 0 else value
     return int(h), int(w)
 
 
 def _activation(p):
-    """ReLU6 is only the int8 range in these files: saying so changes no result."""
+    """Where the whole int8 range reaches just to 6, the layer was a ReLU6; naming it changes no result."""
     six = int(p["y_zero"]) == -128 and 255 * float(p["y_scale"]) < 6.001
     return "relu6" if six else "none"
 
@@ -260,8 +242,8 @@ def _activation(p):
 def _fit(w, scale, bias):
     """Weights, scales and biases with every |bias| <= 2^29.
 
-    Dead channels carry biases up to 2^31 at scales near 1e-9, where their weights add nothing. A scale
-    2^k times as coarse says the same real numbers.
+    Dead channels carry biases up to 2^31 at scales near 1e-9, where their weights add nothing. A scale that
+    is 2^k times as coarse gives the same real numbers.
     """
     coarser = np.maximum(0, np.ceil(np.log2(np.maximum(np.abs(bias), 1) / BIAS_LIMIT)))
     factor = 2.0**coarser

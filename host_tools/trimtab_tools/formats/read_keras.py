@@ -11,29 +11,30 @@ import numpy as np
 import tflite
 
 from ..errors import ModelError
+from ..output import write
 
 ENOUGH = 200  # samples that the converter looks at; more change the ranges little and take long
 NAME_FIELD = 10  # of a tensor's table in the flatbuffer
 
 
-def quantize(model, samples, out=None):
+def quantize(model, samples, out=None) -> bytes:
     """Quantize a Keras model (object, .keras or .h5 path) to int8 in and out, batch 1.
 
     `samples` are real inputs, float (n, ...), as the model is fed in training: their ranges set the scales.
     """
-    tf = _tensorflow()
+    tf = tensorflow()
     if isinstance(model, (str, Path)):
-        model = _load(tf, model)
-    _need_one_of_each(model)
+        model = load(tf, model)
+    _need_one_input_and_output(model)
     shape = tuple(model.inputs[0].shape)[1:]
     samples = _samples(samples, shape)
     data = _convert(tf, model, shape, samples)
     if out is not None:
-        Path(out).write_bytes(data)
+        write(out, data)
     return data
 
 
-def _need_one_of_each(model):
+def _need_one_input_and_output(model):
     try:
         inputs, outputs = len(model.inputs), len(model.outputs)
     except (AttributeError, TypeError, ValueError) as error:
@@ -42,7 +43,8 @@ def _need_one_of_each(model):
         raise ModelError(f"the model has {inputs} inputs and {outputs} outputs: use one of each")
 
 
-def _tensorflow():
+def tensorflow():
+    """TensorFlow, which takes seconds to import; ModelError where it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import tensorflow as tf
@@ -53,7 +55,8 @@ def _tensorflow():
     return tf
 
 
-def _load(tf, path):
+def load(tf, path):
+    """The Keras model of a .keras or .h5 file."""
     if not Path(path).exists():
         raise ModelError(f"cannot read {path}: no such file; give the path of a .keras or .h5 model")
     try:
@@ -65,12 +68,12 @@ def _load(tf, path):
 
 
 def _reason(error):
-    """The first line that says something."""
+    """The first line of the error that is not blank."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _depthwise(tf):
-    """Files of Keras 2 say `groups` for depthwise layers, which Keras 3 does not know."""
+    """Files of Keras 2 give depthwise layers a `groups`, which Keras 3 does not know."""
 
     class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
         @classmethod

@@ -1,16 +1,19 @@
 """A .tflite file -> ir.Graph, without TensorFlow.
 
-Gives the file's records meaning, and refuses, by layer, what we cannot run exactly as TensorFlow Lite does.
+The file is parsed, float or uint8 conversions at its edges are taken off, and the registry is asked for each
+operator. What cannot run exactly as TensorFlow Lite runs it is refused, by layer.
 """
-
-import re
 
 import numpy as np
 import tflite
 
 from ..errors import ModelError
-from ..graph.ir import Graph, Op, Tensor, check, same_pad
-from .tflite_file import load, parse
+from ..graph.geometry import same_pad
+from ..graph.ir import Graph, Op, Tensor
+from ..operators.check import check
+from ..operators.registry import CODES, WEIGHTED
+from .layer_names import layer_name, unique
+from .tflite_file import File, OpEntry, load, parse
 
 ACTS = {
     tflite.ActivationFunctionType.NONE: "none",
@@ -18,200 +21,233 @@ ACTS = {
     tflite.ActivationFunctionType.RELU6: "relu6",
     tflite.ActivationFunctionType.RELU_N1_TO_1: "relu_n1_to_1",
 }
-WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+HOLD_WEIGHTS = {code for code, row in CODES.items() if row.kind in WEIGHTED}
 EDGES = {"float32": "DEQUANTIZE", "uint8": "QUANTIZE"}  # output type -> the operator that makes it from int8
-POOLS = {"AVERAGE_POOL_2D": "avg_pool", "MAX_POOL_2D": "max_pool"}
-UNARY = {"RELU": "relu", "RELU6": "relu6", "HARD_SWISH": "hard_swish", "LOGISTIC": "logistic"}
 CONVERT = "convert the model to full int8, for instance with trimtab's Keras import"
+LARGEST_SIDE = 1 << 15  # of a kernel or a stride
+LARGEST_TENSOR = 1 << 31
 
 
-def read(source):
-    """Path or bytes of an int8 .tflite model -> checked ir.Graph; ModelError says why not."""
-    return check(_Reader(parse(load(source))).graph())
+def read(source) -> Graph:
+    """The checked graph of an int8 .tflite model, from a path or bytes; ModelError says why not."""
+    file = parse(load(source))
+    for what, numbers in (("input", file.inputs), ("output", file.outputs)):
+        if len(numbers) != 1:
+            raise ModelError(f"the model has {len(numbers)} {what}s: use one with a single {what}")
+    entries = _needed(file)
+    entries, x, input_dtype = _strip_input(file, entries)
+    entries, y, output_dtype = _strip_output(file, entries)
+    reader = Reader(file)
+    ops = reader.ops(entries, x, y)
+    x, y = (reader.names[number] for number in (x, y))
+    return check(Graph(reader.tensors, tuple(ops), (x,), (y,), input_dtype, output_dtype))
 
 
-def signature(source):
+def signature(source) -> tuple:
     """What the model calls itself: (signature key, input name, output name)."""
     return parse(load(source)).signature
 
 
-class _Reader:
-    def __init__(self, file):
+# -- the edges
+
+
+def _needed(file):
+    """The operators that the outputs need; what only computes a reshape's target is not among them."""
+    wanted, needed = set(file.outputs), []
+    for entry in reversed(file.ops):
+        if wanted.intersection(entry.outputs):
+            needed.append(entry)
+            wanted.update(entry.inputs[:1] if entry.code == "RESHAPE" else entry.inputs)
+    return needed[::-1]
+
+
+def _strip_input(file, entries):
+    """(the operators without a conversion of the input, the input behind it, the type before it)."""
+    x = file.inputs[0]
+    dtype, readers = file.tensors[x].dtype, [e for e in entries if x in e.inputs]
+    if dtype == "int8":
+        return entries, x, dtype
+    if len(readers) != 1 or readers[0].code != "QUANTIZE" or dtype not in EDGES:
+        raise ModelError(f"the model computes in {dtype}: {CONVERT}")
+    inside = readers[0].outputs[0]
+    _need_same_steps(file, x, inside, "input")
+    return [e for e in entries if e is not readers[0]], inside, dtype
+
+
+def _strip_output(file, entries):
+    """(the operators without a conversion of the output, the output before it, the type behind it)."""
+    y = file.outputs[0]
+    dtype, writer = file.tensors[y].dtype, next((e for e in entries if y in e.outputs), None)
+    if dtype == "int8":
+        return entries, y, dtype
+    if writer is None or writer.code != EDGES.get(dtype) or not writer.inputs:
+        raise ModelError(f"the model ends in {dtype}: {CONVERT}")
+    inside = writer.inputs[0]
+    _need_same_steps(file, y, inside, "output")
+    return [e for e in entries if e is not writer], inside, dtype
+
+
+def _need_same_steps(file, outside, inside, what):
+    """A uint8 edge must be the int8 tensor moved by 128."""
+    a, b = file.tensors[outside], file.tensors[inside]
+    moved = a.scale.size == 1 and np.array_equal(a.scale, b.scale) and a.zero[0] == b.zero[0] + 128
+    if a.dtype == "uint8" and not moved:
+        raise ModelError(f"the uint8 {what} has another scale than the network: convert with int8 {what}")
+
+
+# -- the operators
+
+
+class Reader:
+    """What the `read` rules of operators ask for. An entry is one operator of the file; a layer is its name.
+
+    `x`, `y`, `activation` and `weights` add tensors to the graph; all refuse what cannot be run exactly.
+    """
+
+    def __init__(self, file: File):
         self.file = file
-        self.names = _unique([t.name for t in file.tensors])
+        self.names = unique([t.name for t in file.tensors])
         self.tensors = {}
-        self.layer = ""  # what refusals name
+        self.layer = ""
 
-    def graph(self):
-        ops = self._live()
-        for what, numbers in (("input", self.file.inputs), ("output", self.file.outputs)):
-            if len(numbers) != 1:
-                raise ModelError(f"the model has {len(numbers)} {what}s: use one with a single {what}")
-        x, y = self.file.inputs[0], self.file.outputs[0]
-        ops, x, input_dtype = self._strip_input(ops, x)
-        ops, y, output_dtype = self._strip_output(ops, y)
+    def ops(self, entries: list, x: int, y: int) -> list:
+        """The nodes of the graph between two tensors, by number."""
         self.layer = self.names[x]
-        self._activation(x)
-        layers = [self._convert(op, name) for op, name in zip(ops, self._layer_names(ops))]
-        self._activation(y)
-        return Graph(
-            self.tensors, tuple(layers), (self.names[x],), (self.names[y],), input_dtype, output_dtype
-        )
+        self.activation(x)
+        ops = [self._op(entry, name) for entry, name in zip(entries, self._layer_names(entries))]
+        self.activation(y)
+        return ops
 
-    def _live(self):
-        """Operators that the outputs need; what only computes a reshape's target is not among them."""
-        wanted, live = set(self.file.outputs), []
-        for op in reversed(self.file.ops):
-            if wanted.intersection(op.outputs):
-                live.append(op)
-                wanted.update(op.inputs[:1] if op.code == "RESHAPE" else op.inputs)
-        return live[::-1]
+    def _layer_names(self, entries):
+        def name(entry):
+            weighted = entry.code in HOLD_WEIGHTS
+            numbers = entry.outputs[:1] + (entry.inputs[1:2] if weighted else [])
+            tensors = [self.file.tensors[i].name for i in numbers if i != -1]
+            return layer_name(tensors, weighted) or entry.code.lower()
 
-    def _strip_input(self, ops, x):
-        dtype = self._dtype(x)
-        readers = [op for op in ops if x in op.inputs]
-        if dtype == "int8":
-            return ops, x, dtype
-        if len(readers) != 1 or readers[0].code != "QUANTIZE" or dtype not in EDGES:
-            raise ModelError(f"the model computes in {dtype}: {CONVERT}")
-        inside = readers[0].outputs[0]
-        self._same_steps(x, inside, "input")
-        return [op for op in ops if op is not readers[0]], inside, dtype
+        return unique([name(entry) for entry in entries])
 
-    def _strip_output(self, ops, y):
-        dtype = self._dtype(y)
-        writer = next((op for op in ops if y in op.outputs), None)
-        if dtype == "int8":
-            return ops, y, dtype
-        if writer is None or writer.code != EDGES.get(dtype) or not writer.inputs:
-            raise ModelError(f"the model ends in {dtype}: {CONVERT}")
-        inside = writer.inputs[0]
-        self._same_steps(y, inside, "output")
-        return [op for op in ops if op is not writer], inside, dtype
-
-    def _same_steps(self, outside, inside, what):
-        """A uint8 edge must be the int8 tensor moved by 128."""
-        a, b = self.file.tensors[outside], self.file.tensors[inside]
-        if self._dtype(outside) == "uint8" and (
-            a.scale.size != 1 or not np.array_equal(a.scale, b.scale) or a.zero[0] != b.zero[0] + 128
-        ):
-            raise ModelError(f"the uint8 {what} has another scale than the network: convert with int8 {what}")
-
-    def _layer_names(self, ops):
-        def tensors(op):
-            numbers = op.outputs[:1] + (op.inputs[1:2] if op.code in WEIGHTS else [])
-            return [self.file.tensors[i].name for i in numbers if i != -1]
-
-        return _unique([_layer_name(tensors(op), op.code) for op in ops])
-
-    def _convert(self, op, name):
+    def _op(self, entry, name):
         self.layer = name
-        if op.code not in CONVERTERS:
-            supported = ", ".join(sorted(CONVERTERS))
-            raise ModelError(f"layer {name}: operator {op.code} is not supported; use only {supported}")
-        if len(op.inputs) < (2 if op.code in WEIGHTS else 1) or len(op.outputs) != 1:
-            self._refuse("has the wrong number of inputs or outputs", "convert the model again")
-        return CONVERTERS[op.code](self, op)
+        if entry.code == "DEQUANTIZE":
+            self.refuse("turns to float in the middle of the network", CONVERT)
+        if entry.code not in CODES:
+            supported = ", ".join(sorted(CODES))
+            self.refuse(f"operator {entry.code} is not supported", f"use only {supported}")
+        if len(entry.inputs) < (2 if entry.code in HOLD_WEIGHTS else 1) or len(entry.outputs) != 1:
+            self.refuse("has the wrong number of inputs or outputs", "convert the model again")
+        row = CODES[entry.code]
+        inputs, attrs = row.tflite.read(self, entry)
+        return Op(row.kind, name, inputs, (self.names[entry.outputs[0]],), attrs)
 
-    def _refuse(self, what, cure):
+    def refuse(self, what: str, cure: str):
+        """Raise ModelError: what is wrong with the layer, and what the user can do."""
         raise ModelError(f"layer {self.layer}: {what}; {cure}")
 
-    # tensors
+    # -- activations
 
-    def _dtype(self, number):
-        return self.file.tensors[number].dtype
+    def x(self, entry: OpEntry, rank: int | None = None) -> Tensor:
+        """The first input, with so many axes."""
+        x = self.activation(entry.inputs[0])
+        if rank and len(x.shape) != rank:
+            cure = "reshape its input to (1, height, width, channels)"
+            self.refuse(f"needs {rank} axes, not {len(x.shape)}", cure)
+        return x
 
-    def _activation(self, number):
-        """Add an int8 activation to the graph (once) and return it."""
+    def y(self, entry: OpEntry, shape) -> Tensor:
+        """The output, whose shape in the file must be the one that the inputs give."""
+        y = self.activation(entry.outputs[0])
+        if y.shape != tuple(shape):
+            self.refuse(f"says shape {list(y.shape)} but computes {list(shape)}", "convert the model again")
+        return y
+
+    def activation(self, number: int) -> Tensor:
+        """An int8 activation by its number in the file; it joins the graph once."""
         if number == -1 or self.file.tensors[number].data:
-            self._refuse(
-                "reads a constant where it needs an activation", "fold the constant into a layer's bias"
-            )
+            cure = "fold the constant into a layer's bias"
+            self.refuse("reads a constant where it needs an activation", cure)
         name, t = self.names[number], self.file.tensors[number]
         if name not in self.tensors:
-            self._need_int8(number, t)
+            self._need_int8(f"tensor {name!r}", t)
             shape = (1, *t.shape[1:])
             self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), index=number)
         return self.tensors[name]
 
-    def _need_int8(self, number, t):
-        where = f"tensor {self.names[number]!r}"
-        if self._dtype(number) != "int8":
-            self._refuse(f"{where} is {self._dtype(number)}, not int8", CONVERT)
-        if (
-            t.scale.size != 1
-            or not np.isfinite(t.scale[0])
-            or t.scale[0] <= 0
-            or not -128 <= t.zero[0] <= 127
-        ):
-            self._refuse(f"{where} has no usable scale", CONVERT)
+    def _need_int8(self, where, t):
+        if t.dtype != "int8":
+            self.refuse(f"{where} is {t.dtype}, not int8", CONVERT)
+        positive = t.scale.size == 1 and np.isfinite(t.scale[0]) and t.scale[0] > 0
+        if not positive or not -128 <= t.zero[0] <= 127:
+            self.refuse(f"{where} has no usable scale", CONVERT)
         if not 1 <= len(t.shape) <= 4 or any(n < 1 for n in t.shape[1:]):
-            self._refuse(f"{where} has shape {list(t.shape)}", "give every axis but the first a fixed size")
+            self.refuse(f"{where} has shape {list(t.shape)}", "give every axis but the first a fixed size")
         if t.shape[0] not in (1, -1):
-            self._refuse(f"works on a batch of {t.shape[0]}", "convert the model with batch size 1")
-        if np.prod(t.shape[1:], dtype=np.float64) > 2**31:
-            self._refuse(f"{where} has shape {list(t.shape)}", "use a smaller input")
+            self.refuse(f"works on a batch of {t.shape[0]}", "convert the model with batch size 1")
+        if np.prod(t.shape[1:], dtype=np.float64) > LARGEST_TENSOR:
+            self.refuse(f"{where} has shape {list(t.shape)}", "use a smaller input")
 
-    def _x(self, op, rank=None):
-        x = self._activation(op.inputs[0])
-        if rank and len(x.shape) != rank:
-            self._refuse(
-                f"needs {rank} axes, not {len(x.shape)}", "reshape its input to (1, height, width, channels)"
-            )
-        return x
+    def same_quantization(self, entry: OpEntry, x: Tensor, y: Tensor):
+        """Refuse an operator that changes the scale where its kernel cannot."""
+        if x.scale[0] != y.scale[0] or x.zero_point != y.zero_point:
+            cure = "convert the model again, with a requantize before it"
+            self.refuse(f"{entry.code} changes the scale", cure)
 
-    def _y(self, op, shape):
-        """The output, whose shape in the file must be the one that the inputs give."""
-        y = self._activation(op.outputs[0])
-        if y.shape != tuple(shape):
-            self._refuse(f"says shape {list(y.shape)} but computes {list(shape)}", "convert the model again")
-        return y
+    # -- constants
 
-    def _constant(self, number, dtype):
+    def constant(self, number: int, dtype: str) -> np.ndarray:
         """The data of a constant tensor as an array of its shape."""
-        t = self.file.tensors[number]
-        if self._dtype(number) != dtype:
-            self._refuse(f"has {self._dtype(number)} constants where int8 models have {dtype}", CONVERT)
+        t, kind = self.file.tensors[number], np.dtype(dtype)
+        if t.dtype != dtype:
+            self.refuse(f"has {t.dtype} constants where int8 models have {dtype}", CONVERT)
         if not t.data:
-            self._refuse("has weights or arguments that are computed while running", "make them constants")
-        kind = np.dtype(dtype)
+            self.refuse("has weights or arguments that are computed while running", "make them constants")
         if any(n < 1 for n in t.shape) or len(t.data) != np.prod(t.shape, dtype=np.float64) * kind.itemsize:
             raise ModelError("the .tflite file is damaged or cut short: copy or convert it again")
         return np.frombuffer(t.data, kind).reshape(t.shape)
 
-    def _weights(self, op, rank, axis, x):
-        """Add weights and bias to the graph -> input names, the weights' tensor, whether scales differ."""
-        number = op.inputs[1]
+    def argument(self, entry: OpEntry) -> np.ndarray:
+        """The second input of an operator that takes its argument as a tensor."""
+        if len(entry.inputs) != 2 or entry.inputs[1] == -1:
+            self.refuse("lacks its argument", "convert the model again")
+        return self.constant(entry.inputs[1], "int32").astype(np.int64)
+
+    def weights(self, entry: OpEntry, rank: int, axis: int, x: Tensor) -> tuple:
+        """(input names, the weights' tensor, whether each channel has a scale); channels: `axis`."""
+        number = entry.inputs[1]
         if number == -1 or not self.file.tensors[number].data:
-            self._refuse("has weights that are not constant", "use a layer that holds its weights")
-        w, t = self._constant(number, "int8"), self.file.tensors[number]
+            self.refuse("has weights that are not constant", "use a layer that holds its weights")
+        w, t = self.constant(number, "int8"), self.file.tensors[number]
         if w.ndim != rank:
-            self._refuse(f"has weights with {w.ndim} axes instead of {rank}", "convert the model again")
+            self.refuse(f"has weights with {w.ndim} axes instead of {rank}", "convert the model again")
         channels = w.shape[axis]
-        if t.zero.any():
-            self._refuse("has weights with a zero point", "convert with symmetric weights")
-        if t.scale.size not in (1, channels) or (t.scale.size > 1 and t.axis != axis):
-            self._refuse(
-                "has weight scales on another axis than its output channels", "convert the model again"
-            )
-        if not np.isfinite(t.scale).all() or (t.scale < 0).any() or (t.scale.size == 1 and t.scale[0] == 0):
-            self._refuse("has weights without usable scales", "convert the model again")
+        self._need_scales(t, axis, channels)
         scale = np.broadcast_to(t.scale, channels).copy()
         name = self._own(self.names[number], "weights")
         self.tensors[name] = Tensor(name, w.shape, "int8", scale, 0, w, number)
-        bias = self._bias(op, channels, x.scale * scale)
+        bias = self._bias(entry, channels, x.scale * scale)
         return (x.name, name, bias), self.tensors[name], t.scale.size > 1
 
-    def _bias(self, op, channels, scale):
-        number = op.inputs[2] if len(op.inputs) > 2 else -1
+    def _need_scales(self, t, axis, channels):
+        """Symmetric weights, with one scale or one for each output channel."""
+        if t.zero.any():
+            self.refuse("has weights with a zero point", "convert with symmetric weights")
+        if t.scale.size not in (1, channels) or (t.scale.size > 1 and t.axis != axis):
+            what = "has weight scales on another axis than its output channels"
+            self.refuse(what, "convert the model again")
+        dead = t.scale.size == 1 and t.scale[0] == 0  # single channels may be
+        if not np.isfinite(t.scale).all() or (t.scale < 0).any() or dead:
+            self.refuse("has weights without usable scales", "convert the model again")
+
+    def _bias(self, entry, channels, scale):
+        """The name of the bias in the graph; a layer without one gets zeros."""
+        number = entry.inputs[2] if len(entry.inputs) > 2 else -1
         if number == -1:
             name, data, number = f"{self.layer}/bias", np.zeros(channels, np.int32), None
         else:
-            name, data = self._own(self.names[number], "bias"), self._constant(number, "int32")
+            name, data = self._own(self.names[number], "bias"), self.constant(number, "int32")
         if data.shape != (channels,):
-            self._refuse(
-                f"has a bias of {data.size} values for {channels} channels", "convert the model again"
-            )
+            what = f"has a bias of {data.size} values for {channels} channels"
+            self.refuse(what, "convert the model again")
         self.tensors[name] = Tensor(name, data.shape, "int32", scale, 0, data, number)
         return name
 
@@ -219,218 +255,29 @@ class _Reader:
         """Converters merge equal constants; each layer gets its own here, to be trained apart."""
         return f"{self.layer}/{what}" if name in self.tensors else name
 
-    # attributes
+    # -- options
 
-    def _act(self, op):
-        act = op.options["FusedActivationFunction"]
+    def act(self, entry: OpEntry) -> str:
+        """The fused activation."""
+        act = entry.options["FusedActivationFunction"]
         if act not in ACTS:
-            self._refuse(f"has fused activation number {act}", "use relu, relu6 or none")
+            self.refuse(f"has fused activation number {act}", "use relu, relu6 or none")
         return ACTS[act]
 
-    def _window(self, op, x, kernel):
-        """Stride, explicit padding, and the output's height and width."""
-        o = op.options
+    def window(self, entry: OpEntry, x: Tensor, kernel: tuple) -> tuple:
+        """(stride, explicit padding and activation as attributes; the output's height and width)."""
+        o = entry.options
         stride = (o["StrideH"], o["StrideW"])
         if min(*stride, *kernel) < 1:
-            self._refuse("has a stride or kernel of zero", "convert the model again")
-        if max(*stride, *kernel) > 1 << 15:
-            self._refuse("has a stride or kernel beyond all sizes", "convert the model again")
+            self.refuse("has a stride or kernel of zero", "convert the model again")
+        if max(*stride, *kernel) > LARGEST_SIDE:
+            self.refuse("has a stride or kernel beyond all sizes", "convert the model again")
         if (o.get("DilationHFactor", 1), o.get("DilationWFactor", 1)) != (1, 1):
-            self._refuse("is dilated", "use dilation 1")
+            self.refuse("is dilated", "use dilation 1")
         same = o["Padding"] == tflite.Padding.SAME
         pad = same_pad(x.shape[1:3], kernel, stride) if same else (0, 0, 0, 0)
         room = [n + a + b - k for n, a, b, k in zip(x.shape[1:3], pad[:2], pad[2:], kernel)]
         if min(room) < 0:
-            self._refuse("has a kernel larger than its input", "use padding or a smaller kernel")
+            self.refuse("has a kernel larger than its input", "use padding or a smaller kernel")
         size = [r // s + 1 for r, s in zip(room, stride)]
-        return {"stride": stride, "pad": pad, "act": self._act(op)}, size
-
-    def _same_quantization(self, op, x, y):
-        if x.scale[0] != y.scale[0] or x.zero_point != y.zero_point:
-            self._refuse(
-                f"{op.code} changes the scale", "convert the model again, with a requantize before it"
-            )
-
-    def _op(self, kind, op, inputs=None, **attrs):
-        inputs = (self.names[op.inputs[0]],) if inputs is None else inputs
-        return Op(kind, self.layer, tuple(inputs), (self.names[op.outputs[0]],), attrs)
-
-    # one method per operator
-
-    def conv(self, op):
-        x = self._x(op, 4)
-        inputs, w, _ = self._weights(op, 4, 0, x)
-        if w.shape[3] != x.shape[3]:
-            self._refuse("is a grouped convolution", "use a depthwise or an ordinary convolution")
-        attrs, size = self._window(op, x, w.shape[1:3])
-        self._y(op, (1, *size, w.shape[0]))
-        return self._op("conv", op, inputs, **attrs)
-
-    def depthwise(self, op):
-        x = self._x(op, 4)
-        inputs, w, _ = self._weights(op, 4, 3, x)
-        if w.shape[0] != 1 or w.shape[3] % x.shape[3]:
-            self._refuse(
-                f"has weights of shape {list(w.shape)} for {x.shape[3]} channels", "convert the model again"
-            )
-        attrs, size = self._window(op, x, w.shape[1:3])
-        self._y(op, (1, *size, w.shape[3]))
-        return self._op("depthwise", op, inputs, **attrs)
-
-    def dense(self, op):
-        x = self._x(op)
-        inputs, w, per_channel = self._weights(op, 2, 0, x)
-        if op.options["WeightsFormat"]:
-            self._refuse("has shuffled weights", "convert the model again, without an accelerator's layout")
-        if x.size != w.shape[1]:
-            self._refuse("works on several positions at once", "flatten its input, or use a 1x1 convolution")
-        self._y(op, (*x.shape[:-1], w.shape[0]) if op.options["KeepNumDims"] else (1, w.shape[0]))
-        return self._op("dense", op, inputs, act=self._act(op), per_channel=per_channel)
-
-    def add(self, op):
-        if len(op.inputs) != 2:
-            self._refuse("needs two inputs", "convert the model again")
-        a, b = (self._activation(i) for i in op.inputs)
-        if a.shape != b.shape:
-            self._refuse(f"adds {list(a.shape)} and {list(b.shape)}", "bring both to one shape before adding")
-        y = self._y(op, a.shape)
-        if 2 * max(a.scale[0], b.scale[0]) >= y.scale[0] * (1 << 20):
-            self._refuse(
-                "has an output scale far below its inputs'", "quantize with samples that are like the data"
-            )
-        return self._op("add", op, (a.name, b.name), act=self._act(op))
-
-    def pool(self, op):
-        x = self._x(op, 4)
-        kernel = (op.options["FilterHeight"], op.options["FilterWidth"])
-        attrs, size = self._window(op, x, kernel)
-        self._same_quantization(op, x, self._y(op, (1, *size, x.shape[3])))
-        return self._op(POOLS[op.code], op, kernel=kernel, **attrs)
-
-    def mean(self, op):
-        x = self._x(op, 4)
-        axes = self._argument(op).reshape(-1) % 4
-        if sorted(axes) != [1, 2]:
-            self._refuse(f"averages over axes {axes.tolist()}", "average over height and width")
-        c = x.shape[3]
-        self._y(op, (1, 1, 1, c) if op.options["KeepDims"] else (1, c))
-        return self._op("mean", op, axes=(1, 2))
-
-    def pad_(self, op):
-        x = self._x(op)
-        pairs = self._argument(op)
-        if pairs.shape != (len(x.shape), 2) or (pairs < 0).any() or (pairs > 1 << 15).any() or pairs[0].any():
-            self._refuse(f"pads by {pairs.tolist()}", "pad height, width or channels by zero or more")
-        pad = tuple((int(a), int(b)) for a, b in pairs)
-        y = self._y(op, [n + a + b for n, (a, b) in zip(x.shape, pad)])
-        self._same_quantization(op, x, y)
-        return self._op("pad", op, pad=pad)
-
-    def _argument(self, op):
-        if len(op.inputs) != 2 or op.inputs[1] == -1:
-            self._refuse("lacks its argument", "convert the model again")
-        return self._constant(op.inputs[1], "int32").astype(np.int64)
-
-    def reshape(self, op):
-        x = self._x(op)
-        y = self._activation(op.outputs[0])
-        if x.size != y.size:
-            self._refuse(f"turns {list(x.shape)} into {list(y.shape)}", "convert the model again")
-        self._same_quantization(op, x, y)
-        return self._op("reshape", op)
-
-    def softmax(self, op):
-        x = self._x(op)
-        y = self._y(op, x.shape)
-        beta = op.options["Beta"]
-        if y.scale[0] != 1 / 256 or y.zero_point != -128:
-            self._refuse("has an output scale other than 1/256", "convert the model again")
-        if not beta * x.scale[0] * (1 << 26) > 1:  # or not a number
-            self._refuse(
-                "has an input scale or a beta of nearly zero", "quantize with samples that are like the data"
-            )
-        return self._op("softmax", op, beta=float(beta))
-
-    def unary(self, op):
-        x = self._x(op)
-        y = self._y(op, x.shape)
-        if op.code == "LOGISTIC" and (y.scale[0] != 1 / 256 or y.zero_point != -128):
-            self._refuse("has an output scale other than 1/256", "convert the model again")
-        if op.code == "HARD_SWISH" and x.scale[0] >= 128 * y.scale[0]:
-            self._refuse(
-                "has an output scale far below its input's", "quantize with samples that are like the data"
-            )
-        return self._op(UNARY[op.code], op)
-
-    def concat(self, op):
-        xs = [self._activation(i) for i in op.inputs]
-        shape = list(xs[0].shape)
-        axis = op.options["Axis"] % len(shape)
-        others = [n for i, n in enumerate(shape) if i != axis]
-        if axis == 0 or any([n for i, n in enumerate(x.shape) if i != axis] != others for x in xs):
-            self._refuse("joins shapes that do not fit", "make all but the joined axis equal")
-        shape[axis] = sum(x.shape[axis] for x in xs)
-        y = self._y(op, shape)
-        for x in xs:
-            self._same_quantization(op, x, y)
-        if self._act(op) != "none":
-            self._refuse("has a fused activation", "put the activation in a layer of its own")
-        return self._op("concat", op, [x.name for x in xs], axis=axis)
-
-    def requantize(self, op):
-        x = self._x(op)
-        self._y(op, x.shape)
-        return self._op("requantize", op)
-
-    def dequantize(self, op):
-        self._refuse("turns to float in the middle of the network", CONVERT)
-
-
-CONVERTERS = {
-    "CONV_2D": _Reader.conv,
-    "DEPTHWISE_CONV_2D": _Reader.depthwise,
-    "FULLY_CONNECTED": _Reader.dense,
-    "ADD": _Reader.add,
-    **dict.fromkeys(POOLS, _Reader.pool),
-    "MEAN": _Reader.mean,
-    "PAD": _Reader.pad_,
-    "RESHAPE": _Reader.reshape,
-    "SOFTMAX": _Reader.softmax,
-    **dict.fromkeys(UNARY, _Reader.unary),
-    "CONCATENATION": _Reader.concat,
-    "QUANTIZE": _Reader.requantize,
-    "DEQUANTIZE": _Reader.dequantize,
-}
-
-
-# --- names
-
-# A fused tensor's name lists what went into it: "net/act/Relu;net/bn/FusedBatchNormV3;net/conv2d_3/Conv2D".
-WEIGHTED = re.compile(r"(Conv2D|depthwise|DepthwiseConv2dNative|MatMul|convolution|BiasAdd|Tensordot)\d*$")
-BARE = re.compile(r"^(StatefulPartitionedCall|Identity|PartitionedCall)([:_](\d+|int8))*$")
-
-
-def _layer_name(tensors, code):
-    """The layer's name in the user's model, from the tensors it writes and, with weights, holds."""
-    for tensor in tensors:
-        parts = [p.split("/") for p in tensor.split(";") if p]
-        weighted = [p for p in parts if len(p) > 1 and WEIGHTED.search(p[-1])]
-        chosen = weighted[0] if code in WEIGHTS and weighted else [[tensor], *parts][-1]
-        name = chosen[-2] if len(chosen) > 1 else chosen[0]
-        if name.strip("0123456789:_ ") and not BARE.match(name):
-            return re.sub(r"[^\w.-]", "_", name)
-    return code.lower()
-
-
-def _unique(names):
-    """The second a becomes a_2, the third a_3, and so on, never meeting a name that is there."""
-    counts, taken, result = {}, set(names), []
-    for name in names:
-        fresh = name
-        while name in counts and fresh in taken:
-            counts[name] += 1
-            fresh = f"{name}_{counts[name]}"
-        counts.setdefault(name, 1)
-        taken.add(fresh)
-        result.append(fresh)
-    return result
+        return {"stride": stride, "pad": pad, "act": self.act(entry)}, size

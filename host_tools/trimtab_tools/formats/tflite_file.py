@@ -1,7 +1,7 @@
-"""Bytes of a .tflite file <-> plain records: the only file that touches flatbuffers.
+"""Bytes of a .tflite file <-> plain entries: the only file that touches flatbuffers.
 
-Reading distrusts every byte: whatever an offset points at, the answer is records or ModelError.
-Writing makes a file from one row per tensor and one per operator.
+Reading distrusts every byte: whatever an offset points at, the answer is a File or ModelError. Writing makes
+a file from the tensors of a graph and one Row for each operator.
 """
 
 import struct
@@ -13,6 +13,7 @@ import numpy as np
 import tflite
 
 from ..errors import ModelError
+from ..operators.registry import CODES
 
 SIGNATURE = ("serving_default", "input", "output")
 MODEL_VERSION = 3
@@ -22,23 +23,11 @@ DTYPES = {
     "int32": (tflite.TensorType.INT32, np.int32),
     "float32": (tflite.TensorType.FLOAT32, np.float32),
 }
-WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
-OPTIONS = {  # operator -> its options table and the fields we read of it
-    "CONV_2D": ("Conv2DOptions", (*WINDOW, "DilationHFactor", "DilationWFactor")),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (*WINDOW, "DilationHFactor", "DilationWFactor")),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat", "KeepNumDims")),
-    "ADD": ("AddOptions", ("FusedActivationFunction",)),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", (*WINDOW, "FilterHeight", "FilterWidth")),
-    "MAX_POOL_2D": ("Pool2DOptions", (*WINDOW, "FilterHeight", "FilterWidth")),
-    "MEAN": ("ReducerOptions", ("KeepDims",)),
-    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
-    "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
-}
 OP_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if not k.startswith("_")}
 TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if not k.startswith("_")}
 
 
-def load(source):
+def load(source) -> bytes:
     """The bytes of a path, or the bytes given."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
@@ -50,11 +39,11 @@ def load(source):
         ) from error
 
 
-# --- bytes -> plain records
+# --- bytes -> plain entries
 
 
 @dataclass
-class TensorRecord:
+class TensorEntry:
     name: str
     shape: tuple
     dtype: str
@@ -65,7 +54,7 @@ class TensorRecord:
 
 
 @dataclass
-class OpRecord:
+class OpEntry:
     code: str
     inputs: list
     outputs: list
@@ -85,17 +74,17 @@ class File:
 DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
-def parse(data):
-    """Bytes -> File, or ModelError."""
+def parse(data: bytes) -> File:
+    """What a file holds; ModelError where it is none or damaged."""
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ModelError("this is not a .tflite file: give a model converted to TensorFlow Lite")
     try:
-        return _records(data)
+        return _file(data)
     except DAMAGE as error:
         raise ModelError("the .tflite file is damaged or cut short: copy or convert it again") from error
 
 
-def _records(data):
+def _file(data):
     model = tflite.Model.GetRootAs(data, 0)
     if model.SubgraphsLength() != 1:
         raise ModelError(f"the model has {model.SubgraphsLength()} subgraphs: use one without control flow")
@@ -152,17 +141,18 @@ def _read_tensor(t, index, buffers):
     name = (t.Name() or b"").decode() or f"tensor_{index}"
     dtype = TYPES.get(t.Type(), f"type {t.Type()}")
     axis = q.QuantizedDimension() if q is not None else 0
-    return TensorRecord(name, shape, dtype, scale.astype(np.float64), zero, axis, buffers[t.Buffer()])
+    return TensorEntry(name, shape, dtype, scale.astype(np.float64), zero, axis, buffers[t.Buffer()])
 
 
 def _read_operator(op, code, inputs, outputs):
-    kind, fields = OPTIONS.get(code, ("", ()))
+    """Of the options only the fields that the operator reads; what a file leaves out is 0."""
+    fields = CODES[code].tflite.fields if code in CODES else ()
     table = op.BuiltinOptions()
     if not fields or table is None:
-        return OpRecord(code, inputs, outputs, dict.fromkeys(fields, 0))
-    options = getattr(tflite, kind)()
+        return OpEntry(code, inputs, outputs, dict.fromkeys(fields, 0))
+    options = getattr(tflite, CODES[code].tflite.options)()
     options.Init(table.Bytes, table.Pos)
-    return OpRecord(code, inputs, outputs, {f: getattr(options, f)() for f in fields})
+    return OpEntry(code, inputs, outputs, {f: getattr(options, f)() for f in fields})
 
 
 # --- rows -> bytes
@@ -180,10 +170,10 @@ class Row:
     fields: dict = field(default_factory=dict)
 
 
-def serialize(tensors, rows, x, y, name, names):
-    """Name -> (ir.Tensor, axis of its scales), rows in order, input and output -> bytes of a file.
-
-    `name` is the network's, `names` are signature key, input and output. Tensors that no row uses are left out.
+def serialize(tensors: dict, rows: list, x: str, y: str, name: str, names: tuple) -> bytes:
+    """A file of these rows, in order. `tensors`: name -> (ir.Tensor, axis of its scales); `x` and `y` are
+    input and output. `name` is the network's, `names` are signature key, input and output. Tensors that no
+    row uses are left out.
     """
     b = flatbuffers.Builder(1 << 16)
     used = {n for row in rows for n in (*row.inputs, *row.outputs) if n} | {x, y}

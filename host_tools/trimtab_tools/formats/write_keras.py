@@ -1,25 +1,30 @@
-"""A tuned network back into the Keras model that it came from: a .keras file, layers and names as they were.
+"""A tuned network back into the Keras model that it came from: a .keras file with the layers and names it
+had.
 
 Only what was trained is written, dequantized; the rest keeps the model's own numbers. Conversion folded each
-BatchNormalization into the layer before it. It stays a layer of its own here: its offset (beta) takes the tuned bias, and
-the kernel before it the tuned weights divided by its factor, so that the two together are what the board has.
+BatchNormalization into the layer before it. Here it stays a layer: its offset (beta) takes the tuned bias,
+and the kernel before it takes the tuned weights divided by its factor, so that the two together are what the
+board has.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ModelError
-from ..policies.plan import TRAINABLE
-from .read_keras import _load, _tensorflow
+from ..graph.ir import Graph
+from ..operators.registry import WEIGHTED
+from ..output import write
+from .read_keras import load, tensorflow
 
 NAMES = {"conv": "Conv2D", "depthwise": "DepthwiseConv2D", "dense": "Dense"}
 
 
-def export(contents, original, output):
-    """Write the model of the file `original` with the weights of these contents."""
-    keras = _tensorflow().keras
-    model = _load(_tensorflow(), original)
+def export(contents, original: str, output: str) -> int:
+    """Write the model of the file `original` with the weights of a package's contents; its size in bytes."""
+    tf = tensorflow()
+    model = load(tf, original)
     layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
     untrained, graph = contents.initial().graph(), contents.graph()
     for op in graph.ops:
@@ -27,7 +32,7 @@ def export(contents, original, output):
             raise ModelError(
                 "modules of policy tinytl have no place in a Keras model: pull the network as .tflite"
             )
-        if op.kind not in TRAINABLE:
+        if op.kind not in WEIGHTED:
             continue
         before, after = ([real(g, name) for name in op.inputs[1:]] for g in (untrained, graph))
         if not all(map(np.array_equal, before, after)):
@@ -39,13 +44,15 @@ def export(contents, original, output):
             _write(layer, op.kind, before, after)
     head = contents.head()
     if head:
-        model = _with_head(keras, model, {op.name for op in graph.ops}, head)
-    model.save(output)
-    return Path(output).stat().st_size
+        model = _with_head(tf.keras, model, {op.name for op in graph.ops}, head)
+    with tempfile.TemporaryDirectory() as scratch:  # Keras writes only to a name that ends in .keras
+        saved = Path(scratch, "model.keras")
+        model.save(saved)
+        return write(output, saved.read_bytes())
 
 
-def real(graph, name):
-    """A constant tensor in real values; the scale belongs to the last axis of depthwise weights, else to the first."""
+def real(graph: Graph, name: str) -> np.ndarray:
+    """A constant tensor in real values. Scales lie along the last axis of depthwise weights, else first."""
     t = graph[name]
     scale = np.asarray(t.scale)
     axis = -1 if t.shape[0] != len(scale) else 0
@@ -93,14 +100,14 @@ def _kernel(kind, w, like):
 
 
 def _normalization(layer):
-    """The BatchNormalization that reads a layer, if that alone does."""
+    """The BatchNormalization that reads a layer, or None."""
     readers = [node.operation for node in layer._outbound_nodes]
     norms = [r for r in readers if type(r).__name__ == "BatchNormalization"]
     return norms[0] if norms else None
 
 
 def _affine(norm):
-    """(factor, offset) of a BatchNormalization that is trained no more."""
+    """(factor, offset) by which a BatchNormalization acts once it is no longer trained."""
     if norm is None:
         return np.ones(1), np.zeros(1)
     mean, variance = np.array(norm.moving_mean), np.array(norm.moving_variance)
@@ -118,7 +125,7 @@ def _beta(norm):
 
 
 def _with_head(keras, model, trunk, head):
-    """The model with the board's head in place of its own; behind its last layer where it had none."""
+    """The model with the board's head in place of its own, or behind its last layer where it has none."""
     if "weights" not in head:
         raise ModelError("a head of prototypes is no Keras layer: pull the network as .tflite")
     w, b = head["weights"] / 4096.0, head["bias"] / 65536.0

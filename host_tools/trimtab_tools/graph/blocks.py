@@ -1,8 +1,8 @@
-"""The blocks of a mobile network: depthwise layers, the 1x1 convs around them, the skip that goes round.
+"""The blocks of a mobile network: a depthwise layer, the 1x1 convolutions around it, and their skip.
 
 An inverted residual block is expand (1x1), depthwise, project (1x1), and an add where its input skips to its
-output. Without an expansion it is the pair that depthwise-separable networks stack. Activations, pads and
-changes of scale may stand between the layers as operators of their own, as converters leave them.
+output. Without the expansion it is the pair that depthwise-separable networks stack. Activations, pads and
+changes of scale may stand between the layers as operators of their own: converters leave them there.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ BETWEEN = (*ACTIVATIONS, "pad", "requantize")
 @dataclass(frozen=True)
 class Block:
     input: str  # the tensor that it reads
-    output: str  # the tensor that it leaves: behind the add, or an activation of its own, where there is one
+    output: str  # the tensor that it leaves, behind its add or last activation, where it has them
     expand: object  # Op, or None
     depthwise: object
     project: object
     add: object  # Op, or None
 
     @property
-    def layers(self):
+    def layers(self) -> list:
         """Its layers with weights, in order."""
         return [op for op in (self.expand, self.depthwise, self.project) if op]
 
 
-def find(graph):
+def find(graph) -> list:
     """Blocks in the order of the graph; no layer belongs to two."""
     found, taken = [], set()
     for op in graph.ops:
@@ -38,7 +38,7 @@ def find(graph):
     return found
 
 
-def operators(graph, block):
+def operators(graph, block: Block) -> list:
     """All operators of a block in order: its layers, what stands between them, its add."""
     wanted, live = [], {block.output}
     for op in reversed(graph.ops):
@@ -63,7 +63,7 @@ def _around(graph, depthwise, taken):
 
 
 def _next(graph, name, between):
-    """(the only reader of a tensor, seen through such operators, or None; the tensor that it reads)."""
+    """(the only reader of a tensor, or None; the tensor that it reads). `between` is passed over."""
     while len(readers := graph.consumers(name)) == 1 and name not in graph.outputs:
         if readers[0].kind not in between:
             return readers[0], name
@@ -72,7 +72,7 @@ def _next(graph, name, between):
 
 
 def _before(graph, name, between):
-    """(the maker of a tensor that has one reader, seen through such operators, or None; what it makes)."""
+    """(the producer of a tensor that has one reader, or None; what it writes). `between` is passed over."""
     while (op := graph.producer(name)) is not None and len(graph.consumers(name)) == 1:
         if op.kind not in between:
             return op, name

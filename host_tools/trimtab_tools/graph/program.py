@@ -1,4 +1,4 @@
-"""Steps before they have addresses: buffers, records that name buffers, phases of one time line."""
+"""A program before it has addresses: buffers, records that name buffers, the phases of one time line."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,8 +9,9 @@ from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, WEIGHTS, 
 FIELDS = {row[0]: fields(row[1]) for row in RECORDS}
 BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
 
-# Kernels read an element (depthwise: a channel, which goes through `plane`) before they write it, so what is written may
-# lie where one of these lies, at the same address. That is part of their contract.
+# What a kernel writes may lie where one of these inputs lies, at the same address: it reads each element
+# before it writes there (depthwise: each channel, which goes through `plane`). That is part of a kernel's
+# contract.
 _ERROR = (("g", "gy"), ("g", "add"))
 IN_PLACE = {
     "add_fwd": (("y", "x"), ("y", "x2")),
@@ -53,8 +54,8 @@ class Slot:
 
 
 @dataclass(eq=False)
-class Step:
-    """One record: a kernel and its fields, each a number, a Buffer, a Slot or None."""
+class Record:
+    """One kernel call: the kernel and its fields, each a number, a Buffer, a Slot or None."""
 
     kernel: str
     values: dict
@@ -69,7 +70,7 @@ class Step:
 
     @cached_property
     def spans(self):
-        """[(field, buffer, first byte, end, written)] of all that this step touches."""
+        """[(field, buffer, first byte, end, written)] of all that this record touches."""
         found = []
         for name, kind, extent, _ in FIELDS[self.kernel]:
             value = self.values.get(name)
@@ -85,62 +86,62 @@ class Step:
         bits = {"m": 1, "r": int(self.values.get("residual", 8))}.get(letter) or 8 * BYTES.get(letter, 1)
         return (n * bits + 7) // 8
 
-    def buffers(self, written):
-        """Buffers that this step writes (or, with written False, touches without writing)."""
+    def buffers(self, written: bool) -> list:
+        """Buffers that this record writes or, with written False, only reads."""
         return [buffer for _, buffer, _, _, writes in self.spans if writes == written]
 
-    def but(self, **values):
-        """The same step with other values."""
-        return Step(self.kernel, {**self.values, **values}, self.layer)
+    def but(self, **values) -> "Record":
+        """The same record with other values."""
+        return Record(self.kernel, {**self.values, **values}, self.layer)
 
 
 @dataclass(eq=False)
 class Program:
-    """All steps by phase, and the buffers that the header names."""
+    """All records by phase, and the buffers that the header names."""
 
     phases: dict = field(default_factory=lambda: {name: [] for name in PHASES})
     state: list = field(default_factory=list)  # Buffers in the order of a save
     input: Buffer | None = None
     output: Buffer | None = None
     target: Buffer | None = None
-    latent: Buffer | None = None  # what the phase `prefix` leaves
-    names: Buffer | None = None  # of classes that are not there yet
+    latent: Buffer | None = None  # the tensor that the phase `prefix` leaves
+    names: Buffer | None = None  # of classes that a board may add
     head_bias: Buffer | None = None
-    study: object = None  # a Program: the time line on which Fisher information is found
-    fisher: Buffer | None = None  # sums over many samples
-    candidates: dict = field(default_factory=dict)  # input channels of each layer whose sums these are
-    pools: object = None  # candidates.Pools, where a board may choose what it trains
+    study: object = None  # a Program: the time line that gathers Fisher information
+    fisher: Buffer | None = None  # its sums over many samples
+    candidates: dict = field(default_factory=dict)  # layer -> input channels, of the layers that are summed
+    pools: object = None  # Pools of policies/, where a board chooses what it trains
     clock: Buffer | None = None
     rng: Buffer | None = None
     header: dict = field(default_factory=dict)
     activations: dict = field(default_factory=dict)  # tensor name -> Buffer of every activation
     where: dict = field(default_factory=dict)  # name of a constant tensor -> Buffer of its frozen part
-    trained: list = field(default_factory=list)  # dicts for the plan section: what each state buffer is
-    _const: dict = field(default_factory=dict)
+    trained: list = field(default_factory=list)  # for the plan section: what each state buffer is
+    constant_pool: dict = field(default_factory=dict)
 
-    def const(self, array, dtype):
-        """A constant, stored once however often it is used; bytes apart from what must be aligned."""
+    def const(self, array, dtype) -> Buffer:
+        """A constant, stored once however often it is used. Bytes, which need no alignment, lie apart."""
         data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
         space = WEIGHTS if np.dtype(dtype).itemsize == 1 else CONST
-        return self._const.setdefault((data, space), Buffer("const", len(data), space, data))
+        return self.constant_pool.setdefault((data, space), Buffer("const", len(data), space, data))
 
-    def constants(self, space=CONST):
-        return [buffer for buffer in self._const.values() if buffer.space == space]
+    def constants(self, space: int = CONST) -> list:
+        return [buffer for buffer in self.constant_pool.values() if buffer.space == space]
 
-    def keep(self, name, array, dtype, **about):
-        """A piece of trained state, with what it starts as."""
+    def keep(self, name: str, array, dtype, **about) -> Buffer:
+        """A piece of trained state; `array` is what it starts as, `about` goes into the plan section."""
         data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
         buffer = Buffer(name, len(data), STATE, data)
         self.state.append(buffer)
         self.trained.append({"name": name, "dtype": np.dtype(dtype).name, "bytes": len(data), **about})
         return buffer
 
-    def but(self, **phases):
-        """The same program with other steps in some phases."""
+    def but(self, **phases) -> "Program":
+        """The same program with other records in some phases."""
         return replace(self, phases={**self.phases, **phases})
 
-    def joined(self):
-        """The program with the steps of `study` in phases of its own."""
+    def joined(self) -> "Program":
+        """The program with the records of `study` in phases of their own."""
         if not self.study:
             return self
         line = self.study.phases
@@ -150,12 +151,12 @@ class Program:
             fisher=line["backward"],
         )
 
-    def timeline(self):
-        """(phase, step) in order of time."""
-        return [(phase, step) for phase in PHASES for step in self.phases[phase]]
+    def timeline(self) -> list:
+        """(phase, record) in order of time."""
+        return [(phase, record) for phase in PHASES for record in self.phases[phase]]
 
 
-def reference(value):
+def reference(value) -> int:
     """The word that stands for a field's value in a record."""
     if value is None:
         return NULL

@@ -1,0 +1,1 @@
+"""What must train to decide or to measure: trials, searches, comparisons. All of it runs on the PC."""

@@ -1,25 +1,24 @@
-"""Train in `sim` on a data set and measure, trial by trial: what search and benchmarks are made of.
+"""A network and a data set, prepared for many trials: what search and benchmarks are made of.
 
-What the frozen layers make of each picture is computed once and kept, so a trial pays for what it trains.
-A trial's result is kept too: the same trial on the same network and data is not run twice by one version, and
-a run that was stopped goes on with the next trial. Neither changes a bit of what is measured.
+Layers that no trial trains give the same output for the same picture every time. So that output is computed
+once and kept in files, and each trial pays only for the layers that it trains. What is measured does not
+change by a bit.
 """
 
-import hashlib
-import json
 import os
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from trimtab import __version__
-from trimtab.format import ABI
 
 from ..boards import simulated
-from ..compiler import compile, cost
-from ..policies import plan
-from ..samples import order, quantize
-from ..toolchain.builds import cache
+from ..compiler import compile
+from ..graph.ir import Graph
+from ..policies import head
+from ..samples import quantize, raw_map
+from ..toolchain import cache
+from . import fingerprint
+from .progress import Progress, quiet
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,20 @@ class Data:
     """Samples as a network takes them: uint8 raw, int8 quantized, or float real values."""
 
     name: str
-    train: np.ndarray  # (views, n, ...): of each sample one view is drawn in each epoch
+    train: np.ndarray  # (views, n, ...): each epoch draws one view of each sample
     y: np.ndarray  # (n,)
     test: np.ndarray  # (m, ...)
     y_test: np.ndarray
     classes: int
 
-    def fingerprint(self):
-        return _digest(
-            self.name, *(_some(a) for a in (self.train, self.y, self.test, self.y_test)), str(self.classes)
-        )
+    def fingerprint(self) -> str:
+        arrays = (self.train, self.y, self.test, self.y_test)
+        return fingerprint.digest(self.name, *map(fingerprint.of_array, arrays), str(self.classes))
 
-    def held_out(self, share=0.25, seed=0):
-        """A share of the training samples in the place of the test samples, which a search may not see."""
+    def held_out(self, share: float = 0.25, seed: int = 0) -> "Data":
+        """The same training samples, a share of which stands in for the test samples that a search may not
+        see.
+        """
         left = np.random.RandomState(seed).permutation(len(self.y))
         test, train = np.split(left, [round(len(left) * share)])
         return Data(
@@ -52,99 +52,106 @@ class Data:
         )
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What is trained, how long, from which seed; the seed orders samples and draws views."""
-
-    policy: str
-    rate: float = plan.DEFAULT_RATE
-    epochs: int = 5
-    seed: int = 0
-    residual: int = 8
-    twin: str = ""  # "qas" or "plain": not the integer step, but real arithmetic with or without QAS
-
-
-# -- what the frozen layers leave ----------------------------------------------------------------------------
-
-
 class Prepared:
-    """A network and a data set: each sample at every moment where one tensor is all that lives, in files.
+    """A network and a data set: the outputs of frozen layers for each sample, in files.
 
-    Files are mapped, so that many processes share them; between processes travel the network and labels.
+    An output is kept wherever one tensor is all that lives, so that training can start there. Files are
+    mapped, so many processes share them; between processes travel only the network and the labels.
     """
 
-    def __init__(self, graph, data, pixels=None, step=None):
+    def __init__(
+        self,
+        graph: Graph,
+        data: Data,
+        pixels: tuple[float, float] | None = None,
+        progress: Progress = quiet,
+    ):
         self.graph, self.y, self.y_test, self.classes = graph, data.y, data.y_test, data.classes
         self.source = graph, data, pixels
-        self.trunk, _ = plan.cut_head(graph, data.classes)
-        self.folder = cache() / "experiments" / _digest(fingerprint(graph), data.fingerprint(), repr(pixels))
+        self.trunk, _ = head.cut_head(graph, data.classes)
+        name = fingerprint.digest(fingerprint.of_graph(graph), data.fingerprint(), repr(pixels))
+        self.folder = cache.folder() / "experiments" / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.names = narrow(self.trunk)
         missing = [
-            name
-            for name in self.names
-            if not all(self._file(name, part).exists() for part in ("train", "test"))
+            n for n in self.names if not all(self._file(n, part).exists() for part in ("train", "test"))
         ]
         if missing:
-            self._make(missing, data, pixels, step or quiet)
+            self._make(missing, data, pixels, progress)
 
     def __getstate__(self):
-        """What other processes of this machine need: they find the files."""
+        """What other processes of this machine need. The samples stay here: outputs are in the files."""
         return {**self.__dict__, "source": None}
 
-    def at(self, tensor):
+    def at(self, tensor: str) -> tuple[np.ndarray, np.ndarray]:
         """(train, test): int8 (views, n, size) and (m, size) of a tensor."""
-        return [np.load(self._file(tensor, part), mmap_mode="r") for part in ("train", "test")]
+        train, test = (np.load(self._file(tensor, part), mmap_mode="r") for part in ("train", "test"))
+        return train, test
 
-    def _file(self, tensor, part):
-        return self.folder / f"{_digest(tensor)}.{part}.npy"
+    def _file(self, tensor, part) -> Path:
+        return self.folder / f"{fingerprint.digest(tensor)}.{part}.npy"
 
-    def _make(self, names, data, pixels, step):
-        made = compile.compile_inference(self.trunk, keep_all=True)
+    def _make(self, names, data, pixels, progress):
+        """Run each sample once, and write what each of the named tensors holds."""
+        made = compile.compile_inference(self.trunk, keep_all=True, kernels=simulated.best_tier())
         net = simulated.load(made.data, simulated.best_tier())
-        arena = np.frombuffer(net._views[0], np.int8)
-        spans = {
-            name: slice(at, at + self.trunk[name].size)
-            for name, at in ((name, made.program.activations[name].offset) for name in names)
-        }
+        entry = self.graph[self.graph.inputs[0]]
         total, done = data.train.shape[0] * data.train.shape[1] + len(data.test), 0
         for part, samples in (("train", data.train), ("test", data.test)):
-            outer = samples.shape[: samples.ndim - data.test.ndim + 1]
-            files = {name: self._file(name, part).with_suffix(f".{os.getpid()}") for name in names}
-            rows = {
-                name: np.lib.format.open_memmap(file, "w+", np.int8, (*outer, self.trunk[name].size))
-                for name, file in files.items()
-            }
-            for index in np.ndindex(*outer):
-                net.input_view[:] = as_int8(
-                    samples[index], self.graph[self.graph.inputs[0]], pixels
-                ).tobytes()
-                net.classify_input()
-                for name, span in spans.items():
-                    rows[name][index] = arena[span]
-                done += 1
-                step(done, total)
-            for name, file in files.items():
-                rows[name].flush()
-                file.rename(self._file(name, part))
+            outer = samples.shape[: samples.ndim - data.test.ndim + 1]  # (views, n) or (m,)
+            with _Rows({name: self._file(name, part) for name in names}, outer, made, net) as rows:
+                for index in np.ndindex(*outer):
+                    net.input_view[:] = as_int8(samples[index], entry, pixels).tobytes()
+                    net.classify_input()
+                    rows.take(index)
+                    done += 1
+                    progress(done, total)
 
 
-def as_int8(x, tensor, pixels=None):
+class _Rows:
+    """The files of a part while they are written: a row for each sample. They get their names when they are
+    whole.
+    """
+
+    def __init__(self, files, outer, made, net):
+        arena = np.frombuffer(net.arena, np.int8)
+        self.files, self.views, self.rows = files, {}, {}
+        for name in files:
+            at, size = made.program.activations[name].offset, made.trunk[name].size
+            self.views[name] = arena[at : at + size]
+            self.rows[name] = np.lib.format.open_memmap(self._part(name), "w+", np.int8, (*outer, size))
+
+    def take(self, index):
+        for name, view in self.views.items():
+            self.rows[name][index] = view
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        for name, file in self.files.items():
+            self.rows[name].flush()
+            if not failed:
+                self._part(name).rename(file)
+
+    def _part(self, name):
+        return self.files[name].with_suffix(f".{os.getpid()}")
+
+
+def as_int8(x: np.ndarray, tensor, pixels: tuple[float, float] | None = None) -> np.ndarray:
     """A sample as the package would take it."""
     if x.dtype == np.uint8:
-        return _raw_map(tensor, pixels)[x]
+        return raw_map(tensor, pixels)[x]
     return x if x.dtype == np.int8 else quantize(x, tensor.scale[0], tensor.zero_point)
 
 
-def quiet(done, total):
-    pass
-
-
-def narrow(trunk):
-    """Tensors that live alone at their moment, none larger than those before: where a prefix may end."""
+def narrow(trunk: Graph) -> list[str]:
+    """Tensors that live alone at their moment and are no larger than those before: where training may
+    start.
+    """
     last = {name: i for i, op in enumerate(trunk.ops) for name in op.inputs}
     last.update({name: len(trunk.ops) for name in trunk.outputs})
-    root = {}
+    root: dict[str, str] = {}  # of what a reshape gives: the tensor that it reshapes
     live, found = {trunk.inputs[0]}, [trunk.inputs[0]]
     for i, op in enumerate(trunk.ops):
         if op.kind == "reshape":
@@ -155,182 +162,3 @@ def narrow(trunk):
             if trunk[name].size <= trunk[found[-1]].size and name != found[-1]:
                 found.append(name)
     return found
-
-
-# -- one trial -----------------------------------------------------------------------------------------------
-
-
-def run(prepared, trial, step=None):
-    """The trial's result, run or from the cache: accuracies in percent, costs, the state's CRC."""
-    known = find(prepared, trial)
-    if known:
-        return known
-    result = {**asdict(trial), **(_twin if trial.twin else _train)(prepared, trial, step or quiet)}
-    keep(prepared, trial, result)
-    return result
-
-
-def find(prepared, trial):
-    try:
-        return json.loads(_result(prepared, trial).read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def keep(prepared, trial, result):
-    part = _result(prepared, trial).with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(result))
-    part.rename(_result(prepared, trial))
-
-
-def _result(prepared, trial):
-    return prepared.folder / f"trial-{_digest(json.dumps(asdict(trial)), str(ABI), __version__)}.json"
-
-
-def _train(prepared, trial, step):
-    made = compile_trial(prepared, trial)
-    net = simulated.load(made.data, simulated.best_tier())
-    train, test = prepared.at(made.program.latent.name if made.program.latent else prepared.graph.inputs[0])
-    n = len(prepared.y)
-    learn, classify = _entry(net)
-    started, losses = time.monotonic(), []
-    net.begin(trial.epochs * n)
-    for epoch, samples in enumerate(schedule(n, len(train), trial)):
-        total = 0
-        for i, (view, at) in enumerate(samples):
-            total += learn(train[view, at].tobytes(), prepared.y[at])
-            step(epoch * n + i + 1, trial.epochs * n)
-        losses.append(round(total / 1024 / n, 4))
-    seconds = time.monotonic() - started
-    return {
-        "test": accuracy(map(classify, test), prepared.y_test),
-        "train": accuracy(map(classify, train[0, ::4]), prepared.y[::4]),
-        "losses": losses,
-        "state_crc": net.state_crc(),
-        "seconds": round(seconds, 1),
-        **cost.of(made.trunk, made.plan, made.program, made.placement),
-    }
-
-
-def compile_trial(prepared, trial):
-    first, _ = prepared.at(prepared.graph.inputs[0])
-    shape = prepared.graph[prepared.graph.inputs[0]].shape[1:]
-    return compile.compile_graph(
-        prepared.graph,
-        trial.policy,
-        classes=prepared.classes,
-        rate=trial.rate,
-        residual=trial.residual,
-        samples=first[0, :32].reshape(-1, *shape),
-    )
-
-
-def _entry(net):
-    """(train on a sample, classify it): from the latent, if there is one."""
-    if net.package.latent_bytes:
-
-        def classify(x):
-            net.latent_view[:] = x.tobytes()
-            return net._run(*net._phases["forward"])
-
-        return net.train_latent, classify
-
-    def learn(x, y):
-        net.input_view[:] = x
-        return net.train_input(y)
-
-    def classify_whole(x):
-        net.input_view[:] = x.tobytes()
-        return net.classify_input()
-
-    return learn, classify_whole
-
-
-def schedule(n, views, trial):
-    """For each epoch the list of (view, sample), in the order of training."""
-    draw = np.random.RandomState(trial.seed)
-    for epoch in range(trial.epochs):
-        samples = order(n, trial.seed, epoch)
-        yield list(zip(draw.randint(0, views, n).tolist(), samples))
-
-
-def accuracy(classes, y):
-    """Percent."""
-    return round(100 * float(np.mean(np.fromiter(classes, np.int64, len(y)) == y)), 2)
-
-
-def _twin(prepared, trial, step):
-    from . import float_twin
-
-    return float_twin.train(prepared, trial, step)
-
-
-# -- views of pictures ---------------------------------------------------------------------------------------
-
-
-def resized(pictures, size):
-    """uint8 (n, size, size, 3) of PIL images."""
-    from PIL import Image
-
-    return np.stack([np.asarray(p.resize((size, size), Image.BICUBIC), np.uint8) for p in pictures])
-
-
-def views(pictures, size, smallest=0.6, seed=0):
-    """uint8 (4, n, size, size, 3) of PIL images: whole, mirrored, a random part, another one mirrored.
-
-    A part has from `smallest` to all of the area, and proportions from 4:5 to 5:4.
-    """
-    rng = np.random.RandomState(seed)
-
-    def part(picture):
-        w, h = picture.size
-        area, ratio = rng.uniform(smallest, 1) * w * h, np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
-        pw, ph = min(w, round((area * ratio) ** 0.5)), min(h, round((area / ratio) ** 0.5))
-        x, y = rng.randint(0, w - pw + 1), rng.randint(0, h - ph + 1)
-        return picture.crop((x, y, x + pw, y + ph))
-
-    whole, parts, others = (resized([take(p) for p in pictures], size) for take in (lambda p: p, part, part))
-    return np.stack([whole, whole[:, :, ::-1], parts, others[:, :, ::-1]])
-
-
-# -- fingerprints --------------------------------------------------------------------------------------------
-
-
-def fingerprint(graph):
-    parts = []
-    for op in graph.ops:
-        parts.append(repr((op.kind, op.name, op.inputs, op.outputs, sorted(op.attrs.items()))))
-    for name in sorted(graph.tensors):
-        t = graph.tensors[name]
-        parts.append(
-            repr((name, t.shape, t.zero_point, None if t.scale is None else np.asarray(t.scale).tolist()))
-        )
-        if t.constant:
-            parts.append(t.data.tobytes())
-    return _digest(*parts)
-
-
-def _digest(*parts):
-    h = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else bytes(part)
-        h.update(len(data).to_bytes(8, "little") + data)
-    return h.hexdigest()[:20]
-
-
-def _some(array):
-    """Shape, kind and bytes of an array; of a large one every 101st, enough to tell data sets apart."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return (
-        repr((array.shape, array.dtype.str)).encode()
-        + (flat if flat.size < 1 << 20 else flat[::101]).tobytes()
-    )
-
-
-def _raw_map(tensor, pixels):
-    """int8 of each raw byte, as the package maps them."""
-    levels = np.arange(256)
-    if pixels is None:
-        return (levels - 128).astype(np.int8)
-    real = pixels[0] + (pixels[1] - pixels[0]) * levels / 255
-    return np.clip(np.rint(real / tensor.scale[0]) + tensor.zero_point, -128, 127).astype(np.int8)

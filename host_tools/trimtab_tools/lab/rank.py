@@ -1,21 +1,26 @@
 """Which of several packages a task should start from: each trains on most of its samples, the rest judge.
 
-Packages of one task may differ in everything: network, resolution, policy. What fits the task's data best is a
-better feature extractor for it, whatever it was trained on before.
+The packages may differ in everything: network, resolution, policy. The one that fits the task's data best
+is the better feature extractor for it, whatever it was trained on before.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from .. import samples as data
 from ..boards import simulated
 from ..compiler.package_reading import Contents
 from ..errors import DataError
+from .progress import Progress, quiet
 
 LEAST = 2  # samples on each side
 
 
 @dataclass(frozen=True)
 class Place:
+    """How one package did."""
+
     package: str
     accuracy: float  # share of the samples held out
     error: float  # its standard error
@@ -23,27 +28,41 @@ class Place:
     state_bytes: int
 
 
-def rank(packages, path, epochs=5, share=0.25, seed=0, step=lambda done, total: None):
-    """Places of the packages on the samples in `path`, best first. Nothing is written."""
-    found = []
+def rank(
+    packages: Sequence[str | Path],
+    path: str | Path,
+    epochs: int = 5,
+    share: float = 0.25,
+    seed: int = 0,
+    progress: Progress = quiet,
+) -> list[Place]:
+    """Places of the packages on the samples in `path`, best first. A share of the samples judges.
+
+    Nothing is written.
+    """
+    places = []
     for number, package in enumerate(packages):
-        net = simulated.load(str(package), simulated.best_tier())
-        samples = _samples(net, Contents(package).input.shape[1:], path)
-        mixed = [samples[i] for i in data.order(len(samples), seed, epochs)]
-        held = max(1, round(len(mixed) * share))
-        if net.loss != "softmax" or min(held, len(mixed) - held) < LEAST:
-            raise DataError(
-                f"{package} cannot be ranked on {path}: it takes classes, and {LEAST} samples held out"
-            )
+        # Packages may see different numbers of samples: each counts as a thousand.
+        def within(done, total, before=number):
+            progress(before * 1000 + 1000 * done // total, 1000 * len(packages))
 
-        def tell(done):
-            step(number * 1000 + 1000 * done // (epochs * (len(mixed) - held)), 1000 * len(packages))
+        places.append(_place(str(package), path, epochs, share, seed, within))
+    return sorted(places, key=lambda place: -place.accuracy)
 
-        _train(net, mixed[held:], epochs, seed, tell)
-        right = net.evaluate(mixed[:held])
-        error = (right * (1 - right) / held) ** 0.5
-        found.append(Place(str(package), right, error, net.package.arena_bytes, net.package.state_bytes))
-    return sorted(found, key=lambda place: -place.accuracy)
+
+def _place(package, path, epochs, share, seed, progress):
+    net = simulated.load(package, simulated.best_tier())
+    samples = _samples(net, Contents(package).input.shape[1:], path)
+    mixed = [samples[i] for i in data.order(len(samples), seed, epochs)]
+    held = max(1, round(len(mixed) * share))
+    if net.loss != "softmax" or min(held, len(mixed) - held) < LEAST:
+        raise DataError(
+            f"{package} cannot be ranked on {path}: it takes classes, and {LEAST} samples held out"
+        )
+    _train(net, mixed[held:], epochs, seed, progress)
+    right = net.evaluate(mixed[:held])
+    error = (right * (1 - right) / held) ** 0.5
+    return Place(package, right, error, net.package.arena_bytes, net.package.state_bytes)
 
 
 def _samples(net, shape, path):
@@ -53,9 +72,10 @@ def _samples(net, shape, path):
     return [(row.ravel(), int(label)) for row, label in zip(x, y)]
 
 
-def _train(net, samples, epochs, seed, tell):
-    net.begin(epochs * len(samples))
+def _train(net, samples, epochs, seed, progress):
+    total = epochs * len(samples)
+    net.begin(total)
     for epoch in range(epochs):
         for n, i in enumerate(data.order(len(samples), seed, epoch), 1):
             net.train(*samples[i])
-            tell(epoch * len(samples) + n)
+            progress(epoch * len(samples) + n, total)

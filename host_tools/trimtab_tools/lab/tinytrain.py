@@ -1,49 +1,62 @@
-"""TinyTrain: the samples of a task choose which layers and channels it trains.
+"""TinyTrain on the PC: the samples of a task choose which layers and channels it trains.
 
-One pass over the samples gives the Fisher information of every channel that a candidate layer reads; a
-layer's potential, over its parameters times its products, is its score. The choice itself is
-trimtab.fisher, the same code that a board runs.
+One pass over the samples gives the Fisher information of every channel that a candidate layer reads. The
+score of a layer is its information over its parameters times its products. trimtab.fisher makes the choice:
+the same code that a board runs.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 from trimtab import fisher, prototypes
 
 from ..boards import simulated
 from ..compiler import compile
 from ..errors import UsageError
+from ..graph.ir import Graph
 from ..policies import plan
-from ..policies.candidates import most_macs, table
-from ..policies.plan import RATIO, SHARE
-from ..samples import order
+from ..policies.tinytrain import RATIO, SHARE, most_macs, table
+from ..samples import order, outside
+from .progress import Progress, quiet
+
+Samples = Sequence[tuple[np.ndarray, int]]  # (int8 input, class)
 
 
-def information(made, samples, epochs=1, kernels=None, step=lambda done, total: None):
-    """[(exponent, [f])] of a package compiled by policy tinytrain, for samples [(x, y)].
+def information(
+    made: compile.Compiled, samples: Samples, epochs: int = 1, kernels=None, progress: Progress = quiet
+) -> list:
+    """[(exponent, [f])], one pair for each candidate, of a package compiled by policy tinytrain.
 
-    A new head knows nothing and sends no error, so it trains on the samples first; prototypes are enrolled,
-    and moved copies of the samples stand for what will be asked.
+    A new dense head knows nothing and sends no error, so it trains on the samples first. Prototypes are
+    enrolled instead, and moved copies of the samples stand for what will be asked.
     """
     net = simulated.load(made.data, kernels or simulated.best_tier())
     channels = list(made.program.candidates.values())
     if net.prototypes:
         net.enroll(samples)
         return fisher.study(net, prototypes.copies(net, samples), channels)
-    total = (epochs + 1) * len(samples)
-    net.begin(epochs * len(samples))
+    n, total = len(samples), (epochs + 1) * len(samples)
+    net.begin(epochs * n)
     for epoch in range(epochs):
-        for n, i in enumerate(order(len(samples), 0, epoch)):
+        for done, i in enumerate(order(n, 0, epoch), epoch * n + 1):
             net.train(*samples[i])
-            step(epoch * len(samples) + n + 1, total)
+            progress(done, total)
 
     def counted():
-        for n, sample in enumerate(samples):
+        for done, sample in enumerate(samples, epochs * n + 1):
             yield sample
-            step(epochs * len(samples) + n + 1, total)
+            progress(done, total)
 
     return fisher.study(net, counted(), channels)
 
 
-def updates(made, found, most_bytes, share=SHARE, ratio=RATIO):
-    """The chosen layers as rows of a plan:FILE, and what they take; found: what information() gave."""
+def updates(
+    made: compile.Compiled, found: list, most_bytes: int, share: float = SHARE, ratio: float = RATIO
+) -> dict:
+    """The chosen layers as rows of a plan:FILE, and what they take. `found` is what information() gave.
+
+    `share` limits the products of the backward pass, `ratio` is the share of a layer's channels that trains.
+    """
     names = list(made.program.candidates)
     rows = [c.row for c in table(made.trunk, names, ratio, made.plan.residual)]
     limit = most_macs(made.trunk, share)
@@ -74,21 +87,24 @@ def updates(made, found, most_bytes, share=SHARE, ratio=RATIO):
 
 
 def choice(
-    graph,
-    samples,
-    most_bytes,
-    share=SHARE,
-    ratio=RATIO,
-    layers=None,
-    epochs=1,
-    step=lambda done, total: None,
+    graph: Graph,
+    samples: Samples,
+    most_bytes: int,
+    share: float = SHARE,
+    ratio: float = RATIO,
+    layers: int | None = None,
+    epochs: int = 1,
+    progress: Progress = quiet,
     **options,
-):
-    """A plan for these samples [(x, y)] of one task; options as compile_graph takes them."""
-    made = compile.compile_graph(graph, f"tinytrain:{layers}" if layers else "tinytrain", **options)
-    if made.plan.head and max(y for _, y in samples) >= made.plan.head.classes:
-        raise UsageError(
-            f"the samples have more classes than the head's {made.plan.head.classes}: "
-            "give --labels or --classes"
-        )
-    return updates(made, information(made, samples, epochs, step=step), most_bytes, share, ratio)
+) -> dict:
+    """A plan for these samples of one task. `options` are those of compile_graph."""
+    policy = f"tinytrain:{layers}" if layers else "tinytrain"
+    made = compile.compile_graph(graph, policy, kernels=simulated.best_tier(), **options)
+    if made.plan.head:
+        classes = made.plan.head.classes
+        wrong = outside([y for _, y in samples], classes)
+        if wrong is not None:
+            raise UsageError(
+                f"label {wrong} is not one of the head's {classes} classes: give --labels or --classes"
+            )
+    return updates(made, information(made, samples, epochs, progress=progress), most_bytes, share, ratio)

@@ -1,4 +1,8 @@
-"""The same inputs through our kernels and through TensorFlow Lite's reference kernels, tensor by tensor."""
+"""The same inputs through our kernels and through TensorFlow Lite's reference kernels, compared tensor by
+tensor.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -6,62 +10,89 @@ from ..boards import simulated
 from ..compiler import compile
 from ..errors import ModelError
 from ..formats import read_tflite
+from ..graph.ir import Graph
+from .progress import Progress, quiet
 
 
-def verify(path, n=200, kernels="c", progress=lambda done, total: None):
-    """{"inputs", "outputs", "identical", "first_difference"}: counts of output tensors, and the first layer that differs."""
+def verify(path: str, n: int = 200, kernels: str = "c", progress: Progress = quiet) -> dict:
+    """Counts of output tensors, and the first layer that differs.
+
+    The keys are "inputs", "outputs", "identical" and "first_difference" (None if there is no difference).
+    """
     graph = read_tflite.read(path)
     with open(path, "rb") as f:
         reference = Reference(f.read(), graph)
-    compiled = compile.compile_inference(graph, keep_all=True, kernels=simulated.tier(kernels))
-    net = simulated.load(compiled.data, kernels)
+    ours = Ours(graph, kernels)
     outputs = identical = 0
     first = None
     for i, x in enumerate(inputs(graph, n)):
         wanted = reference.run(x)
-        net.input_view[:] = x.tobytes()
-        net.classify_input()
+        ours.run(x)
         for name in graph.outputs:
             outputs += 1
-            identical += np.array_equal(_ours(net, compiled, graph, name), wanted[name])
-        if first is None:
-            first = _first_difference(net, compiled, graph, wanted, i)
+            identical += np.array_equal(ours.tensor(name), wanted[name])
+        first = first or first_difference(graph, ours, wanted, i)
         progress(i + 1, n)
     return {"inputs": n, "outputs": outputs, "identical": identical, "first_difference": first}
 
 
-def inputs(graph, n, seed=0):
-    """Extremes first (all low, all high, zero point, checkerboards, ramps), then noise of several strengths."""
+def inputs(graph: Graph, n: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """n inputs: extremes first, then noise of several strengths.
+
+    The extremes are all low, all high, all zero point, checkerboards and ramps.
+    """
     t = graph[graph.inputs[0]]
     rng = np.random.RandomState(seed)
-    count = np.arange(t.size).reshape(t.shape)
-    fixed = [np.full(t.shape, v) for v in (-128, 127, t.zero_point, 0, -1)]
-    fixed += [
-        np.where(count % 2, 127, -128),
-        np.where(count % 2, -128, 127),
-        count % 256 - 128,
-        127 - count % 256,
-    ]
+    fixed = _extremes(t)
     for i in range(n):
-        if i < len(fixed):
-            x = fixed[i]
-        elif i % 4 == 0:
-            x = rng.choice([-128, 127], t.shape)
-        elif i % 4 == 1:
-            x = rng.normal(rng.uniform(-100, 100), rng.uniform(1, 60), t.shape)
-        else:
-            x = rng.randint(-128, 128, t.shape)
+        x = fixed[i] if i < len(fixed) else _noise(rng, i, t.shape)
         yield np.clip(np.rint(x), -128, 127).astype(np.int8)
 
 
-class Reference:
-    """TensorFlow Lite's reference kernels, every tensor kept."""
+def _extremes(t):
+    count = np.arange(t.size).reshape(t.shape)
+    flat = [np.full(t.shape, v) for v in (-128, 127, t.zero_point, 0, -1)]
+    boards = [np.where(count % 2, 127, -128), np.where(count % 2, -128, 127)]
+    ramps = [count % 256 - 128, 127 - count % 256]
+    return flat + boards + ramps
 
-    def __init__(self, data, graph):
+
+def _noise(rng, i, shape):
+    if i % 4 == 0:
+        return rng.choice([-128, 127], shape)
+    if i % 4 == 1:
+        return rng.normal(rng.uniform(-100, 100), rng.uniform(1, 60), shape)
+    return rng.randint(-128, 128, shape)
+
+
+class Ours:
+    """Our kernels, with a place of its own for every tensor."""
+
+    def __init__(self, graph: Graph, kernels: str):
+        self.graph = graph
+        self.compiled = compile.compile_inference(graph, keep_all=True, kernels=simulated.tier(kernels))
+        self.net = simulated.load(self.compiled.data, kernels)
+
+    def run(self, x: np.ndarray) -> None:
+        self.net.input_view[:] = x.tobytes()
+        self.net.classify_input()
+
+    def tensor(self, name: str) -> np.ndarray:
+        buffer = self.compiled.program.activations[name]
+        data = bytes(self.net.span(buffer.offset, buffer.size))
+        return np.frombuffer(data, np.int8).reshape(self.graph[name].shape)
+
+
+class Reference:
+    """TensorFlow Lite's reference kernels, which keep every tensor."""
+
+    def __init__(self, data: bytes, graph: Graph):
         try:
             from ai_edge_litert.interpreter import Interpreter, OpResolverType
         except ImportError:
-            raise ModelError("verify needs TensorFlow Lite's interpreter: pip install trimtab[verify]")
+            raise ModelError(
+                "verify needs TensorFlow Lite's interpreter: pip install trimtab[verify]"
+            ) from None
         self.interpreter = Interpreter(
             model_content=data,
             experimental_preserve_all_tensors=True,
@@ -71,35 +102,31 @@ class Reference:
         self.interpreter.allocate_tensors()
         self.graph = graph
 
-    def run(self, x):
+    def run(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """{tensor name: int8 array} of every activation."""
         details = self.interpreter.get_input_details()[0]
-        if details["dtype"] == np.int8:
-            self.interpreter.set_tensor(details["index"], x.reshape(details["shape"]))
-        else:
-            t = self.graph[self.graph.inputs[0]]
-            real = (x.astype(np.float64) - t.zero_point) * t.scale[0]
-            if details["dtype"] == np.uint8:
-                scale, zero = details["quantization"]
-                real = np.clip(np.rint(real / scale + zero), 0, 255)
-            self.interpreter.set_tensor(
-                details["index"], real.astype(details["dtype"]).reshape(details["shape"])
-            )
+        given = x if details["dtype"] == np.int8 else self._converted(x, details)
+        self.interpreter.set_tensor(details["index"], given.reshape(details["shape"]))
         self.interpreter.invoke()
         names = [n for op in self.graph.ops for n in op.outputs]
         return {n: self.interpreter.get_tensor(self.graph[n].index) for n in names}
 
+    def _converted(self, x, details):
+        """An int8 input for a model that begins by quantizing floats or uint8."""
+        t = self.graph[self.graph.inputs[0]]
+        real = (x.astype(np.float64) - t.zero_point) * t.scale[0]
+        if details["dtype"] == np.uint8:
+            scale, zero = details["quantization"]
+            real = np.clip(np.rint(real / scale + zero), 0, 255)
+        return real.astype(details["dtype"])
 
-def _ours(net, compiled, graph, name):
-    buffer = compiled.program.activations[name]
-    return np.frombuffer(bytes(net._span(buffer.offset, buffer.size)), np.int8).reshape(graph[name].shape)
 
-
-def _first_difference(net, compiled, graph, wanted, i):
+def first_difference(graph: Graph, ours: Ours, wanted: dict[str, np.ndarray], i: int) -> dict | None:
+    """The first layer whose output differs for input i, and the first element of it that does."""
     for op in graph.ops:
         for name in op.outputs:
-            ours, theirs = _ours(net, compiled, graph, name), wanted[name]
-            wrong = np.flatnonzero(ours.ravel() != theirs.ravel())
+            mine, theirs = ours.tensor(name).ravel(), wanted[name].ravel()
+            wrong = np.flatnonzero(mine != theirs)
             if len(wrong):
                 at = int(wrong[0])
                 return {
@@ -108,9 +135,9 @@ def _first_difference(net, compiled, graph, wanted, i):
                     "tensor": name,
                     "input": i,
                     "elements": len(wrong),
-                    "of": ours.size,
+                    "of": mine.size,
                     "at": at,
-                    "ours": int(ours.ravel()[at]),
-                    "theirs": int(theirs.ravel()[at]),
+                    "ours": int(mine[at]),
+                    "theirs": int(theirs[at]),
                 }
     return None

@@ -1,106 +1,75 @@
 """The host's end of the link: stream samples to a board, read results and the trained state.
 
-`Client(open_line)` takes a function that opens a transport (transport.Serial and its kin) and calls it again
+`Client(open_line)` takes a function that opens a transport (transport.Serial and its kin), and calls it again
 when the line breaks. A board may be serving already, or be at its REPL; then `package` is the file to load.
 """
 
-import collections
 import os
-import re
 import time
 import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from trimtab.format import LABEL_BYTES, LOSSES
 from trimtab.session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN
 
 from ..errors import BoardError, LinkError
+from ..samples import Sample
+from . import start
+from .events import Closed, Denied, Event, Opened, Refused, Reply, Result
 from .host import Host
-from .transport import now_ms
-
-Sample = collections.namedtuple("Sample", "data label raw", defaults=(0, False))
-Sample.__doc__ = """`data`: bytes as they go to the board (uint8 with raw=True, else int8; for mse the int8
-target follows); `label`: an index."""
-
-Result = collections.namedtuple("Result", "seq value us")
-Result.__doc__ = """`seq`: the step (evaluate, predict: the sample's number, from 1); `value`: the loss in
-1/1024 nat, or the class; None where the step was done and the line broke before it could be told; `us`: board
-time."""
-
-
-class Live:
-    """Samples that come once: those since the board's last save are kept, should it be reset."""
-
-    def __init__(self, source, step):
-        self.source = iter(source)
-        self.first = step  # number of the oldest sample kept
-        self.kept = collections.deque()
-
-    def __call__(self, i):
-        if i < self.first:
-            raise BoardError(
-                f"the board is back at step {i}, the samples after it are gone: start the training anew"
-            )
-        while i >= self.first + len(self.kept):
-            try:
-                self.kept.append(next(self.source))
-            except StopIteration:
-                seen = self.first + len(self.kept)
-                raise BoardError(f"the source ended after {seen} samples: plan a run of that many") from None
-        return self.kept[i - self.first]
-
-    def forget(self, step):
-        while self.first < step:
-            self.kept.popleft()
-            self.first += 1
-
+from .live import Live
+from .transport import Transport, now_ms
 
 HELLO_MS = 1200  # a board that serves answers sooner
 PATIENCE_MS = 30000
 RETRIES = 20  # times in a row that the line is opened again
 ECHO = b" " * 12  # of a hello
-SOFT_RESET = b"\r\x03\x03\x02\x04"
 LIVE_SAVE = 100  # steps between the saves of a run on a live source
 
 
 class Client:
-    def __init__(self, open_line, package=None, patience_ms=PATIENCE_MS, key=None):
+    """A board behind a line that may break. `info` is what the board last told about itself."""
+
+    def __init__(
+        self,
+        open_line: Callable[[], Transport],
+        package: str | None = None,
+        patience_ms: int = PATIENCE_MS,
+        key: bytes | None = None,
+    ):
         self.open_line = open_line
         self.package = package  # path on the board, or None where the board serves by itself
         self.patience_ms = patience_ms
-        self.line = None
+        self.line: Any = None  # the Transport that is open
         self.host = Host(key)
-        self.info = None
+        self.info: dict[str, Any] = {}
         self.echoed = False  # a REPL sends back what it is sent
+        self.queries = 0  # samples of this session that were evaluated or predicted
         self.resets = 0  # times the board came back with a new boot
 
-    def __enter__(self):
+    def __enter__(self) -> "Client":
         self.connect()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         self.close()
 
-    def connect(self):
+    def connect(self) -> dict[str, Any]:
         """Open the line and a session on it; returns the board's info."""
-        self._drop()
+        self.drop()
         self.line = self.open_line()
         try:
-            info = self._greet(HELLO_MS if self.package else self.patience_ms)
-            if info is None and self.package:
-                enter_repl(self.line, self.package)
-                info = self._greet(self.patience_ms)
-            elif info is None and self.echoed:  # a byte of ours stopped main.py while the board booted
-                self.line.write(SOFT_RESET)
-                info = self._greet(self.patience_ms)
+            info = self._reach()
         except BaseException:
-            self._drop()
+            self.drop()
             raise
         if info is None:
-            self._drop()
+            self.drop()
             raise LinkError("the board does not answer: is trimtab.serve running on it?")
         return self._met(info)
 
-    def refresh(self):
+    def refresh(self) -> dict[str, Any]:
         """The board's info as it is now, between samples."""
         self._settle()
         info = self._greet(self.patience_ms)
@@ -108,8 +77,8 @@ class Client:
             raise LinkError("the board does not answer: reset it and try again")
         return self._met(info)
 
-    def close(self):
-        """End the session; a board that was at its REPL is there again."""
+    def close(self) -> None:
+        """End the session. A board that was at its REPL is there again."""
         if self.line is None:
             return
         try:
@@ -117,28 +86,38 @@ class Client:
             self.line.write(self.host.take())
             if self.package:
                 self.line.read(64, 200)
-                self.line.write(b"\r\x02")  # leave the raw REPL
+                self.line.write(start.LEAVE_RAW)
         except LinkError:
             pass  # nobody is there to say goodbye to
-        self._drop()
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the line without a goodbye, as a host that dies does: the board serves on."""
+        if self.line is not None:
+            self.line.close()
+            self.line = None
 
     # -- samples
 
-    def train(self, sample, count, resume=False, save_every=0, run=0):
-        """Train `count` steps; `sample(i)` gives the Sample of step i + 1 and may be asked again. Yields a
-        Result for each step. Whatever happens to line and board, each step is trained once: after a broken
-        line the board tells its step, after a reset it is back at its last save and gets the samples since.
+    def train(
+        self,
+        sample: Callable[[int], Sample] | Iterable[Sample],
+        count: int,
+        resume: bool = False,
+        save_every: int = 0,
+        run: int = 0,
+    ) -> Iterator[Result]:
+        """Train `count` steps and yield a Result for each.
 
-        With `resume` the run of that number (0: of that length) which was cut goes on where the board stands.
-        A source that cannot be asked again is given as an iterator, of the samples that the board has not
-        seen; it is kept since the last save.
+        `sample(i)` gives the Sample of step i + 1 and may be asked again. Whatever happens to line and
+        board, each step is trained once: after a broken line the board tells its step; after a reset it is
+        back at its last save and gets the samples since.
+
+        With `resume`, a run that was cut goes on where the board stands: the run of that number, or (0) of
+        that length. A source that cannot be asked again is given as an iterator over the samples that the
+        board has not seen; they are kept since the last save.
         """
-        if resume and not run and self.info["total"] == count:
-            run = self.info["run"]
-        run = run or int.from_bytes(os.urandom(4), "little") | 1
-        if not resume or self._fresh():
-            self._begin(count, run)
-        self._same_run(count, run)
+        run = self._start(count, resume, run)
         told = self.info["step"]
         if not callable(sample):
             sample, save_every = Live(sample, told), save_every or LIVE_SAVE
@@ -157,21 +136,23 @@ class Client:
             except LinkError as error:
                 self._resume(count, run, error)
                 for seq in range(told + 1, self.info["step"] + 1):
-                    yield Result(seq, None, 0)
+                    yield Result(TRAIN, seq, None, 0)
                 told = max(told, self.info["step"])
 
-    def evaluate(self, sample, count):
+    def evaluate(self, sample: Callable[[int], Sample], count: int) -> Iterator[Result]:
         """Yield a Result for each of `count` samples: the class that the board sees (mse: the loss)."""
         yield from self._query(EVALUATE, sample, count)
 
-    def predict(self, sample):
+    def predict(self, sample: Sample) -> int:
         """The class of one Sample."""
         return next(self._query(PREDICT, lambda i: sample, 1)).value
 
     # -- requests
 
-    def add_class(self, name):
-        """Give one of the rows that `--max-classes` reserved this name, unless the board knows it; its index."""
+    def add_class(self, name: str) -> int:
+        """The index of the class of this name. If the board has none, a row that --max-classes reserved
+        gets it.
+        """
         data = name.encode()
         if not 0 < len(data) <= LABEL_BYTES or b"\0" in data:
             raise BoardError(f"a class on the board has a name of 1 to {LABEL_BYTES} bytes: {name!r} is none")
@@ -179,22 +160,23 @@ class Client:
         self.info["classes"] = max(self.info["classes"], index + 1)
         return index
 
-    def save(self):
+    def save(self) -> int:
         """Save on the board; returns the step saved."""
         self.info["saved"] = self._retry("save")[0]
         return self.info["saved"]
 
-    def self_test(self):
+    def self_test(self) -> bool:
+        """Does the board compute the package's golden sample as the PC did?"""
         return bool(self._retry("self_test")[0])
 
-    def state_crc(self):
+    def state_crc(self) -> int:
         return self._retry("state_crc")[0]
 
-    def summary(self, clear=False):
-        """(samples evaluated, of these right) as the board counted them."""
+    def summary(self, clear: bool = False) -> tuple[int, int]:
+        """(samples evaluated, how many of them were right) as the board counted them."""
         return self._retry("summary", int(clear))
 
-    def pull_state(self, progress=None):
+    def pull_state(self, progress: Callable[[int, int], None] | None = None) -> bytes:
         """The trained state as `save` writes it, checked against the board's CRC of it."""
         size = self.info["state_bytes"]
         state = bytearray()
@@ -206,7 +188,39 @@ class Client:
             raise BoardError("the state changed while it was read: stop training and pull again")
         return bytes(state)
 
-    # -- inside
+    # -- sessions
+
+    def _reach(self):
+        """The info of a board that serves, that can be made to serve, or None."""
+        info = self._greet(HELLO_MS if self.package else self.patience_ms)
+        if info is None and self.package:
+            start.serve(self.line, self.package)
+            info = self._greet(self.patience_ms)
+        elif info is None and self.echoed:  # a byte of ours stopped main.py while the board booted
+            self.line.write(start.SOFT_RESET)
+            info = self._greet(self.patience_ms)
+        return info
+
+    def _greet(self, patience_ms):
+        """Say hello until the board tells its info; None if it does not within that time."""
+        self.line.write(b"\0")  # ends what the board may hold of a frame that was cut
+        self.host.hello(int.from_bytes(os.urandom(4), "little"))
+        end = now_ms() + patience_ms
+        self.echoed = False
+        while now_ms() < end:
+            for event in self._events():
+                if isinstance(event, Opened):
+                    return event.info
+        return None
+
+    def _reconnect(self, error):
+        for attempt in range(RETRIES):
+            try:
+                return self.connect()
+            except LinkError as again:
+                error = again
+                time.sleep(min(0.1 * 2**attempt, 2))
+        raise error
 
     def _met(self, info):
         if self.info and self.info["boot"] != info["boot"]:
@@ -214,6 +228,18 @@ class Client:
         self.info = dict(info, kernels=TIERS[info["tier"]], loss=LOSSES[info["loss"]])
         self.queries = 0
         return self.info
+
+    # -- runs
+
+    def _start(self, count, resume, run):
+        """Begin a run, or find the one that is to go on; returns its number."""
+        if resume and not run and self.info["total"] == count:
+            run = self.info["run"]
+        run = run or int.from_bytes(os.urandom(4), "little") | 1
+        if not resume or self._fresh():
+            self._begin(count, run)
+        self._same_run(count, run)
+        return run
 
     def _fresh(self):
         """Has the board never been trained?"""
@@ -227,7 +253,9 @@ class Client:
             )
 
     def _begin(self, count, run):
-        """Start a run at step 0, saved if the board held anything else: a reset must come back to it."""
+        """Start a run at step 0. If the board held anything else it saves: a reset must come back to this
+        run.
+        """
         boot = None
         while boot != self.info["boot"]:  # once more if the board was reset before the save
             boot = self.info["boot"]
@@ -238,7 +266,7 @@ class Client:
         self.info.update(step=0, total=count, run=run)
 
     def _stop(self, count, save_every):
-        """The step before which nothing is saved."""
+        """The step up to which samples flow without a save."""
         return min(count, (self.info["step"] // save_every + 1) * save_every) if save_every else count
 
     def _resume(self, count, run, error):
@@ -247,21 +275,28 @@ class Client:
             self._begin(count, run)
         self._same_run(count, run)
 
+    # -- samples and requests
+
     def _query(self, kind, sample, count):
+        """Results of samples that change nothing. Their numbers begin at 1 with each session."""
         done = 0
         while done < count:
             first = self.queries
             offset = done - first
+
+            def numbered(i, offset=offset):
+                return sample(i + offset)
+
             try:
-                for result in self._stream(kind, lambda i: sample(i + offset), first, count - offset):
-                    yield result._replace(seq=done + result.seq - first)
+                for result in self._stream(kind, numbered, first, count - offset):
+                    yield result._replace(seq=result.seq + offset)
                 done = count
             except LinkError as error:
                 done += self.queries - first
                 self._reconnect(error)
 
     def _stream(self, kind, sample, done, stop):
-        """Keep the line full with samples done + 1 .. stop; yield their results in order."""
+        """Keep the line full with samples done + 1 .. stop, and yield their results in order."""
         self._settle()
         host = self.host
         following = done
@@ -272,9 +307,9 @@ class Client:
                 following += 1
                 host.submit(kind | (RAW if one.raw else 0), following, one.label, one.data)
             for event in self._events():
-                if event[0] == "result":
-                    done = event[2]
-                    yield Result(*event[2:])
+                if isinstance(event, Result):
+                    done = event.seq
+                    yield event
 
     def _check(self, one):
         wanted = self.info["input_bytes"] + self.info["target_bytes"]
@@ -284,7 +319,7 @@ class Client:
             )
 
     def _retry(self, name, *fields):
-        """A request that may be put again over a new line."""
+        """Put a request, and put it again over a new line if the line breaks."""
         for _ in range(RETRIES):
             try:
                 return self._ask(name, *fields)
@@ -297,127 +332,43 @@ class Client:
         self.host.ask(name, *fields)
         while True:
             for event in self._events():
-                if event[0] == "reply":
-                    _, _, values, tail = event
-                    return values + (tail,) if tail else values
+                if isinstance(event, Reply):
+                    return event.fields + (event.tail,) if event.tail else event.fields
 
     def _settle(self):
-        """Let samples that an abandoned iterator left on their way arrive."""
+        """Wait for samples that an abandoned iterator left on their way."""
         while self.host.jobs:
             for _ in self._events():
                 pass
 
-    def _reconnect(self, error):
-        for attempt in range(RETRIES):
-            try:
-                return self.connect()
-            except LinkError as again:
-                error = again
-                time.sleep(min(0.1 * 2**attempt, 2))
-        raise error
+    # -- events
 
-    def _greet(self, patience_ms):
-        self.line.write(b"\0")
-        self.host.hello(int.from_bytes(os.urandom(4), "little"))
-        end = now_ms() + patience_ms
-        self.echoed = False
-        while now_ms() < end:
-            for event in self._events():
-                if event[0] == "info":
-                    return event[1]
-        return None
-
-    def _events(self):
+    def _events(self) -> Iterator[Event]:
         """Write what is due, read what came, say what it means; LinkError when the board stays silent."""
         self._flush()
         data = self.line.read(4096, 20)
         self.echoed = self.echoed or ECHO in data
         for event in self.host.receive(data):
-            if event[0] == "closed":
-                raise LinkError("the board was reset")
-            if event[0] == "error":
-                raise BoardError(event[3])
-            if event[0] == "denied":
-                raise BoardError(event[1])
-            if event[0] == "result" and event[1] & PURPOSE == TRAIN:
-                self.info["step"] = event[2]
-            elif event[0] == "result":
-                self.queries = event[2]
+            self._note(event)
             yield event
         if self.host.tick(now_ms()) > self.patience_ms:
             seconds = self.patience_ms // 1000
             raise LinkError(f"the board has not answered for {seconds} s: reset it and try again")
         self._flush()
 
+    def _note(self, event):
+        """Keep count of what is done, and raise what has gone wrong."""
+        if isinstance(event, Closed):
+            raise LinkError("the board was reset")
+        if isinstance(event, (Refused, Denied)):
+            raise BoardError(event.text)
+        if isinstance(event, Result):
+            if event.kind & PURPOSE == TRAIN:
+                self.info["step"] = event.seq
+            else:
+                self.queries = event.seq
+
     def _flush(self):
         data = self.host.take()
         if data:
             self.line.write(data)
-
-    def _drop(self):
-        if self.line is not None:
-            self.line.close()
-            self.line = None
-
-
-# -- from a REPL to frames
-
-REPL_MS = 3000
-LOAD_MS = 60000
-PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
-
-DEPLOY = "run `trimtab deploy {package}`"
-
-# what the last line of a traceback says -> what we say; the first match counts
-CURES = (
-    (r"ImportError: no module named '_?trimtab", "the board has no trimtab library: " + DEPLOY),
-    (r"OSError: \[Errno 2\]|ENOENT", "the board has no file {package}: " + DEPLOY),
-    (r"MemoryError: (package needs .*)", "{0}"),
-    (r"MemoryError", "{package} does not fit the board's free RAM: compile it again with a smaller --ram"),
-    (r"(?:ValueError|PackageError): (.*)", "{0}"),
-    (r"(\w+(?:: .*)?)$", "the board cannot load {package}: {0}"),
-)
-
-
-def enter_repl(line, package):
-    """Stop what the board runs and have it serve `package`; returns when the line carries frames."""
-    line.write(b"\0\x03\x03")  # the zero ends a frame that was cut
-    _until(line, None, 250)
-    line.write(b"\r\x01")
-    here = _until(line, PROMPT, REPL_MS).endswith(PROMPT)
-    if here:  # a soft reset frees what ran before; in raw mode main.py does not start again
-        line.write(b"\x04")
-        here = _until(line, PROMPT, REPL_MS).endswith(PROMPT)
-    if not here:
-        raise LinkError("the board shows no MicroPython prompt: flash it and close what else uses its port")
-    line.write(b"import trimtab.serve\ntrimtab.serve.main(%r)\n\x04" % package)
-    said = _until(line, (b"\0", b"\x04>"), LOAD_MS)
-    if said.endswith(b"\x04>"):
-        raise BoardError(cure(said.decode(errors="replace"), package))
-    if not said.endswith(b"\0"):
-        seconds = LOAD_MS // 1000
-        raise LinkError(f"the board did not load {package} within {seconds} s: reset it and try again")
-
-
-def cure(said, package):
-    """The sentence for a traceback."""
-    last = said.rstrip("\x04> \r\n").rsplit("\n", 1)[-1].strip("\x04\r ")
-    for pattern, sentence in CURES:
-        found = re.search(pattern, last)
-        if found:
-            return sentence.format(*found.groups(), package=package)
-    return f"the board cannot load {package}: {last}"
-
-
-def _until(line, ending, timeout_ms):
-    """Read until one of the endings, or (ending None) until the line is silent."""
-    data = b""
-    end = now_ms() + timeout_ms
-    while now_ms() < end:
-        some = line.read(1 if ending else 256, 50)
-        data += some
-        if ending and data.endswith(ending):
-            break
-        if ending is None and some:
-            end = now_ms() + timeout_ms
-    return data

@@ -1,13 +1,12 @@
-"""Ports: bytes out, bytes in, closed at the end. Nothing here knows what the bytes mean.
-
-read(n, timeout_ms) returns up to n bytes, b"" after that time; LinkError says that the other end is gone.
-"""
+"""Ports: bytes out, bytes in, closed at the end. Nothing here knows what the bytes mean."""
 
 import os
 import select
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import serial
 from serial.tools.list_ports import comports
@@ -15,10 +14,25 @@ from serial.tools.list_ports import comports
 from ..errors import LinkError
 
 
+class Transport(Protocol):
+    """What every port here can do. LinkError says that the other end is gone."""
+
+    def read(self, n: int, timeout_ms: int) -> bytes:
+        """Up to n bytes as soon as there are some; b"" if none came within that time."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def now_ms() -> int:
+    return int(time.monotonic() * 1000)
+
+
 class Serial:
     """A serial port by name, or any URL of pyserial's (socket://127.0.0.1:4000)."""
 
-    def __init__(self, url, baudrate=115200):
+    def __init__(self, url: str, baudrate: int = 115200):
         self.url = url
         try:
             self.port = serial.serial_for_url(
@@ -41,7 +55,7 @@ class Serial:
             raise LinkError(f"port {self.url} went away: check the cable ({error})") from error
 
     def _more(self, waiting):
-        # sockets only tell that something is there, not how much
+        """What is there already. A socket only tells that something is there, not how much."""
         self.port.timeout = 0
         return self.port.read(4096 if self.url.startswith("socket:") else waiting)
 
@@ -56,14 +70,16 @@ class Serial:
 
 
 class Cable:
-    """Opens a port by name; a board that was plugged in again is found by its USB serial number."""
+    """Opens a port by name. A board that was plugged in again, perhaps elsewhere, is found by its serial
+    number.
+    """
 
-    def __init__(self, url, ports=None):
+    def __init__(self, url: str, ports: Callable[[], dict[str, tuple]] | None = None):
         self.url = url
         self.ports = ports or usb_ports
-        self.board = None
+        self.board: tuple | None = None  # what told the board from all others when its port was last opened
 
-    def __call__(self):
+    def __call__(self) -> Serial:
         ports = self.ports()
         if self.board and ports.get(self.url) != self.board:
             self.url = next((name for name, board in ports.items() if board == self.board), self.url)
@@ -72,15 +88,20 @@ class Cable:
         return line
 
 
-def usb_ports():
-    """{name of a port: what tells its board from all others}"""
+def usb_ports() -> dict[str, tuple]:
+    """{name of a port: what tells its board from all others}."""
     return {p.device: (p.vid, p.pid, p.serial_number) for p in comports() if p.serial_number}
 
 
 class Process:
-    """A board that is a program: its stdin and stdout are the line."""
+    """A board that is a program: its stdin and stdout are the line. Not on Windows, where select knows no
+    pipes.
+    """
 
-    def __init__(self, command, **options):
+    ours = True  # close() ends the process
+    command: Any
+
+    def __init__(self, command: Sequence[str], **options):
         self.command = command
         try:
             self.process = subprocess.Popen(
@@ -90,10 +111,10 @@ class Process:
             raise LinkError(f"{command[0]} cannot be started: build or install it ({error})") from error
 
     @classmethod
-    def around(cls, process):
+    def around(cls, process: subprocess.Popen) -> "Process":
         """A line to a process that someone else started (with pipes) and will end."""
         line = cls.__new__(cls)
-        line.command, line.process, line.close = process.args, process, lambda: None
+        line.command, line.process, line.ours = process.args, process, False
         return line
 
     def read(self, n, timeout_ms):
@@ -114,6 +135,8 @@ class Process:
             raise LinkError(f"{self.command[0]} takes no data any more: see its messages above") from error
 
     def close(self):
+        if not self.ours:
+            return
         self.process.stdin.close()
         try:
             self.process.wait(5)
@@ -124,7 +147,7 @@ class Process:
 
 
 class Pair:
-    """One end of a line in memory; `Pair.make()` gives both. Ends may live in different threads."""
+    """One end of a line in memory. `Pair.make()` gives both; they may live in different threads."""
 
     def __init__(self):
         self.arrived = threading.Condition()
@@ -133,7 +156,7 @@ class Pair:
         self.other = None
 
     @classmethod
-    def make(cls):
+    def make(cls) -> tuple["Pair", "Pair"]:
         a, b = cls(), cls()
         a.other, b.other = b, a
         return a, b
@@ -162,9 +185,9 @@ class Pair:
 
 
 class Far:
-    """The board's end of a Pair, as trimtab.serve wants a port: at the end of the line it reads None."""
+    """The board's end of a Pair as trimtab.serve wants a port: when the line is closed it reads None."""
 
-    def __init__(self, pair):
+    def __init__(self, pair: Pair):
         self.pair = pair
         self.write, self.close = pair.write, pair.close
 
@@ -178,9 +201,9 @@ class Far:
 class Thread:
     """A board inside this program: `run(port)` serves the far end of a line in a thread of its own."""
 
-    def __init__(self, run):
+    def __init__(self, run: Callable[[Far], None]):
         self.line, far = Pair.make()
-        self.failure = None
+        self.failure = None  # what ended the board; raised at the host's end
         self.thread = threading.Thread(target=self._serve, args=(run, Far(far)), daemon=True)
         self.thread.start()
 
@@ -189,7 +212,7 @@ class Thread:
             run(far)
         except LinkError:
             pass  # the host hung up
-        except Exception as error:  # told to the host's end, where someone listens
+        except Exception as error:  # a thread has nobody to raise to: read() raises it at the host's end
             self.failure = error
         finally:
             far.close()
@@ -199,7 +222,7 @@ class Thread:
             return self.line.read(n, timeout_ms)
         except LinkError:
             if self.failure:
-                raise self.failure
+                raise self.failure from None
             raise
 
     def write(self, data):
@@ -208,7 +231,3 @@ class Thread:
     def close(self):
         self.line.close()
         self.thread.join(5)
-
-
-def now_ms():
-    return int(time.monotonic() * 1000)

@@ -1,5 +1,9 @@
-"""Policy `tinytl`: lite residual modules beside the blocks of a frozen trunk, and biases behind the first."""
+"""Policy tinytl, after TinyTL (NeurIPS 2020): small modules learn beside the blocks of a frozen trunk.
 
+The biases from the first module's block on are trained too, unless the user says `nobias`.
+"""
+
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -7,9 +11,10 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph import blocks
+from ..graph.geometry import image
 from ..graph.ir import Op, Tensor
-from ..operators import tinytl
-from ..operators.registry import image
+from .plan import AXIS, Update, layers, whole
+from .policy import Choice, Policy
 
 USAGE = "give a number of blocks, width=1/4, bias or nobias, dx, seed=N, from=FILE.npz, commas between"
 KERNELS = 5, 3, 1  # the largest that the pooled map has room for
@@ -26,17 +31,24 @@ class Options:
     source: str = ""  # an export whose modules are the start
 
 
-def options(policy):
-    """Of the text behind the policy's colon."""
+def choose(trunk, request):
+    chosen = options(request)
+    trunk, modules, behind = insert(trunk, request, chosen)
+    biases = [Update(op.name, axis=AXIS[op.kind]) for op in layers(trunk) if op.name in behind]
+    return Choice(trunk, (*(biases if chosen.bias else ()), *(whole(trunk, op) for op in modules)))
+
+
+def options(request):
+    """Of the words behind the policy's colon."""
     found = Options()
-    for word in filter(None, policy.partition(":")[2].split(",")):
+    for word in filter(None, request.words.split(",")):
         try:
             found = replace(found, **_option(*word.partition("=")))
         except (ValueError, ZeroDivisionError):
-            raise ModelError(f"policy {policy}: {word} is not an option of tinytl: {USAGE}")
+            raise ModelError(f"policy {request}: {word} is not an option of tinytl: {USAGE}")
     if not 0 < found.width <= 1:
         raise ModelError(
-            f"policy {policy}: a width of {found.width} is out of range: use more than 0, up to 1"
+            f"policy {request}: a width of {found.width} is out of range: use more than 0, up to 1"
         )
     return found
 
@@ -53,16 +65,15 @@ def _option(key, sign, value):
     return {name: read(value)}
 
 
-def insert(trunk, policy):
-    """(trunk with modules, their operators, names of the layers from the first module's block on)."""
-    chosen = options(policy)
+def insert(trunk, request, chosen):
+    """(trunk with modules, their operators, names of all operators from the first module's block on)."""
     found = [b for b in blocks.find(trunk) if _has_room(trunk, b)]
     count = len(found) if chosen.blocks is None else chosen.blocks
+    if not found:
+        raise ModelError(f"policy {request}: the model has no inverted residual blocks: choose policy bias")
     if not 0 < count <= len(found):
         raise ModelError(
-            f"policy {policy}: {len(found)} blocks of the model can have a module: choose 1 to {len(found)}"
-            if found
-            else f"policy {policy}: the model has no inverted residual blocks: choose policy bias"
+            f"policy {request}: {len(found)} blocks of the model can have a module: choose 1 to {len(found)}"
         )
     tensors, modules = dict(trunk.tensors), {}
     for number, block in list(enumerate(found, 1))[-count:]:
@@ -94,7 +105,7 @@ def _module(trunk, tensors, block, number, chosen):
     k = next(k for k in KERNELS if k <= max(1, (min(ih, iw) + 1) // 2))
     name = f"lite_{number}"
     rng = np.random.RandomState([chosen.seed, number])
-    made = tinytl.start(mid, k, ic // groups, oc, y.scale[0], rng)
+    made = start(mid, k, ic // groups, oc, y.scale[0], rng)
     names = [f"{name}.{part}" for part in ("weights1", "affine1", "weights2", "affine2")]
     for tensor, (data, scale) in zip(names, made):
         tensors[tensor] = Tensor(tensor, data.shape, data.dtype.name, np.array([scale]), 0, data)
@@ -132,3 +143,30 @@ def _load(tensors, modules, path):
         raise ModelError(
             f"{path} has no modules for this model ({e}): export a package of the same model and options"
         )
+
+
+# -- what a module starts as
+
+
+def start(mid, k, part, oc, step, rng):
+    """(data, scale) of w1, affine1, w2, affine2: Kaiming's weights; a second gamma of 0 changes nothing."""
+    w1, w2 = _kaiming((mid, k, k, part), rng), _kaiming((oc, 1, 1, mid), rng)
+    affine = np.stack([np.full(mid, 1 << 16), np.zeros(mid)]).astype(np.int32)
+    return w1, (affine, 2.0**-16), w2, (np.zeros((2, oc), np.int32), step * 2.0**-16)
+
+
+def _kaiming(shape, rng):
+    """(normal weights, 10 to 20 steps wide, which leaves room to grow sixfold; their scale)."""
+    sigma = math.sqrt(2 / math.prod(shape[1:]))
+    bits = math.floor(math.log2(20 / sigma))
+    w = np.rint(rng.standard_normal(shape) * sigma * 2.0**bits)
+    return np.clip(w, -127, 127).astype(np.int8), 2.0**-bits
+
+
+POLICY = Policy(
+    "tinytl",
+    "tinytl[:OPTIONS]",
+    "Small modules beside the blocks are trained, and biases from the first of these blocks on; the weights "
+    "of the model stay as they are.",
+    choose,
+)

@@ -1,0 +1,1 @@
+"""The report: what a plan trains, keeps and costs, as one page for a browser."""

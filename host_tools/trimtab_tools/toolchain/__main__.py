@@ -1,7 +1,28 @@
-"""`python -m trimtab_tools.toolchain BOARD` builds what a board needs."""
+"""`python -m trimtab_tools.toolchain BOARD` builds what a board needs and prints where it lies.
 
+`python -m trimtab_tools.toolchain natmod ARCH` builds the native module of one architecture.
+"""
+
+import json
 import sys
 
-from .builds import main
+from ..errors import ToolchainError
+from . import boards, kernels
 
-sys.exit(main())
+
+def main(words: list[str]) -> int:
+    try:
+        if words[:1] == ["natmod"] and len(words) == 2:
+            print(kernels.natmod(words[1]))
+        elif len(words) == 1:
+            print(json.dumps(boards.build(words[0]), indent=1))
+        else:
+            raise ToolchainError(f"name a board, {', '.join(boards.BOARDS)}, or natmod and an architecture")
+    except ToolchainError as error:
+        print(f"toolchain: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

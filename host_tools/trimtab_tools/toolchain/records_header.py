@@ -8,6 +8,13 @@ from pathlib import Path
 from trimtab import format
 
 PATH = Path(__file__).resolve().parents[3] / "firmware" / "kernels" / "records.h"  # of a checkout
+# The file of a method's kernels, by the prefix of their names. All others are the core, always there.
+METHODS = {
+    "tinytl": "tinytl.c",
+    "mobiletl": "mobiletl.c",
+    "tinytrain": "tinytrain.c",
+    "prototype": "prototypes.c",
+}
 _ELEMENTS = {"b": "int8", "h": "int16", "i": "int32", "m": "bits", "r": "residuals", "x": "uint16"}
 _GROUPS = {name: format.fields(text) for name, text in format.GROUPS.items()}
 
@@ -18,12 +25,11 @@ def text():
     records = [_struct(row[0], _grouped(format.fields(row[1])), opcode=True) for row in format.RECORDS]
     prototypes = ["int32_t trimtab_%s(uint8_t *const *mem, uint32_t off);" % row[0] for row in format.RECORDS]
     structs = "\n".join(groups + records)
-    kernels = " \\\n".join("    X(%s)" % row[0] for row in format.RECORDS)
-    return _FRAME % (format.ABI, format.SPACE_SHIFT, opcodes, structs, "\n".join(prototypes), kernels)
+    return _FRAME % (format.ABI, format.SPACE_SHIFT, opcodes, structs, "\n".join(prototypes), _lists())
 
 
 _FRAME = """\
-// The step records: device_lib/trimtab/format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
+// The records of format.py as C, written by `python -m trimtab_tools.toolchain.records_header`.
 #ifndef TRIMTAB_RECORDS_H
 #define TRIMTAB_RECORDS_H
 
@@ -41,12 +47,43 @@ enum trimtab_opcode {
 %s
 %s
 
-// What a module has: all of them, or what one package calls.
-#define TRIMTAB_KERNELS(X) \\
-%s
-
-#endif
+// What a module has: all kernels, or those that one package calls. A method whose file is absent has none.
+%s#endif
 """
+
+
+def family(kernel):
+    """The method of a kernel, or "core"."""
+    prefix = kernel.split("_")[0]
+    return prefix if prefix in METHODS else "core"
+
+
+def _lists():
+    """One list of kernels for each family, and all of them as one."""
+    lists = {name: [] for name in ("core", *METHODS)}
+    for name, *_ in format.RECORDS:
+        lists[family(name)].append("X(%s)" % name)
+    families = [_family_list(name, rows) for name, rows in lists.items()]
+    return "".join(families) + _macro("", ["%s(X)" % _list_name(name) for name in lists])
+
+
+def _family_list(name, rows):
+    if name == "core":
+        return _macro(name, rows)
+    return '#if __has_include("%s")\n%s#else\n%s\n#endif\n\n' % (
+        METHODS[name],
+        _macro(name, rows),
+        _macro(name),
+    )
+
+
+def _macro(family, rows=()):
+    """Each row ends in a backslash, and an empty line follows the last one: so any row may be left out."""
+    return " \\\n    ".join(["#define %s(X)" % _list_name(family), *rows]) + (" \\\n\n" if rows else "")
+
+
+def _list_name(family):
+    return "TRIMTAB_%sKERNELS" % (family.upper() + "_" if family else "")
 
 
 def _grouped(members):

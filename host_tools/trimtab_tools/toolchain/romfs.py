@@ -1,6 +1,7 @@
-"""A ROMFS image in which every file begins at a multiple of 4 bytes, so that packages are used where they lie.
+"""A ROMFS image in which packages are used where they lie: every file begins at a multiple of 4 bytes.
 
-MicroPython's own builder puts files at any address; a padding record before a file's data, which readers skip, moves it.
+MicroPython's own builder puts files at any address. Here a padding record, which readers skip, stands before
+the data of each file.
 
     python -m trimtab_tools.toolchain.romfs net.ttp -o image.romfs
     mpremote romfs deploy image.romfs
@@ -9,15 +10,17 @@ MicroPython's own builder puts files at any address; a padding record before a f
 import argparse
 from pathlib import Path
 
+from .. import output
+
 _PADDING, _DATA, _FOLDER, _FILE = 1, 2, 4, 5
 _MAGIC = b"\xd2\xcd\x31"
 _WIDTH = 5  # bytes of a length: fixed, so that positions are known before sizes are
 ALIGN = 4
 
 
-def image(files):
+def image(files: dict[str, bytes]) -> bytes:
     """The image of {path: bytes}. Its own address must be a multiple of 4."""
-    tree = {}
+    tree: dict = {}
     for path, data in files.items():
         *folders, name = path.strip("/").split("/")
         place = tree
@@ -56,14 +59,14 @@ def _length(n):
     return bytes([(n >> 7 * i & 127) | (128 if i else 0) for i in reversed(range(_WIDTH))])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m trimtab_tools.toolchain.romfs", description="Make a ROMFS image of files."
     )
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("-o", "--output", required=True, type=Path)
     args = parser.parse_args()
-    args.output.write_bytes(image({path.name: path.read_bytes() for path in args.files}))
+    output.write(args.output, image({path.name: path.read_bytes() for path in args.files}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+// What every kernel needs: its record, its memory, and how its loops are compiled.
+// A kernel gets the memory spaces and the offset of its record. It allocates nothing and cannot fail.
+#ifndef TRIMTAB_KERNEL_H
+#define TRIMTAB_KERNEL_H
+
+#include "fixed.h"
+#include "records.h"
+
+// What a reference points at; null where it is absent (kernel.c).
+void *trimtab_at(uint8_t *const *mem, int32_t ref);
+
+static inline void *at(uint8_t *const *mem, int32_t ref) {
+    return trimtab_at(mem, ref);
+}
+
+// The record at off, as a structure of its kind.
+#define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_STEPS] + off)
+
+// A module for one package may lack the plain loops of kernels whose records all take packed operands. The
+// number has a bit for each opcode. A record that needs the plain loops all the same is declined, and nothing
+// is written.
+#ifndef TRIMTAB_PACKED_ONLY
+#define TRIMTAB_PACKED_ONLY 0
+#endif
+#define TRIMTAB_DECLINED INT32_MIN
+#define PLAIN_LOOPS(name) (!((TRIMTAB_PACKED_ONLY) >> TRIMTAB_OP_##name & 1))
+
+// For a loop over products: in a function of its own the compiler finds registers for it.
+#define HOT __attribute__((noinline))
+
+// In a loop that fills or copies: without it the compiler calls memset or memcpy, which native modules lack.
+#define NO_LIBRARY_CALL __asm__ volatile ("")
+
+typedef uint32_t __attribute__((may_alias)) word_t; // four bytes
+
+// Bit i of a mask: output i was not clamped.
+static inline int32_t mask_bit(const uint8_t *mask, int32_t i) {
+    return mask[i >> 3] >> (i & 7) & 1;
+}
+
+#endif

@@ -1,0 +1,27 @@
+"""Copy library, kernels and package to a board with MicroPython. Only what differs is copied.
+
+For example:
+
+    trimtab deploy person.ttp
+    trimtab deploy person.ttp --port /dev/ttyACM0
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from . import options
+from .shared import port, progress, say
+
+
+def grammar(p: ArgumentParser) -> None:
+    p.add_argument("package")
+    options.port(p)
+
+
+def run(args: Namespace) -> None:
+    from ..boards import deploy
+
+    with progress(args, "deploy") as step:
+        result = deploy.deploy(port(args), args.package, step)
+    name = Path(args.package).name
+    say(args, result, f"{args.package} is on the board: import trimtab; net = trimtab.load({name!r})")

@@ -1,0 +1,26 @@
+"""Policy sparse: a sparse update, a published one by its name or one that is written out (schemes.py)."""
+
+from ..errors import ModelError
+from . import schemes
+from .plan import layers, update
+from .policy import Choice, Policy
+
+
+def choose(trunk, request):
+    convs = layers(trunk)
+    if not request.words:
+        raise ModelError(
+            "policy sparse needs a scheme: give --scheme BIASES:LAYER=SHARE,... or one of "
+            + ", ".join(schemes.SCHEMES)
+        )
+    shares = schemes.find(request.words, [trunk[op.inputs[1]].size for op in convs])
+    return Choice(trunk, tuple(update(trunk, convs[i], share) for i, share in sorted(shares.items())))
+
+
+POLICY = Policy(
+    "sparse",
+    "sparse[:SCHEME]",
+    "A published sparse update: biases of the last layers, and of some the weights of the input channels "
+    "of largest magnitude. The layers were chosen by how much each alone gains for its bytes.",
+    choose,
+)

@@ -1,0 +1,156 @@
+"""The C kernels as this machine's shared library and as MicroPython's native modules."""
+
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trimtab.format import OPCODES
+
+from ..errors import ToolchainError
+from . import cache, packages, subset
+from .sources import FIRMWARE, micropython
+
+
+class Natmod(NamedTuple):
+    """How the native module of one architecture is made."""
+
+    tools: list[str]
+    variables: dict[str, Any]  # of make
+
+
+NATMODS = {
+    "x64": Natmod(["make", "gcc"], {}),
+    "armv6m": Natmod(["make", *packages.ARM], {}),
+    "armv7m": Natmod(["make", *packages.ARM], {}),
+    "armv7emsp": Natmod(["make", *packages.ARM], {}),
+    "rv32imc": Natmod(["make", *packages.RV32], {"CFLAGS_EXTRA": "-O2 -Ikernels -misa-spec=2.2"}),
+    # The emulated core lacks the ESP32's instruction for the upper word of a product. What ships is what was
+    # tested, so it avoids that instruction too.
+    "xtensawin": Natmod(
+        ["make", *packages.XTENSA],
+        {"LINK_RUNTIME": "0", "CFLAGS_EXTRA": "-O2 -Ikernels -DTRIMTAB_WIDE_MULTIPLY=0"},
+    ),
+}
+
+# Architecture with packed loops -> the flags by which this machine's compiler makes the same loops.
+PACKED = {"armv6m": ("-DTRIMTAB_PACKED=1",)}
+
+# Tested in an emulator, never run on silicon: a board gets these kernels only from somebody's hand.
+UNPROVEN = {"xtensawin"}
+
+# The only compiler for the ESP32 that packages bring: LLVM, with the C library that it wants.
+LLVM = (
+    "clang-22 libclang-cpp22 libllvm22 llvm-22 libclang-common-22-dev libc6 libstdc++6 libgcc-s1 zlib1g "
+    "libzstd1 libxml2 libedit2 libtinfo6 libffi8 libbsd0 libmd0 liblzma5 libicu76"
+).split()
+
+
+# -- for this machine
+
+
+def kernel_sources() -> list[Path]:
+    """The C files of the kernels without the one that knows MicroPython."""
+    return sorted(p for p in (FIRMWARE / "kernels").rglob("*.c") if p.name != "module.c")
+
+
+def host_library(flags: Iterable[str] = ()) -> Path:
+    """The kernels as a shared library of this machine."""
+    options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{FIRMWARE / 'kernels'}", *flags]
+
+    def build(out):
+        packages.need(["gcc"])
+        cache.run("gcc", *options, *kernel_sources(), "-o", out / "libtrimtab.so")
+
+    return cache.built("host", [FIRMWARE / "kernels", *flags], build) / "libtrimtab.so"
+
+
+# -- for a board
+
+
+def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = ()) -> Path:
+    """The native module of an architecture, _kernels.mpy, with all kernels or with those that are named.
+
+    Kernels that are packed have no plain loops: they refuse records that would need them.
+    """
+    if arch not in NATMODS:
+        raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
+    tools, variables = NATMODS[arch]
+    source = micropython()
+    if kernels is None or packages.absent(tools):  # without a compiler the whole module, if it was ever built
+        name, chosen = f"natmod-{arch}", None
+    else:
+        name, chosen = f"natmod-{arch}-part", sorted(kernels)
+        variables = {**variables, "SWITCHES": packed_only(packed)}
+    if arch == "xtensawin":
+        variables = {**variables, "CROSS": xtensa_compiler()}
+
+    def build(out):
+        packages.need(tools)
+        packages.need_python(elftools="pyelftools", ar="ar")
+        _make(out, arch, variables, source, chosen)
+
+    code = [FIRMWARE / "kernels", FIRMWARE / "Makefile", FIRMWARE / "natmod.c"]
+    inputs = [source.name, arch, variables, *code, *([chosen] if chosen else [])]
+    return cache.built(name, inputs, build) / "_kernels.mpy"
+
+
+def _make(out: Path, arch: str, variables: dict, source: Path, chosen: list[str] | None) -> None:
+    """Build in a copy of the sources, whose list of kernels is cut to the chosen ones."""
+    shutil.copytree(FIRMWARE / "kernels", out / "kernels")
+    for file in ("Makefile", "natmod.c"):
+        shutil.copy(FIRMWARE / file, out)
+    if chosen:
+        records = out / "kernels" / "records.h"
+        records.write_text(subset.listed(records.read_text(), chosen))
+    settings = {"ARCH": arch, "MPY_DIR": source, "PYTHON": sys.executable, **variables}
+    cache.run("make", "-j2", *(f"{key}={value}" for key, value in settings.items()), cwd=out)
+    size = (out / "_kernels.mpy").stat().st_size
+    print(f"built _kernels.mpy for {arch}: {size} bytes", file=sys.stderr)
+    for folder in ("kernels", "build", ".mpy_ld_cache"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+
+
+def packed_only(kernels: Iterable[str]) -> str:
+    """The compiler's switch that leaves out the plain loops of these kernels."""
+    return "-DTRIMTAB_PACKED_ONLY=%dull" % sum(1 << OPCODES[name] for name in kernels)
+
+
+# -- for the ESP32
+
+
+def xtensa_compiler() -> Path:
+    """The front of the name of a compiler for the ESP32's cores: add "gcc"."""
+
+    def wrap(out):
+        script = out / "xtensa-esp32-elf-gcc"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "${{0%/*}}/cc.py" "{llvm}" "$@"\n')
+        script.chmod(0o755)
+        shutil.copy(FIRMWARE / "xtensa/cc.py", out)
+
+    llvm = cache.built("llvm", [packages.RELEASE, *LLVM], lambda out: packages.unpacked(out, LLVM))
+    inputs = [llvm.name, sys.executable, FIRMWARE / "xtensa/cc.py"]
+    return cache.built("xtensa-gcc", inputs, wrap) / "xtensa-esp32-elf-"
+
+
+def xtensa_program() -> Path:
+    """The native module for xtensawin as a program for qemu-xtensa: it reads calls and prints results."""
+    module, gcc = natmod("xtensawin"), f"{xtensa_compiler()}gcc"
+    source, folder = micropython(), FIRMWARE / "xtensa"
+
+    def build(out):
+        packages.need(["make", "qemu-xtensa", *packages.XTENSA])
+        preprocess = [sys.executable, source / "tools/mpy_ld.py", "--arch", "xtensawin", "--preprocess"]
+        (out / "empty.c").touch()
+        cache.run(*preprocess, "-o", out / "config.h", out / "empty.c")
+        cache.run(sys.executable, folder / "load.py", module, out)
+        options = [f"-I{source}", "-DNO_QSTR", f"-DMP_CONFIGFILE=<{out}/config.h>"]
+        options.append("-DMICROPY_FLOAT_IMPL=MICROPY_FLOAT_IMPL_FLOAT")
+        cache.run(gcc, *options, "-c", folder / "run.c", "-o", out / "run.o")
+        cache.run(gcc, "-c", folder / "start.s", "-o", out / "start.o")
+        cache.run(gcc, "-c", out / "module.s", "-o", out / "module.o")
+        parts = [out / "start.o", out / "run.o", out / "module.o"]
+        cache.run("xtensa-lx106-elf-ld", "--no-relax", "-T", out / "module.ld", "-o", out / "kernels", *parts)
+
+    return cache.built("xtensa", [source.name, folder, module.parent.name], build) / "kernels"
