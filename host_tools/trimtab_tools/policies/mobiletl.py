@@ -40,7 +40,7 @@ def _blocks(trunk, request):
 
 
 def mark(trunk, first, projects):
-    """All operators from the first one on are marked for operators/mobiletl.py; these layers a gain for each channel."""
+    """All operators from the first one on are marked for operators/mobiletl.py, these layers with a gain."""
     behind = trunk.ops[first:]
     updates = tuple(whole(trunk, op) for op in layers(trunk) if op in behind)
     marked = [replace(op, attrs={**op.attrs, **_marks(trunk, op, projects)}) for op in behind]
