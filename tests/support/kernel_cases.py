@@ -90,7 +90,13 @@ class Case:
         v["ic"] = self._between(1, self.channels)
         pooled = self.name in ("avg_pool_fwd", "max_pool_fwd", "avg_dx", "max_dx")
         depthwise = self.name.startswith("depthwise")
-        v["oc"] = v["ic"] if pooled else v["ic"] * self._between(1, 3) if depthwise else self._between(1, self.channels)
+        v["oc"] = (
+            v["ic"]
+            if pooled
+            else v["ic"] * self._between(1, 3)
+            if depthwise
+            else self._between(1, self.channels)
+        )
         if depthwise and self.rng.random() < 0.3:  # of one size, so that it may work in place
             v.update(sh=1, sw=1, oh=v["ih"], ow=v["iw"], kh=3, kw=3, pt=1, pl=1, oc=v["ic"])
         return v
@@ -402,9 +408,9 @@ DATA = {
 }
 
 
-def run_c(case):
-    """What the C kernels on this machine return, and the memory that they leave."""
-    tier = native.tier()
+def run_c(case, tier=None):
+    """What the C kernels on this machine return, and the memory that they leave; by default plain loops."""
+    tier = tier or native.plain_loops()
     arena, state = bytearray(case.spaces[0]), bytearray(case.spaces[1])
     mem = tier.bind(arena, state, bytes(case.spaces[2]), case.steps)
     value = tier.functions[case.name](mem, 0)

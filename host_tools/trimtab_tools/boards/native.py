@@ -7,7 +7,7 @@ import numpy as np
 from trimtab.format import RECORDS
 from trimtab.kernels import Tier
 
-from ..toolchain.kernels import host_library
+from ..toolchain.kernels import host_library, wide_library
 
 
 class Memory(ctypes.c_void_p * 5):  # type: ignore[misc]
@@ -39,5 +39,12 @@ def functions(library: ctypes.CDLL) -> dict:
 
 
 @lru_cache
-def tier() -> Tier:
+def tier(level: str | None = None) -> Tier:
+    """The kernels with the vector loops of a level (toolchain/kernels.py), by default the best that runs here."""
+    return Tier("c", functions(ctypes.CDLL(str(wide_library(level)))), bytearray, bind)
+
+
+@lru_cache
+def plain_loops() -> Tier:
+    """The kernels as boards without fast loops have them."""
     return Tier("c", functions(ctypes.CDLL(str(host_library()))), bytearray, bind)

@@ -64,7 +64,7 @@ BOARDS = {
     "sim": Board(
         "the device library in this process",
         ["gcc"],
-        {"kernels": kernels.host_library},
+        {"kernels": kernels.wide_library},
         start="sim",
     ),
     "unix": Board(

@@ -1,5 +1,6 @@
 """The C kernels as this machine's shared library and as MicroPython's native modules."""
 
+import ctypes
 import shutil
 import sys
 from collections.abc import Iterable
@@ -49,14 +50,37 @@ LLVM = (
 
 # -- for this machine
 
+# Vector units that the loops of firmware/kernels/wide are built for, the best last. "base" is what every
+# processor of an architecture has. wide/level.c says which of them this one has.
+LEVELS = {"base": (), "avx2": ("-mavx2",), "vnni": ("-march=x86-64-v4", "-mavx512vnni")}
+# Sums wrap where plain loops say so by name, and vector types pass through registers of any width.
+WIDE = ("-O3", "-std=gnu11", "-fwrapv", "-Wno-psabi", "-DTRIMTAB_WIDE=1")
+
 
 def kernel_sources() -> list[Path]:
     """The C files of the kernels without the one that knows MicroPython."""
-    return sorted(p for p in (FIRMWARE / "kernels").rglob("*.c") if p.name != "module.c")
+    return sorted(p for p in (FIRMWARE / "kernels").rglob("*.c") if p.name not in ("module.c", "level.c"))
+
+
+def level() -> str:
+    """The best of LEVELS that this processor has."""
+
+    def build(out):
+        packages.need(["gcc"])
+        cache.run("gcc", "-O1", "-fPIC", "-shared", source, "-o", out / "level.so")
+
+    source = FIRMWARE / "kernels" / "wide" / "level.c"
+    probe = ctypes.CDLL(str(cache.built("level", [source], build) / "level.so"))
+    return list(LEVELS)[probe.trimtab_level()]
+
+
+def wide_library(name: str | None = None) -> Path:
+    """The kernels with the loops of a level, by default the best: the same numbers, many times faster."""
+    return host_library((*WIDE, *LEVELS[name or level()]))
 
 
 def host_library(flags: Iterable[str] = ()) -> Path:
-    """The kernels as a shared library of this machine."""
+    """The kernels as a shared library of this machine, with plain loops unless flags say otherwise."""
     options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{FIRMWARE / 'kernels'}", *flags]
 
     def build(out):
