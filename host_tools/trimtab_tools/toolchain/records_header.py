@@ -8,11 +8,7 @@ from pathlib import Path
 from trimtab import format
 
 PATH = Path(__file__).resolve().parents[3] / "firmware" / "kernels" / "records.h"  # of a checkout
-<<<<<<< HEAD
-# The file of a method's kernels, by the prefix of their names. All others are the core, always there.
-=======
-# The file of a method's kernels, by the prefix of their names. It may be deleted. All other kernels are the core.
->>>>>>> kernels
+# The file of a method's kernels, by the prefix of their names. It may be deleted. All others are the core.
 METHODS = {
     "tinytl": "tinytl.c",
     "mobiletl": "mobiletl.c",
