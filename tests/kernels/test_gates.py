@@ -23,9 +23,9 @@ def test_records_header():
 
 @pytest.mark.parametrize("arch", STORED["modules"])
 def test_native_modules(arch):
-    tools = gates.toolchain.NATMODS[arch][0]
-    if gates.toolchain.absent(tools):
-        pytest.skip(f"needs {', '.join(gates.toolchain.absent(tools))}")
+    tools = gates.NATMODS[arch].tools
+    if gates.absent(tools):
+        pytest.skip(f"needs {', '.join(gates.absent(tools))}")
     if gates.compiler(tools) != STORED["modules"][arch]["compiler"]:
         pytest.skip(f"recorded with {STORED['modules'][arch]['compiler']}, not {gates.compiler(tools)}")
     assert gates.modules([arch])[arch] == STORED["modules"][arch]
