@@ -22,7 +22,7 @@ RATE = 4e-3
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "cache", lambda: tmp_path)
+    monkeypatch.setattr(experiment.cache, "folder", lambda: tmp_path)
     return tmp_path
 
 

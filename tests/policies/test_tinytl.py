@@ -269,6 +269,8 @@ def packages(tmp_path_factory):
 PLACES = [("sim", "c"), ("unix", "plain"), ("unix", "viper"), ("unix", "c"), ("pico", "viper"), ("pico", "c")]
 
 
+@pytest.mark.pico
+@pytest.mark.unix
 @pytest.mark.parametrize("name", ["modules", "all", "sums"])
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:

@@ -8,7 +8,7 @@ from pathlib import Path
 from trimtab import format
 
 PATH = Path(__file__).resolve().parents[3] / "firmware" / "kernels" / "records.h"  # of a checkout
-# The file of a method's kernels, by the prefix of their names. All others are the core, always there.
+# The file of a method's kernels, by the prefix of their names. It may be deleted. All others are the core.
 METHODS = {
     "tinytl": "tinytl.c",
     "mobiletl": "mobiletl.c",
