@@ -1,4 +1,4 @@
-"""Nothing that boards run has changed without being meant to: `python tests/gates.py` records what is meant."""
+"""What boards run changes only on purpose: `python tests/support/gates.py` records a change."""
 
 import json
 

@@ -175,7 +175,7 @@ def test_the_command_writes_a_plan_that_compiles(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiment.cache, "folder", lambda: tmp_path)
     data = toys.digits(300, 200)
     np.savez(tmp_path / "digits.npz", x=data.train[0], y=data.y)
-    monkeypatch.setattr(cli, "_read_model", lambda args: toys.reader())
+    monkeypatch.setattr("trimtab_tools.cli.search.read_model", lambda args: toys.reader())
     asked = [
         "search",
         "reader.tflite",
