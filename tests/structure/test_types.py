@@ -17,7 +17,6 @@ UNTYPED = {
     "policies",
     "report",
     "samples.py",
-    "toolchain",
 }
 
 
