@@ -10,7 +10,6 @@ UNTYPED = {
     "compiler",
     "formats",
     "graph",
-    "lab",
     "operators",
     "policies",
     "report",

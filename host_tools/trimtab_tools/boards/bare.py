@@ -62,7 +62,7 @@ def symbols(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def run(runs: Iterable, flags: Iterable[str] = (), skew: int = 1) -> list[Result]:
-    """A Result for each Run. A pair (kernel, spaces) is short for a run of that kernel with record 0.
+    """A Result for each Run. A pair (kernel, spaces) is one call of that kernel, with its record at 0.
 
     skew: how many bytes the weights lie behind an aligned address. In our ROMFS images it is 0.
     """

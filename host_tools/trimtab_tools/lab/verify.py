@@ -1,6 +1,4 @@
-"""The same inputs through our kernels and through TensorFlow Lite's reference kernels, compared tensor by
-tensor.
-"""
+"""Compares our kernels with TensorFlow Lite's reference kernels, tensor by tensor, on the same inputs."""
 
 from collections.abc import Iterator
 
