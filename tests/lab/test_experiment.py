@@ -1,6 +1,7 @@
 """Trials: what is kept between them changes nothing, and training in integers does what real numbers do."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ RATE = 4e-3
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "cache", lambda: tmp_path)
+    monkeypatch.setattr(experiment, "cache", SimpleNamespace(folder=lambda: tmp_path))
     return tmp_path
 
 
@@ -52,7 +53,7 @@ def test_steps_for_slopes_learn_as_well(prepared):
 
 @needs("mobiletl")
 def test_a_float_twin_knows_no_steps(prepared):
-    with pytest.raises(UsageError, match="no steps"):
+    with pytest.raises(UsageError, match="no step-function"):
         run(prepared, Trial("mobiletl:1", RATE, 1, twin="qas"))
 
 
