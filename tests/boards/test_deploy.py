@@ -20,6 +20,7 @@ def stock():
         yield board
 
 
+@pytest.mark.pico
 def test_deploy_copies_what_is_missing_and_the_board_trains(stock, package):
     seen = []
     result = deploy.deploy(stock.url, package, lambda done, total: seen.append((done, total)))
@@ -30,6 +31,7 @@ def test_deploy_copies_what_is_missing_and_the_board_trains(stock, package):
     assert said == "True c", said
 
 
+@pytest.mark.pico
 def test_deploy_again_copies_only_what_changed(stock, package):
     deploy.deploy(stock.url, package)
     assert deploy.deploy(stock.url, package)["copied"] == []
@@ -74,6 +76,7 @@ def test_damaged_package_is_refused_before_the_board_is_touched(package, tmp_pat
         deploy.deploy("socket://127.0.0.1:1", cut)
 
 
+@pytest.mark.pico
 def test_too_little_flash_is_refused_before_anything_is_written(stock):
     with repl.connected(stock.url) as board:
         about = deploy.ask(board)

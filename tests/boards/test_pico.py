@@ -27,6 +27,7 @@ def pico():
         yield board
 
 
+@pytest.mark.pico
 def test_thumb_core_agrees_with_rp2040js():
     provide("pico")
     done = subprocess.run(
@@ -37,6 +38,7 @@ def test_thumb_core_agrees_with_rp2040js():
     assert result["wrong"] == 0 and result["compared"] > 200_000
 
 
+@pytest.mark.pico
 def test_pico_runs_micropython_with_a_picos_memory(pico):
     said = tell(
         pico,
@@ -47,15 +49,18 @@ def test_pico_runs_micropython_with_a_picos_memory(pico):
     assert 230_000 < int(said[2]) < 250_000
 
 
+@pytest.mark.pico
 def test_pico_holds_the_files_it_was_given(pico):
     assert tell(pico, "print(open('/data/note.txt').read())") == "as it was put there"
 
 
+@pytest.mark.pico
 def test_pico_loads_the_library_and_its_native_module(pico):
     code = "from trimtab import kernels, format; import _kernels; print(kernels.choose().name, _kernels.ABI)"
     assert tell(pico, code) == f"c {ABI}"
 
 
+@pytest.mark.pico
 def test_board_time_counts_cycles(pico):
     code = (
         "import time\n@micropython.viper\ndef f(n: int):\n while n: n -= 1\n"
@@ -78,6 +83,7 @@ def raw(board, code, data):
     return port
 
 
+@pytest.mark.pico
 def test_no_byte_is_lost_on_the_way_to_the_board(pico):
     data = bytes(i * i * 7 >> 3 & 255 for i in range(100_000))
     port = raw(
@@ -92,6 +98,7 @@ def test_no_byte_is_lost_on_the_way_to_the_board(pico):
     port.close()
 
 
+@pytest.mark.pico
 def test_no_byte_is_lost_on_the_way_to_a_slow_reader(pico):
     port = raw(
         pico,
@@ -104,6 +111,7 @@ def test_no_byte_is_lost_on_the_way_to_a_slow_reader(pico):
     port.close()
 
 
+@pytest.mark.pico
 def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
     tell(pico, "f = open('/kept', 'w'); f.write('x' * 5000); f.close(); import os; os.sync()")
     mpremote(pico.url, "reset")
@@ -121,6 +129,7 @@ def test_pico_keeps_its_files_over_reset_and_power_cut(pico):
     assert tell(pico, "import os; print(os.stat('/kept')[6])") == "5000"
 
 
+@pytest.mark.pico
 def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
     provide("pico")
     code = "@micropython.viper\ndef f() -> int:\n return ptr32(0x20000001)[0]\nf()"
@@ -132,6 +141,7 @@ def test_unaligned_access_is_a_fault_as_on_the_chip(capfd):
     assert "unaligned access to 0x20000001" in capfd.readouterr().err
 
 
+@pytest.mark.pico
 def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
     provide("pico")
     flash = tmp_path / "flash.bin"
@@ -141,6 +151,7 @@ def test_a_board_that_stops_while_it_boots_is_told(tmp_path, capfd):
     assert "pico: " in capfd.readouterr().err
 
 
+@pytest.mark.pico
 def test_romfs_is_read_in_place(tmp_path):
     provide("pico")
     (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 1000)
@@ -164,6 +175,7 @@ def test_romfs_that_does_not_fit_is_refused():
         flash_image("trimtab", romfs=bytes(705 * 1024))
 
 
+@pytest.mark.pico
 def test_emulator_ends_with_its_parent(pico, tmp_path):
     flash = tmp_path / "flash.bin"
     flash.write_bytes(flash_image())

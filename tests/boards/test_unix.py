@@ -8,6 +8,7 @@ from trimtab_tools.errors import BoardError
 NAME_TIER = "from trimtab import kernels; print(kernels.choose().name)"
 
 
+@pytest.mark.unix
 def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
     provide("unix")
     code = f"import gc; print(gc.mem_free() + gc.mem_alloc()); {NAME_TIER}"
@@ -18,6 +19,7 @@ def test_unix_has_the_library_the_kernels_and_the_heap_asked_for():
         assert board.output().strip() == "viper"
 
 
+@pytest.mark.unix
 def test_unix_speaks_through_pipes_and_finds_its_files():
     provide("unix")
     code = "import sys; print(open('a/b').read(), sys.stdin.readline().strip())"
@@ -26,6 +28,7 @@ def test_unix_speaks_through_pipes_and_finds_its_files():
         assert board.output() == "hello there\n"
 
 
+@pytest.mark.unix
 def test_unix_error_is_told():
     provide("unix")
     with (

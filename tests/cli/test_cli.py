@@ -203,7 +203,7 @@ def test_too_little_ram(here, capsys):
         (["compile", "absent.tflite", "-o", "x.ttp"], "absent.tflite"),
         (["compile", "net.ttp", "-o", "x.ttp"], "tflite"),
         (["info", "net.tflite"], "trimtab compile"),
-        (["compile", "net.tflite", "--policy", "magic", "-o", "x.ttp"], "last, bias"),
+        (["compile", "net.tflite", "--policy", "magic", "-o", "x.ttp"], "use bias[:K], full, last[:K]"),
         (["compile", "net.tflite", "--labels", "a,a", "-o", "x.ttp"], "same name"),
         (["compile", "net.tflite", "--lr", "3", "-o", "x.ttp"], "0.5"),
         (["compile", "net.tflite", "--ram", "much", "-o", "x.ttp"], "96k"),

@@ -87,6 +87,7 @@ def test_the_same_state_through_a_bad_line_with_cuts_and_resets(tmp_path, monkey
     assert state == clean.state_crc()
 
 
+@pytest.mark.unix
 def test_long_on_unix_without_growth():
     provide("unix")
     done = benchmark("link_endurance").endure("unix", 2000)
@@ -94,6 +95,7 @@ def test_long_on_unix_without_growth():
     assert done["steps"] == 2000 and len(set(heaps[len(heaps) // 2 :])) == 1
 
 
+@pytest.mark.pico
 def test_every_power_cut_of_some_saves():
     provide("pico")
     done = benchmark("store_cuts").replay(saves=8, boots=1)

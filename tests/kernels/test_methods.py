@@ -35,6 +35,7 @@ def on_micropython(folder):
     return run.stdout + run.stderr
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("tell", [on_cpython, on_micropython])
 def test_a_method_may_be_missing(tell, tmp_path):
     for method in METHODS:
@@ -44,6 +45,7 @@ def test_a_method_may_be_missing(tell, tmp_path):
         assert sorted(kernels) == sorted(name for name in plain().functions if name not in gone)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("tell", [on_cpython, on_micropython])
 @pytest.mark.parametrize("text", ["import nowhere", "from .fixed import nothing"])
 def test_a_broken_method_says_so(tell, text, tmp_path):

@@ -1,7 +1,6 @@
 """Trials: what is kept between them changes nothing, and training in integers does what real numbers do."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ RATE = 4e-3
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "cache", SimpleNamespace(folder=lambda: tmp_path))
+    monkeypatch.setattr(experiment.cache, "folder", lambda: tmp_path)
     return tmp_path
 
 

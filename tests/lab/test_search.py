@@ -27,7 +27,7 @@ SPACE = Space((4, 6, 7), (2, 4), (1 / 2, 1))
 
 @pytest.fixture
 def prepared(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "cache", lambda: tmp_path)
+    monkeypatch.setattr(experiment.cache, "folder", lambda: tmp_path)
     return Prepared(toys.reader(), toys.digits(300, 200).held_out())
 
 
@@ -172,10 +172,10 @@ def test_a_cluster_gives_what_this_machine_gives(prepared, tmp_path, monkeypatch
 
 
 def test_the_command_writes_a_plan_that_compiles(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(experiment, "cache", lambda: tmp_path)
+    monkeypatch.setattr(experiment.cache, "folder", lambda: tmp_path)
     data = toys.digits(300, 200)
     np.savez(tmp_path / "digits.npz", x=data.train[0], y=data.y)
-    monkeypatch.setattr(cli, "_read_model", lambda args: toys.reader())
+    monkeypatch.setattr("trimtab_tools.cli.search.read_model", lambda args: toys.reader())
     asked = [
         "search",
         "reader.tflite",

@@ -71,6 +71,7 @@ def pico():
         yield board
 
 
+@pytest.mark.pico
 def test_from_the_repl_to_frames_and_back_on_an_emulated_pico(pico):
     with Client(lambda: Serial(pico.url), "net.ttp") as client:
         assert client.info["name"] == "fake" and client.info["heap_free"] > 100000
@@ -100,6 +101,7 @@ def test_a_reset_of_the_pico_in_the_middle_of_a_run(pico):
     assert seen == list(range(1, 46))
 
 
+@pytest.mark.pico
 def test_what_is_missing_on_the_pico_is_said(pico):
     with pytest.raises(BoardError, match="the board has no file other.ttp: run `trimtab deploy other.ttp`"):
         Client(lambda: Serial(pico.url), "other.ttp").connect()

@@ -361,6 +361,7 @@ def told(made, samples, folder):
     return lines
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kernels", ["c", "viper", "plain"])
 def test_a_choice_on_unix_equals_the_pcs(kernels, tmp_path):
     provide("unix")
@@ -373,6 +374,7 @@ def test_a_choice_on_unix_equals_the_pcs(kernels, tmp_path):
         assert unix.output().splitlines() == want
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize("kernels", ["c", "viper"])
 def test_a_choice_on_the_pico_equals_the_pcs(kernels, tmp_path):
     """Fisher sums, the choice, 20 steps: the same on the emulated Pico, without the PC."""

@@ -245,7 +245,7 @@ def modules(architectures=None):
     made = compile.compile_graph(kernel_shapes.n1(), "full", classes=10, kernels=simulated.best_tier()).data
     found = {}
     for arch in architectures or NATMODS:
-        tools = NATMODS[arch][0]
+        tools = NATMODS[arch].tools
         if absent(tools):
             continue
         found[arch] = {

@@ -23,6 +23,7 @@ def test_unknown_architecture_names_the_known_ones():
         natmod("z80")
 
 
+@pytest.mark.pico
 def test_missing_packages_are_named_with_the_command(monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda name: None if name == "cmake" else "/bin/" + name)
     monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)

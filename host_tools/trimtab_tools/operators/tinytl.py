@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..graph.geometry import image, same_pad
+from ..graph.ir import Graph, Op
 from ..graph.program import Buffer, Record
 from ..graph.rounding import INT8_MAX, INT8_MIN, factors, qas
 from .exact import divide, finish, matmul, window_means, windows
@@ -75,12 +76,18 @@ def params(graph, op):
 
 
 def oracle(graph, op, p, xs):
-    s, (w1, affine1, w2, affine2) = sizes(graph, op), (graph[name].data for name in op.inputs[2:])
-    x, (h, w) = xs[1].astype(np.int64), xs[0].shape[1:3]
-    pooled = window_means(x, (2, 2), (2, 2), (0, 0, x.shape[1] % 2, x.shape[2] % 2)) - p["x_zero"]
-    hidden = np.clip(_rsh(_affine(_normalized(pooled, w1, s, 0), affine1), 8), 0, 127)
-    made = _rsh(_affine(_normalized(hidden, w2, s, 1), affine2), 12)
+    (h, w), w2, affine2 = xs[0].shape[1:3], graph[op.inputs[4]].data, graph[op.inputs[5]].data
+    hidden = np.clip(_rsh(before_relu(graph, op, xs[1]), 8), 0, 127)
+    made = _rsh(_affine(_normalized(hidden, w2, sizes(graph, op), 1), affine2), 12)
     return finish(xs[0].astype(np.int64) + made.repeat(2, axis=1).repeat(2, axis=2)[:, :h, :w], p)
+
+
+def before_relu(graph: Graph, op: Op, x: np.ndarray) -> np.ndarray:
+    """What the ReLU between the convolutions reads, with 8 fraction bits. x: what the block reads."""
+    x, w, affine = x.astype(np.int64), graph[op.inputs[2]].data, graph[op.inputs[3]].data
+    pooled = window_means(x, (2, 2), (2, 2), (0, 0, x.shape[1] % 2, x.shape[2] % 2))
+    pooled = pooled - graph[op.inputs[1]].zero_point
+    return _affine(_normalized(pooled, w, sizes(graph, op), 0), affine)
 
 
 def _rsh(v, s):

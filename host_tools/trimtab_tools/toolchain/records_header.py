@@ -9,7 +9,7 @@ from pathlib import Path
 from trimtab import format
 
 PATH = Path(__file__).resolve().parents[3] / "firmware" / "kernels" / "records.h"  # of a checkout
-# Prefix of a kernel's name -> the file of that method. All other kernels are the core, which is always there.
+# Prefix of a kernel's name -> the file of that method, which may be deleted. All other kernels are the core.
 METHODS = {
     "tinytl": "tinytl.c",
     "mobiletl": "mobiletl.c",
