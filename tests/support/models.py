@@ -10,6 +10,7 @@ from trimtab_tools.graph.ir import Graph, Op, Tensor
 from trimtab_tools.operators.check import check
 
 FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
+ONE_KERNEL = ("elu",)  # TensorFlow Lite has a single kernel of these, and lists it elsewhere
 
 
 class Builder:
@@ -113,11 +114,11 @@ class Builder:
         return check(Graph(dict(self.tensors), tuple(self.ops), (self.input,), (self.x,), **dtypes))
 
 
-def run(data, x):
+def run(data, x, kernels=OpResolverType.BUILTIN_REF):
     """TensorFlow Lite's reference kernels: every tensor by its number in the file, one row per sample."""
     interpreter = Interpreter(
         model_content=data,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_op_resolver_type=kernels,
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
@@ -130,6 +131,13 @@ def run(data, x):
         for i in wanted:
             rows[i].append(interpreter.get_tensor(i)[0].copy())
     return {i: np.stack(v) for i, v in rows.items()}
+
+
+def kernels_for(graph):
+    """Where TensorFlow Lite lists the kernels that a graph is compared with."""
+    if any(op.kind in ONE_KERNEL for op in graph.ops):
+        return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return OpResolverType.BUILTIN_REF
 
 
 def asset(name):

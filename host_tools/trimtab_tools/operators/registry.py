@@ -11,6 +11,7 @@ from . import (
     conv,
     dense,
     depthwise,
+    elu,
     hard_swish,
     logistic,
     max_pool,
@@ -42,6 +43,7 @@ ROWS = (
     hard_swish.OPERATOR,
     logistic.OPERATOR,
     tanh.OPERATOR,
+    elu.OPERATOR,
 )
 
 
