@@ -8,9 +8,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from trimtab_tools.graph.geometry import same_pad
 from trimtab_tools.graph.ir import Graph, Op, Tensor
 from trimtab_tools.operators.check import check
+from trimtab_tools.operators.registry import has_reference
 
 FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
-ONE_KERNEL = ("elu",)  # TensorFlow Lite has a single kernel of these, and lists it elsewhere
 
 
 class Builder:
@@ -135,9 +135,9 @@ def run(data, x, kernels=OpResolverType.BUILTIN_REF):
 
 def kernels_for(graph):
     """Where TensorFlow Lite lists the kernels that a graph is compared with."""
-    if any(op.kind in ONE_KERNEL for op in graph.ops):
-        return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return OpResolverType.BUILTIN_REF
+    if has_reference(graph):
+        return OpResolverType.BUILTIN_REF
+    return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 def asset(name):

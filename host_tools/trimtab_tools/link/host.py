@@ -166,7 +166,7 @@ class Host(Session):
 
     def receive(self, data: bytes) -> Iterator[Event]:
         """The events in these bytes. Whatever may be sent after them is put into the output."""
-        for name, sid, number, fields, tail in self._messages(data):
+        for name, sid, number, fields, tail in self.messages(data):
             if self.state == "closed" or sid != self.sid or fields is None:
                 continue
             if name == "error" and self.state == "ready":

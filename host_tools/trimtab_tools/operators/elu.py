@@ -23,4 +23,5 @@ OPERATOR = operator(
     function=elu,
     slope=lambda v: np.exp(np.minimum(v, 0)),
     table=table,
+    reference=False,
 )

@@ -61,6 +61,11 @@ WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, b
 MACS = {kernel: count for row in OPERATORS.values() for kernel, count in row.macs.items()}
 
 
+def has_reference(graph: Graph) -> bool:
+    """Whether TensorFlow Lite's set of reference kernels can run a graph's operators."""
+    return all(OPERATORS[op.kind].tflite.reference for op in graph.ops if OPERATORS[op.kind].tflite)
+
+
 def row(op: Op) -> Operator:
     """The operator of a node. A policy may have marked the node, which gives it other rules."""
     found = OPERATORS[op.kind]
