@@ -31,8 +31,6 @@ class Tflite:
     fields: tuple = ()  # what `read` needs of that table
     read: Callable | None = None
     write: Callable = lambda file, op: {}
-        True  # TensorFlow Lite's set of reference kernels has it; else it has one kernel elsewhere
-    )
     argument: Callable | None = None  # (graph, op) -> its second input, which the graph holds as an attribute
     reference: bool = True  # its set of reference kernels has it; if not, its only kernel is the reference
 
