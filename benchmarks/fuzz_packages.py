@@ -153,7 +153,7 @@ def use(net):
     """All that a board does with a network."""
     net.self_test()
     net.info()
-    if net._choice and net.loss == "softmax":
+    if net.choice and net.loss == "softmax":
         net.choose([(bytes(range(256)) * (net.input_bytes // 256) + bytes(net.input_bytes % 256), 0)] * 2)
     for step in range(2):
         net.load_input(bytes(range(256)) * (net.input_bytes // 256) + bytes(net.input_bytes % 256))
@@ -201,7 +201,7 @@ def states(library, count, seed):
         for n, data in enumerate(corpus()):
             path = f"{folder}/net{n}.ttp"
             saved = Net(Package(data), kernels, store.Store(path))
-            if saved._choice:
+            if saved.choice:
                 saved.choose([(rng.randbytes(saved.input_bytes), i % saved.classes) for i in range(4)])
             for step in range(3):
                 saved.input_view[:] = rng.randbytes(saved.input_bytes)
@@ -214,7 +214,7 @@ def states(library, count, seed):
                 net.reset()
                 found = store.Store(path).load(net.segments, net.package_crc)
                 try:
-                    net._follow()
+                    net.follow()
                     outcome["ignored" if found is None else "loaded"] += 1
                 except PackageError:
                     outcome["refused"] += 1

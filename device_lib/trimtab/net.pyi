@@ -91,6 +91,10 @@ class Net(Engine):
         """The share of samples whose label is right (mse: the mean loss)."""
 
     # about itself
+    def repeat_input(self, sample: bytes) -> None:
+        """Fill input_view with a sample's int8 values, again and again until it is full."""
+    def output_crc(self) -> int:
+        """CRC32 of the last output, by which a golden sample is compared."""
     def self_test(self) -> bool:
         """Run the package's golden sample and compare with what the compiler saw. The state is put back."""
     def info(self) -> dict[str, Any]:

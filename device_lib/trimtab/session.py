@@ -134,7 +134,7 @@ class Session:
         """The bytes on the line of a fragment of that size."""
         return framed(FRAGMENT_BYTES + size + (SEAL_BYTES if self.seal else 0))
 
-    def _messages(self, data):
+    def messages(self, data):
         """Yield (name, session id, number, fields, tail) of every whole frame; name None if unknown."""
         for payload in self.reader.feed(data):
             if self.seal and len(payload) and payload[0] not in OPEN:
@@ -193,7 +193,7 @@ class Board(Session):
     def receive(self, data):
         if data:
             self.waiting = True
-        for name, sid, number, fields, tail in self._messages(data):
+        for name, sid, number, fields, tail in self.messages(data):
             if name == "hello" and fields:
                 if self.key:
                     self._challenge(sid, fields[1])

@@ -21,14 +21,16 @@ def stock():
 
 
 @pytest.mark.pico
-def test_deploy_copies_what_is_missing_and_the_board_trains(stock, package):
+def test_deploy_copies_what_is_missing_and_the_board_trains(package):
+    provide("pico")
     seen = []
-    result = deploy.deploy(stock.url, package, lambda done, total: seen.append((done, total)))
+    with Pico() as board:
+        result = deploy.deploy(board.url, package, lambda done, total: seen.append((done, total)))
+        code = "import trimtab; net = trimtab.load('net.ttp'); print(net.self_test(), net.kernels)"
+        assert tell(board, code) == "True c"
     assert (result["architecture"], result["library"], result["kernels"]) == ("armv6m", "copied", "c")
     assert "/net.ttp" in result["copied"] and "/lib/_kernels.mpy" in result["copied"]
     assert seen[-1] == (result["bytes"], result["bytes"]) and seen == sorted(seen)
-    said = tell(stock, "import trimtab; net = trimtab.load('net.ttp'); print(net.self_test(), net.kernels)")
-    assert said == "True c", said
 
 
 @pytest.mark.pico

@@ -89,6 +89,16 @@ def test_what_is_no_block():
     assert find(b.graph()) == []
 
 
+def test_an_operator_that_stands_in_no_block_hides_it():
+    b = Builder((8, 8, 4))
+    b.conv(8, (1, 1))
+    b.unary("tanh")
+    b.depthwise()
+    b.unary("elu")
+    b.conv(8, (1, 1))
+    assert find(b.graph()) == []
+
+
 def test_a_skip_from_elsewhere_is_not_the_blocks():
     b = Builder((8, 8, 8))
     far = b.conv(8, (1, 1))

@@ -35,6 +35,7 @@ def test_viper_files():
     assert gates.viper() == STORED["viper"]
 
 
+@pytest.mark.pico
 def test_cycles_on_the_emulated_pico():
     provide("pico")
     compiler = gates.compiler(["arm-none-eabi-gcc"])

@@ -52,7 +52,7 @@ def test_steps_for_slopes_learn_as_well(prepared):
 
 @needs("mobiletl")
 def test_a_float_twin_knows_no_steps(prepared):
-    with pytest.raises(UsageError, match="no steps"):
+    with pytest.raises(UsageError, match="no step-function"):
         run(prepared, Trial("mobiletl:1", RATE, 1, twin="qas"))
 
 

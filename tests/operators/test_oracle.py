@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from models import Builder, asset, f32, run, samples
+from models import Builder, asset, f32, kernels_for, run, samples
 from trimtab_tools.formats.read_tflite import read
 from trimtab_tools.formats.write_tflite import write
 from trimtab_tools.graph import rounding
@@ -18,7 +18,7 @@ def differences(data, n, seed=0):
     """Names of the tensors that differ, over n inputs."""
     graph = read(data)
     x = samples(graph, n, seed)
-    theirs, ours = run(data, x), oracle.forward(graph, x)
+    theirs, ours = run(data, x, kernels_for(graph)), oracle.forward(graph, x)
     return [name for name, values in ours.items() if not np.array_equal(values, theirs[graph[name].index])]
 
 
@@ -135,7 +135,7 @@ OPERATORS = {
     "add": add,
     "softmax": softmax,
     "concat_pad_reshape": joined,
-    **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "requantize")},
+    **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "elu", "requantize")},
 }
 
 

@@ -252,6 +252,10 @@ CURVES = {  # the function, and its slope
     ),
     "logistic": (sigmoid, lambda v: sigmoid(v) * sigmoid(-v)),
     "tanh": (np.tanh, lambda v: 1 / np.cosh(v) ** 2),
+    "elu": (
+        lambda v: np.where(v < 0, np.exp(-np.abs(v)) - 1, v),
+        lambda v: np.where(v < 0, np.exp(-np.abs(v)), 1.0),
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from trimtab_tools.graph.geometry import same_pad
 from trimtab_tools.graph.ir import Graph, Op, Tensor
 from trimtab_tools.operators.check import check
+from trimtab_tools.operators.registry import has_reference
 
 FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
 
@@ -113,11 +114,11 @@ class Builder:
         return check(Graph(dict(self.tensors), tuple(self.ops), (self.input,), (self.x,), **dtypes))
 
 
-def run(data, x):
+def run(data, x, kernels=OpResolverType.BUILTIN_REF):
     """TensorFlow Lite's reference kernels: every tensor by its number in the file, one row per sample."""
     interpreter = Interpreter(
         model_content=data,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_op_resolver_type=kernels,
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
@@ -130,6 +131,13 @@ def run(data, x):
         for i in wanted:
             rows[i].append(interpreter.get_tensor(i)[0].copy())
     return {i: np.stack(v) for i, v in rows.items()}
+
+
+def kernels_for(graph):
+    """Where TensorFlow Lite lists the kernels that a graph is compared with."""
+    if has_reference(graph):
+        return OpResolverType.BUILTIN_REF
+    return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 def asset(name):

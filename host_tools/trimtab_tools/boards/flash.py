@@ -42,7 +42,7 @@ def find_volume(name: str, volume: Path | str | None = None) -> Path | None:
 
 
 def wait_for(what: Callable[[], Any], seconds: float) -> Any:
-    """Call `what` until it gives something, but no longer than these seconds."""
+    """Call `what` until it returns something true, at most for these seconds; returns its last result."""
     end = time.monotonic() + seconds
     found = what()
     while not found and time.monotonic() < end:
@@ -63,7 +63,7 @@ def enter_bootloader(port: str) -> None:
 
 
 def copy(uf2: Path, volume: Path) -> None:
-    """Copy the firmware; the volume may go away while the last block is written."""
+    """Copy the firmware. The volume may vanish while the last block is written, which is no error."""
     try:
         shutil.copyfile(uf2, volume / "firmware.uf2")
         if hasattr(os, "sync"):
@@ -74,7 +74,7 @@ def copy(uf2: Path, volume: Path) -> None:
 
 
 def answer(port: str) -> deploy.About | None:
-    """What the board says of itself, once it answers."""
+    """What the board says about itself; None while it does not answer."""
     try:
         with repl.connected(port) as board:
             return deploy.ask(board)

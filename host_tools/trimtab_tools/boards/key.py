@@ -28,7 +28,7 @@ def put(path, key):
 
 
 def make(path: Path | str) -> None:
-    """Write a new key into a file that only its owner can read, never over another."""
+    """Write a new key into a file that only its owner can read. An existing file is never replaced."""
     try:
         output.create(path, os.urandom(KEY_BYTES))
     except FileExistsError:
@@ -45,7 +45,7 @@ def read(path: Path | str) -> bytes:
 
 
 def put(port: str, key: bytes) -> None:
-    """Give a board its key, once. Another key takes its place only after somebody removed it at the REPL."""
+    """Give a board its key, once. To change it, somebody must first remove it at the REPL."""
     with connected(port) as board:
         board.exec(PUT)
         if not board.eval(f"put({KEY_FILE!r}, {key!r})"):
@@ -53,7 +53,7 @@ def put(port: str, key: bytes) -> None:
 
 
 def sign(data: bytes, key: bytes) -> bytes:
-    """A package's bytes with a signature, which replaces the one that it may have."""
+    """A package's bytes with a signature. It replaces an older one."""
     package = Package(data)
     offset, size, _ = package.span("signature")
     body = data[trust.HEADER_BYTES : offset if size else len(data)]

@@ -1,4 +1,4 @@
-"""The samples of a file or folder, or noise, as a package takes them."""
+"""Samples of a file or folder, or noise, in the form that a package takes."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -9,11 +9,13 @@ import numpy as np
 from .. import samples as data
 from ..compiler.package_reading import Contents
 from ..errors import UsageError
+from ..graph.ir import Tensor
 
 
-def load(contents: Contents, source: Path | str, more: Sequence[str] = ()) -> list:
+def load(contents: Contents, source: Path | str, more: Sequence[str] = ()) -> list[data.Sample]:
     """The samples of a source, as they go over the link. more: names of classes beyond the package's."""
     t, mse = contents.input, contents.loss == "mse"
+    assert t.scale is not None, "an input has a scale"
     x, y, _ = data.load(
         source, [*contents.labels, *more], t.shape[1:], contents.package.classes + len(more), targets=mse
     )
@@ -34,22 +36,23 @@ def _wanted(out, y, source):
     return y if y.dtype == np.int8 else data.quantize(y, out.scale[0], out.zero_point)
 
 
-def real_values(x: np.ndarray, tensor) -> np.ndarray:
-    """What samples stand for: floats as they are, integers by the input's scale, raw bytes by its range."""
+def real_values(x: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """The real values of samples: the input's scale applies to integers, raw bytes cover its whole range."""
     if x.dtype == np.float32:
         return x
+    assert tensor.scale is not None, "an input has a scale"
     levels = x.astype(np.float64) - (128 if x.dtype == np.uint8 else 0)
     return (levels - tensor.zero_point) * tensor.scale[0]
 
 
-def shuffled(samples: Sequence, seed: int) -> Callable:
+def shuffled(samples: Sequence[data.Sample], seed: int) -> Callable[[int], data.Sample]:
     """i -> sample i of a training that repeats the samples, in another order each time."""
     order = functools.lru_cache(2)(lambda epoch: data.order(len(samples), seed, epoch))
     return lambda i: samples[order(i // len(samples))[i % len(samples)]]
 
 
-def noise(contents: Contents, seed: int) -> Callable:
-    """i -> sample i of a generator that starts at the seed. With mse the target is what it gives next."""
+def noise(contents: Contents, seed: int) -> Callable[[int], data.Sample]:
+    """i -> sample i of a generator that starts at the seed. With mse its next numbers are the target."""
     p = contents.package
     if contents.loss == "mse":
         return lambda i: data.synthetic(seed, i, p.input_bytes + p.output_count, 1)

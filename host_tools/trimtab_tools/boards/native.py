@@ -11,11 +11,11 @@ from ..toolchain.kernels import host_library, wide_library
 
 
 class Memory(ctypes.c_void_p * 5):  # type: ignore[misc]
-    """The addresses of arena, state, const, steps and weights, and the buffers, so that they live as long."""
+    """The addresses of arena, state, const, steps and weights. It holds the buffers, so they live as long."""
 
 
 def bind(*spaces: bytearray | memoryview) -> Memory:
-    """The Memory of these spaces. One that is only read is copied if it is not aligned to 4 bytes."""
+    """The Memory of these spaces. A read-only one is copied if it is not aligned to 4 bytes."""
     memory = Memory()
     memory.spaces = [np.frombuffer(space if len(space) else bytes(4), np.uint8) for space in spaces]
     for i, space in enumerate(memory.spaces):
@@ -28,7 +28,7 @@ def bind(*spaces: bytearray | memoryview) -> Memory:
 
 
 def functions(library: ctypes.CDLL) -> dict:
-    """The kernels of a loaded library, by name. Without a method's file it lacks that method's kernels."""
+    """The kernels of a loaded library, by name. A library without a method's file lacks its kernels."""
     table = {}
     for name in (row[0] for row in RECORDS):
         if hasattr(library, "trimtab_" + name):

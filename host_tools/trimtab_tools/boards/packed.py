@@ -1,4 +1,4 @@
-"""Which kernels of a package need no plain loops on a board: its native module leaves those out."""
+"""Finds the kernels of a package that need no plain loops on a board; its native module leaves those out."""
 
 import ctypes
 
@@ -13,10 +13,10 @@ DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernel.h
 
 
 def always_packed(data: bytes, arch: str) -> set[str]:
-    """The kernels that need no plain loops on an architecture, as all their records take packed ones.
+    """The kernels whose records can all use the packed loops of an architecture.
 
-    Each record runs once on this machine, with kernels that have only packed loops; a record that needs plain
-    loops is declined.
+    Each record runs once on this machine, with kernels that have only packed loops. They decline a record
+    that needs plain loops.
     """
     if arch not in kernels.PACKED or packages.absent(["gcc"]):
         return set()

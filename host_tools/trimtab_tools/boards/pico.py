@@ -16,8 +16,8 @@ from .files import flash_image
 class Pico:
     """An emulated Pico with its serial port at .url and, while it is in boot mode, its USB volume at .volume.
 
-    flash names a file that keeps the 2 MB of flash between runs. If it does not exist, it is made of kind,
-    files and romfs. Without it the board forgets everything when it is closed.
+    `flash` names a file that keeps the 2 MB of flash between runs. If it does not exist, it is built from
+    kind, files and romfs. Without `flash` the board forgets everything when it is closed.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Pico:
         """Cycle the power; the port stays."""
         self.process.stdin.write(b"reset\n")
         self.process.stdin.flush()
-        self.process.stdout.readline()  # says that it happened: whatever answers from now on is the new life
+        self.process.stdout.readline()  # confirms the reset: only the restarted board answers from now on
         if wait:
             wait_for_prompt(self.url)
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Lines:
-    """Output for people, with a progress bar, or one JSON object a line."""
+    """Prints for people, with a progress bar, or one JSON object a line."""
 
     def __init__(self, as_json: bool = False):
         self.json = as_json

@@ -19,7 +19,7 @@ class Qemu:
 
     def __init__(self, board: str, files: dict[str, bytes] | None = None, wait: bool = True):
         self._folder = Path(tempfile.mkdtemp(prefix=f"trimtab-{board}."))
-        self.process = None
+        self.process: subprocess.Popen | None = None
         try:
             rom = self._folder / "rom"
             rom.write_bytes(romfs.image(files or {}))
@@ -32,6 +32,7 @@ class Qemu:
 
     def _start(self, board: str, rom: Path) -> None:
         machine, kernel = BOARDS[board].machine, BOARDS[board].parts["firmware"]()
+        assert machine, "only boards of toolchain/boards.QEMU_NAMES come here"
         with socket.create_server(("127.0.0.1", 0)) as port:
             self.url = f"socket://127.0.0.1:{port.getsockname()[1]}"
             command = [

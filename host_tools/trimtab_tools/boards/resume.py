@@ -1,7 +1,7 @@
-"""A run that was cut goes on. What the host must remember lies in a file beside the package, PACKAGE.run.
+"""Continue an interrupted run. What the host must remember is kept beside the package, in PACKAGE.run.
 
-The board's state carries the number of its run and its step. Samples, order and length are the same again if
-package, data, seed and epochs are. So the file holds these, the number, and what the board held before.
+The board's state has the number of its run and its step. The same package, data, seed and epochs give the
+same samples in the same order. So the file holds these, the number, and what the board held before the run.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ WORDS = {
 
 
 def describe(crc: int, samples: Sequence, seed: int, epochs: int) -> dict:
-    """What two runs have in common if they are the same."""
+    """A description that is equal for two runs if they train the same."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(b"%d %d %d;" % (len(sample.data), sample.label, sample.raw) + sample.data)
@@ -37,7 +37,7 @@ def describe(crc: int, samples: Sequence, seed: int, epochs: int) -> dict:
 
 
 class Run:
-    """One run: its number, what it trains, what the board held before it."""
+    """One run: its number, its description, what the board held before it."""
 
     def __init__(self, package: Path | str, what: dict):
         self.path = Path(f"{package}.run")
@@ -48,12 +48,12 @@ class Run:
 
     @property
     def cut(self) -> bool:
-        """Was it begun by an earlier process?"""
+        """Did an earlier process begin this run?"""
         return self.found is not None
 
     @classmethod
     def open(cls, package: Path | str, what: dict, resume: bool = False, restart: bool = False) -> "Run":
-        """The run of this description that was cut, or a new one, which `resume` refuses."""
+        """The interrupted run of this description, or else a new one; with `resume` never a new one."""
         run = cls(package, what)
         kept = run._read()
         other = [key for key in what if kept and kept["what"].get(key) != what[key]]
@@ -71,7 +71,7 @@ class Run:
         return run
 
     def begins(self, info: dict) -> bool:
-        """Must the board begin the run, or has it begun? Refuses a board that was trained otherwise since."""
+        """Whether the board must begin the run. Refuses a board that was trained by others since then."""
         here = [info["run"], info["step"]]
         if self.cut and info["run"] == self.number:
             return False
@@ -93,7 +93,7 @@ class Run:
             if isinstance(kept["what"], dict) and {"number", "found", "before"} <= set(kept):
                 return kept
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # no file, or a damaged one: nothing is known of a run that was cut
+            pass  # no file, or a damaged one: no run is known
         return None
 
     def _write(self):

@@ -1,4 +1,4 @@
-"""Train on a board: send samples in order, count, evaluate, save; go on where a run was cut."""
+"""Train on a board: send samples in order, evaluate, save; continue a run that was interrupted."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ def simulate(
     source: Path | str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
-    """Train some steps on a fresh board, with samples of a source or noise; tells what came out."""
+    """Train some steps on a fresh board, with samples of a source or noise; returns measurements."""
     contents = _trainable(package)
     if steps < 1:
         raise UsageError(f"--steps {steps} trains nothing: use 1 or more")
@@ -65,11 +65,11 @@ def train(
     key: bytes | None = None,
     out: Lines | None = None,
 ) -> dict:
-    """Go through the samples `epochs` times, evaluate before and after, save at the end; tells what came out.
+    """Train `epochs` times on all samples, evaluate before and after, save at the end; returns the result.
 
-    add: names of classes that the board shall know beyond the package's.
+    add: names of classes that the board shall learn beyond the package's.
 
-    A run that was cut goes on where the board stands, unless `restart`.
+    An interrupted run continues where the board stands, unless `restart`.
     """
     contents, out = _trainable(package), out or Lines()
     if epochs < 1:
@@ -115,7 +115,7 @@ def _trainable(package):
 
 
 def _with_classes(client, contents, names, *lists):
-    """The samples with the board's labels. The board learns the names that it lacks and saves them."""
+    """The samples with the board's labels. New names are added on the board, which saves them."""
     before = client.info["classes"]
     index = [*range(len(contents.labels)), *(client.add_class(name) for name in names)]
     if client.info["classes"] > before:
@@ -124,7 +124,7 @@ def _with_classes(client, contents, names, *lists):
 
 
 def _follow(results, contents, n, epochs, out, log):
-    """Tell the mean loss of each epoch; returns the board's microseconds of each step."""
+    """Print the mean loss of each epoch; returns the board's microseconds for each step."""
     losses, micros = [], []
     for r in results:
         if r.value is not None:
@@ -151,7 +151,7 @@ def _say_trained(out, board, result):
 
 @contextlib.contextmanager
 def _stoppable(client, run, total):
-    """Ctrl-C leaves the board saved and says how to go on."""
+    """On Ctrl-C the board saves, and the message says how to continue."""
     try:
         yield
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ..errors import BoardError
 from ..toolchain import firmware, viper
@@ -28,12 +29,12 @@ def unix_command(
 
 
 class Unix:
-    """MicroPython's unix port as a process, with options as unix_command's. .stdin and .stdout are its pipes.
+    """MicroPython's unix port as a process. .stdin and .stdout are its pipes.
 
-    The files are put into its working folder, .folder.
+    The options are those of unix_command(). The files are put into its working folder, .folder.
     """
 
-    def __init__(self, *words: str, files: dict[str, bytes] | None = None, **options):
+    def __init__(self, *words: str, files: dict[str, bytes] | None = None, **options: Any):
         command, env = unix_command(*words, **options)
         self.folder = Path(tempfile.mkdtemp(prefix="trimtab-unix."))
         for name, data in (files or {}).items():

@@ -1,16 +1,16 @@
 """`make demo`: a network that reads clear pictures learns, on a board, to read those of a hazy camera.
 
-It does what examples/02_adapt_digits/README.md does by hand. It also checks what it shows: the board's
-trained weights equal the simulation's, and what was saved is there after a reboot.
+examples/02_adapt_digits/README.md does the same by hand. The demo also checks that the board's trained
+weights equal the simulation's, and that they are still there after a reboot.
 """
 
 import argparse
-import contextlib
 import importlib.util
 import shutil
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -44,36 +44,40 @@ print(net.info()["heap_used"])
 """
 
 
-# -- boards: connect() gives a client, reboot() ends whatever is not on flash, ram() is what the network takes
+# -- boards
 
 
 class Sim:
-    def __init__(self, stack, package):
+    """A board of the demo. The others differ from the simulated one in these methods."""
+
+    def __init__(self, stack: ExitStack, package: Path):
         self.package = package
 
-    def deploy(self):
+    def deploy(self) -> str:
+        """Put the package on the board; returns what was done."""
         return "the package lies beside it"
 
-    def connect(self):
+    def connect(self) -> AbstractContextManager[Client]:
         return attach("sim", self.package)
 
-    def reboot(self):
-        """Every connection starts a new life."""
+    def reboot(self) -> None:
+        """Forget everything that is not in flash. Here every connection starts a new board."""
 
-    def ram(self):
+    def ram(self) -> int:
+        """Bytes that the network takes."""
         package = Contents(self.package).package
         return package.arena_bytes + package.state_bytes
 
 
 class Unix(Sim):
-    def deploy(self):
+    def deploy(self) -> str:
         return "library and kernels are on its path"
 
-    def connect(self):
+    def connect(self) -> AbstractContextManager[Client]:
         command, env = self._command("import trimtab.serve; trimtab.serve.main(%r)" % self.package.name)
         return Client(lambda: Process(command, cwd=self.package.parent, env=env))
 
-    def ram(self):
+    def ram(self) -> int:
         command, env = self._command(MEASURE)
         return int(cache.run(*command, cwd=self.package.parent, env=env))
 
@@ -82,24 +86,24 @@ class Unix(Sim):
 
 
 class Pico(Sim):
-    def __init__(self, stack, package):
-        self.package = package
+    def __init__(self, stack: ExitStack, package: Path):
+        super().__init__(stack, package)
         self.board = stack.enter_context(pico.Pico())
 
-    def deploy(self):
+    def deploy(self) -> str:
         done = deploy(self.board.url, self.package)
         return (
             f"{done['bytes']} bytes of library, kernels ({done['architecture']}) and package "
             f"copied in {done['seconds']} s"
         )
 
-    def connect(self):
+    def connect(self) -> AbstractContextManager[Client]:
         return attach(self.board.url, self.package)
 
-    def reboot(self):
+    def reboot(self) -> None:
         self.board.reset()
 
-    def ram(self):
+    def ram(self) -> int:
         return int(mpremote(self.board.url, "exec", MEASURE))
 
 
@@ -110,7 +114,7 @@ PLAYERS = {"sim": Sim, "unix": Unix, "pico": Pico}
 
 
 def pretrained() -> Path:
-    """The folder with the network and the pictures. The network is trained if the cache has none."""
+    """The folder with the network and the pictures. It trains the network if the cache has none."""
     if not EXAMPLE.is_dir():
         raise ModelError("the demo lives in the project's repository: clone it and run make demo there")
     sources = [EXAMPLE / "model.py", Path(__file__).parents[1] / "formats" / "read_keras.py"]
@@ -127,7 +131,7 @@ def _train(folder: Path) -> None:
 
 
 def build(folder: Path, work: Path) -> Path:
-    """Compile the network with the plan by hand; returns the package's path."""
+    """Compile the network with the example's plan; returns the package's path."""
     model = read_tflite.read(folder / "digits.tflite")
     plan = f"plan:{EXAMPLE / 'plan.json'}"
     made = compile.compile_graph(model, plan, name="digits", rate=RATE, kernels=simulated.best_tier())
@@ -143,7 +147,7 @@ def build(folder: Path, work: Path) -> Path:
 
 
 def known(package: Path, file: Path) -> float:
-    """Share of right classes in simulation, without training."""
+    """The share of right classes in simulation, without training."""
     net = simulated.load(str(package))
     with np.load(file) as pictures:
         return net.evaluate([(x.tobytes(), y) for x, y in zip(pictures["x"], pictures["y"])])
@@ -165,7 +169,7 @@ def adapt(link: Client, samples: list, lines: Lines) -> float:
 
 
 def expected_crc(package: Path, samples: list) -> int:
-    """The CRC of the state that this training gives on the PC."""
+    """The CRC of the state after this training on the PC."""
     net = simulated.load(str(package))
     net.begin(len(samples))
     for i in data.order(len(samples), SEED, 0):
@@ -173,7 +177,7 @@ def expected_crc(package: Path, samples: list) -> int:
     return net.state_crc()
 
 
-def tell(name: str, stack: contextlib.ExitStack, folder: Path, work: Path) -> dict:
+def tell(name: str, stack: ExitStack, folder: Path, work: Path) -> dict:
     """The whole story; returns the fields of the last line."""
     package = build(folder, work)
     contents, lines = Contents(package), Lines()
@@ -211,7 +215,7 @@ def tell(name: str, stack: contextlib.ExitStack, folder: Path, work: Path) -> di
     }
 
 
-def start(name: str, stack: contextlib.ExitStack, package: Path) -> Sim:
+def start(name: str, stack: ExitStack, package: Path) -> Sim:
     """The board with the package on it."""
     began = time.monotonic()
     board = PLAYERS[name](stack, package)
@@ -246,7 +250,7 @@ def run(name: str) -> None:
     folder = pretrained()
     work = Path(tempfile.mkdtemp(prefix="trimtab-demo."))
     try:
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
             fields = tell(name, stack, folder, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)

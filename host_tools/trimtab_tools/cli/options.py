@@ -1,4 +1,4 @@
-"""Options that several verbs take, and what their text means."""
+"""Options that several verbs share, and what their text means."""
 
 import itertools
 from argparse import ArgumentParser, Namespace
@@ -11,11 +11,11 @@ from ..errors import UsageError
 DATA = ".npz with x and y, or a folder with one folder of images for each class"
 
 
-# -- what is added to a parser
+# -- add options to a parser
 
 
 def model(p: ArgumentParser, front: str = "") -> None:
-    """A model file and what its head shall tell apart."""
+    """A model file, and the classes of a new head."""
     p.add_argument(
         "model",
         help=f"{front}an int8 .tflite file, a published .npz or .pkl checkpoint, or a .keras or .h5 model "
@@ -151,7 +151,7 @@ def share(text: str, option: str) -> float:
 
 
 def size(word: str, text: str) -> int:
-    """Bytes, written as 98304 or as 96k; `text` is all that stands behind the option."""
+    """Bytes, written as 98304 or as 96k; `text` is the whole value of the option, for the message."""
     try:
         return int(float(word.rstrip("kK")) * (1024 if word[-1:] in "kK" else 1))
     except ValueError:
@@ -161,7 +161,7 @@ def size(word: str, text: str) -> int:
 
 
 def check_ram(arena: int, state: int, text: str) -> None:
-    """Refuse an arena and a state, one block each, that do not fit into the blocks that the board has."""
+    """Refuse an arena and a state that do not fit into the board's blocks; each must lie within one block."""
     blocks = [size(word, text) for word in text.split(",")]
     for places in itertools.product(range(len(blocks)), repeat=2):
         left = list(blocks)

@@ -75,7 +75,7 @@ def run(args: Namespace) -> None:
 
 
 def _prepared(args):
-    """The samples behind the frozen layers, so that no trial runs those again."""
+    """The samples as the frozen layers pass them on, so that no trial runs those layers again."""
     from ..lab import experiment
 
     graph = read_model(args)

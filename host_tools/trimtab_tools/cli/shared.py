@@ -37,7 +37,7 @@ def read_model(args: Namespace) -> Graph:
 
 
 def compiled(args: Namespace) -> Compiled:
-    """The model compiled with the options of options.plan; a plan that needs more than --ram is refused."""
+    """The model compiled with the options of options.plan. Refuses a plan that needs more than --ram."""
     from ..boards import simulated
     from ..compiler import compile
     from ..policies.policy import Request
@@ -64,7 +64,7 @@ def compiled(args: Namespace) -> Compiled:
 
 
 def labelled(args: Namespace, graph: Graph, purpose: str) -> tuple:
-    """Training samples for a graph, (x, y, names of the classes); refuses samples without labels."""
+    """Training samples for a graph as (x, y, names of the classes). Refuses samples without labels."""
     from .. import samples
 
     shape = graph[graph.inputs[0]].shape[1:]
@@ -75,7 +75,7 @@ def labelled(args: Namespace, graph: Graph, purpose: str) -> tuple:
 
 
 def port(args: Namespace) -> str:
-    """The port that was named, or that of the only board."""
+    """The port from --port, or that of the only board."""
     if args.port:
         return args.port
     from serial.tools.list_ports import comports

@@ -81,5 +81,4 @@ def _before(graph, name, between):
 
 
 def _pointwise(graph, op):
-    kernel, stride = graph[op.inputs[1]].shape[1:3], tuple(op.attrs.get("stride", ()))
-    return op.kind == "conv" and kernel == stride == (1, 1)
+    return op.kind == "conv" and graph[op.inputs[1]].shape[1:3] == tuple(op.attrs["stride"]) == (1, 1)

@@ -1,8 +1,7 @@
-"""A network and a data set, prepared for many trials: what search and benchmarks are made of.
+"""A network and a data set, prepared for the many trials of a search or a benchmark.
 
 Layers that no trial trains give the same output for the same picture every time. So that output is computed
-once and kept in files, and each trial pays only for the layers that it trains. What is measured does not
-change by a bit.
+once and kept in files, and each trial runs only the layers that it trains. This does not change any result.
 """
 
 import os
@@ -13,7 +12,7 @@ import numpy as np
 
 from ..boards import simulated
 from ..compiler import compile
-from ..graph.ir import Graph
+from ..graph.ir import Graph, Tensor
 from ..policies import head
 from ..samples import quantize, raw_map
 from ..toolchain import cache
@@ -37,9 +36,7 @@ class Data:
         return fingerprint.digest(self.name, *map(fingerprint.of_array, arrays), str(self.classes))
 
     def held_out(self, share: float = 0.25, seed: int = 0) -> "Data":
-        """The same training samples, a share of which stands in for the test samples that a search may not
-        see.
-        """
+        """The training samples, split in two: a search must not see the test samples."""
         left = np.random.RandomState(seed).permutation(len(self.y))
         test, train = np.split(left, [round(len(left) * share)])
         return Data(
@@ -55,8 +52,8 @@ class Data:
 class Prepared:
     """A network and a data set: the outputs of frozen layers for each sample, in files.
 
-    An output is kept wherever one tensor is all that lives, so that training can start there. Files are
-    mapped, so many processes share them; between processes travel only the network and the labels.
+    Training can start at a tensor if nothing else is live there, so the outputs of these tensors are kept.
+    Many processes share the files, which are mapped; only the network and the labels are sent to them.
     """
 
     def __init__(
@@ -80,7 +77,7 @@ class Prepared:
             self._make(missing, data, pixels, progress)
 
     def __getstate__(self):
-        """What other processes of this machine need. The samples stay here: outputs are in the files."""
+        """What other processes of this machine need. They do not need the samples: they read the files."""
         return {**self.__dict__, "source": None}
 
     def at(self, tensor: str) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +89,7 @@ class Prepared:
         return self.folder / f"{fingerprint.digest(tensor)}.{part}.npy"
 
     def _make(self, names, data, pixels, progress):
-        """Run each sample once, and write what each of the named tensors holds."""
+        """Run each sample once, and write the values of the named tensors."""
         made = compile.compile_inference(self.trunk, keep_all=True, kernels=simulated.best_tier())
         net = simulated.load(made.data, simulated.best_tier())
         entry = self.graph[self.graph.inputs[0]]
@@ -109,9 +106,7 @@ class Prepared:
 
 
 class _Rows:
-    """The files of a part while they are written: a row for each sample. They get their names when they are
-    whole.
-    """
+    """Writes the files of a part, a row for each sample. They get their names when they are complete."""
 
     def __init__(self, files, outer, made, net):
         arena = np.frombuffer(net.arena, np.int8)
@@ -138,20 +133,19 @@ class _Rows:
         return self.files[name].with_suffix(f".{os.getpid()}")
 
 
-def as_int8(x: np.ndarray, tensor, pixels: tuple[float, float] | None = None) -> np.ndarray:
+def as_int8(x: np.ndarray, tensor: Tensor, pixels: tuple[float, float] | None = None) -> np.ndarray:
     """A sample as the package would take it."""
+    assert tensor.scale is not None, "an input has a scale"
     if x.dtype == np.uint8:
         return raw_map(tensor, pixels)[x]
     return x if x.dtype == np.int8 else quantize(x, tensor.scale[0], tensor.zero_point)
 
 
 def narrow(trunk: Graph) -> list[str]:
-    """Tensors that live alone at their moment and are no larger than those before: where training may
-    start.
-    """
+    """Tensors at which training may start: nothing else is live then, and each is no larger than the last."""
     last = {name: i for i, op in enumerate(trunk.ops) for name in op.inputs}
     last.update({name: len(trunk.ops) for name in trunk.outputs})
-    root: dict[str, str] = {}  # of what a reshape gives: the tensor that it reshapes
+    root: dict[str, str] = {}  # output of a reshape -> the tensor that it reshapes
     live, found = {trunk.inputs[0]}, [trunk.inputs[0]]
     for i, op in enumerate(trunk.ops):
         if op.kind == "reshape":

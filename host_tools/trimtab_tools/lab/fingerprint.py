@@ -1,4 +1,4 @@
-"""Names for what is kept on disk: the same content has the same name, other content another one."""
+"""Names of files by their content: the same content has the same name, other content another one."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ WHOLE = 1 << 20  # numbers of an array up to which all of them count
 
 
 def digest(*parts: str | bytes) -> str:
-    """A name made of all parts; each counts with its length, so that parts cannot flow into one another."""
+    """A name made of all parts. The lengths are hashed too, so moving a byte from part to part changes it."""
     h = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else bytes(part)

@@ -1,5 +1,7 @@
 """TinyTL's residual module in the float twin: real numbers throughout."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..operators import tinytl
@@ -7,25 +9,24 @@ from .float_layers import Layer
 
 
 class Module(Layer):
-    """A lite residual module: 2x2 mean pool, convolution by groups, norm, affine, ReLU, 1x1 convolution,
-    norm, affine, and nearest upsampling, added to a block's output. The second gamma and beta count steps
-    of that output.
+    """A lite residual module, whose output is added to that of a block.
+
+    It is a 2x2 mean pool, a convolution by groups, norm, affine, ReLU, a 1x1 convolution, norm, affine, and
+    nearest upsampling. The unit of the second gamma and beta is a step of the block's output.
     """
 
-    def __init__(self, graph, op, inputs, update, qas):
-        super().__init__(graph, op, inputs, update, qas)
-        self.sizes = tinytl.sizes(graph, op)
-        self.first, self.part = self.sizes.convs[0], graph[op.inputs[2]].shape[-1]
-        data = [graph[name].data for name in op.inputs[2:]]
-        self.w1, self.w2 = (data[i] * graph[op.inputs[2 + i]].scale[0] for i in (0, 2))
+    def prepare(self, qas: bool) -> None:
+        self.sizes = tinytl.sizes(self.graph, self.op)
+        self.first, self.part = self.sizes.convs[0], self.constant(2).shape[-1]
+        self.w1, self.w2 = (self.constant(i) * self.scale_of(self.op.inputs[i]) for i in (2, 4))
         self.w2 = self.w2.reshape(len(self.w2), -1)
-        self.affines = [data[i] / 65536 for i in (1, 3)]
-        self.gains = [tinytl.AFFINE_GAIN, tinytl.AFFINE_GAIN / graph[self.output].scale[0] ** 2]
+        self.affines = [self.constant(i) / 65536 for i in (3, 5)]
+        self.gains = [tinytl.AFFINE_GAIN, tinytl.AFFINE_GAIN / self.scale_of(self.output) ** 2]
 
-    def forward(self, xs):
+    def forward(self, xs: Sequence[np.ndarray]) -> np.ndarray:
         return self.finish(np.rint(self.join(xs)))
 
-    def join(self, xs: list[np.ndarray]) -> np.ndarray:
+    def join(self, xs: Sequence[np.ndarray]) -> np.ndarray:
         """The output before it is rounded."""
         y, x = xs[0].astype(float), xs[1].astype(float) - self.p["x_zero"]
         self.columns = self._columns(self._pool(x))
@@ -38,8 +39,7 @@ class Module(Layer):
         h, w = y.shape[1:3]
         return y + made.repeat(2, axis=1).repeat(2, axis=2)[:, :h, :w]
 
-    def backward(self, gy, rate):
-        """One sample."""
+    def backward(self, gy: np.ndarray, rate: float) -> list[np.ndarray | None]:
         g = gy.reshape(self.mask.shape) * self.mask
         d = self._sum_of_four(g)
         da2 = self._learn_affine(d, self.xhat2, self.rate2, 1, rate)
@@ -55,7 +55,7 @@ class Module(Layer):
         return [g, dx]
 
     def passes(self) -> np.ndarray:
-        """Where the ReLU, which saturates as the integers do, lets errors through."""
+        """Where errors pass the ReLU, which saturates as that of the integers does."""
         return (self.z > 0) & (self.z < 127.5 / 16)
 
     def _sum_of_four(self, g):
@@ -83,7 +83,7 @@ class Module(Layer):
         ]
 
     def _margins(self):
-        """(before, behind) of rows and columns; behind, there is enough for every tap."""
+        """(before, behind) of rows and columns. The margin behind is large enough for every tap."""
         g = self.first
         return [(g["pt"], g["kh"] * g["sh"]), (g["pl"], g["kw"] * g["sw"])]
 
@@ -121,7 +121,7 @@ class Module(Layer):
         return (centred * rate).reshape(a.shape), rate
 
     def _learn_affine(self, d, xhat, rate, i, lr):
-        """The error of the input of norm i from that of its affine's output. The affine is updated."""
+        """The error of the input of norm i from that of its affine's output. It updates the affine."""
         gamma = self.affines[i][0]
         e, x = (
             (v * gamma if v is d else v).reshape(*d.shape[:3], -1, self.sizes.norms[i]) for v in (d, xhat)

@@ -1,9 +1,9 @@
 """The float twin of the training step: the same int8 forward pass, with gradients and weights in real
 numbers.
 
-The difference between a trial and its twin is what training in integers costs. A real weight stands behind
-each int8 weight, which is the real one rounded. The gradient passes rounding as if it were not there, and
-passes a clamp where the value fits. One sample is trained at a time.
+The difference between a trial and its twin is what training in integers costs. Each int8 weight is a real
+weight, rounded. The gradient ignores the rounding, and passes a clamp where the value fits. One sample is
+trained at a time.
 """
 
 import importlib
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import ModelError
-from ..graph.ir import Graph
+from ..graph.ir import Graph, Op
 from ..policies.plan import TrainPlan
 from .float_layers import LAYERS, Layer
 
-# Layers that a method brings, in files that can be deleted together with it.
+# Kinds of layers that belong to a method: (file, class). The file can be deleted together with the method.
 OPTIONAL = {"lite": ("float_tinytl", "Module")}
 
 
-def layer_class(op) -> type[Layer]:
+def layer_class(op: Op) -> type[Layer]:
     """The class that computes an operator in real numbers."""
     if op.kind in LAYERS:
         return LAYERS[op.kind]
@@ -36,19 +36,22 @@ class Twin:
 
     def __init__(self, trunk: Graph, plan: TrainPlan, start: str, qas: bool = True):
         self.graph, self.start = trunk, start
-        self.alias: dict[str, str] = {}  # what a reshape gives: the tensor that it reshapes
+        self.alias: dict[str, str] = {}  # output of a reshape -> the tensor that it reshapes
         self.layers = self._layers(plan, qas)
         self._mark_wanted()
-        self.features = self.root(plan.head.features)
+        head = plan.head
+        assert head, "a trial trains a head"
+        self.features = self.root(head.features)
         f = trunk[self.features]
+        assert f.scale is not None, "an activation has a scale"
         self.scale, self.zero = f.scale[0], f.zero_point
-        self.w, self.b = np.zeros((plan.head.classes, f.size)), np.zeros(plan.head.classes)
+        self.w, self.b = np.zeros((head.classes, f.size)), np.zeros(head.classes)
 
     def root(self, name: str) -> str:
         return self.alias.get(name, name)
 
     def _layers(self, plan, qas):
-        """The operators all of whose inputs come from the start."""
+        """The layers of the operators whose inputs all depend on the start."""
         layers, known = [], {self.start}
         for op in self.graph.ops:
             inputs = [self.root(name) for name in op.inputs if name and not self.graph[name].constant]

@@ -1,18 +1,24 @@
-"""Views of pictures: what a data set of images is enlarged with."""
+"""Views of pictures, by which a data set of images is enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-def resized(pictures, size: int) -> np.ndarray:
+
+def resized(pictures: Sequence[Image], size: int) -> np.ndarray:
     """uint8 (n, size, size, 3) of PIL images."""
-    from PIL import Image
+    from PIL.Image import Resampling
 
-    return np.stack(
-        [np.asarray(p.resize((size, size), Image.Resampling.BICUBIC), np.uint8) for p in pictures]
-    )
+    return np.stack([np.asarray(p.resize((size, size), Resampling.BICUBIC), np.uint8) for p in pictures])
 
 
-def views(pictures, size: int, smallest: float = 0.6, seed: int = 0) -> np.ndarray:
+def views(pictures: Sequence[Image], size: int, smallest: float = 0.6, seed: int = 0) -> np.ndarray:
     """uint8 (4, n, size, size, 3) of PIL images: whole, mirrored, a random part, another part mirrored.
 
     A part has from `smallest` to all of the area, and proportions from 4:5 to 5:4.

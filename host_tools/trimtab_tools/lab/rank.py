@@ -1,7 +1,7 @@
-"""Which of several packages a task should start from: each trains on most of its samples, the rest judge.
+"""Finds which of several packages suits a task best: each trains on most samples, the rest judge it.
 
-The packages may differ in everything: network, resolution, policy. The one that fits the task's data best
-is the better feature extractor for it, whatever it was trained on before.
+The packages may differ in everything: network, resolution, policy. The best one has the features that suit
+this task's data, whatever it was trained on before.
 """
 
 from collections.abc import Sequence

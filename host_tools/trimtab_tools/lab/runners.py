@@ -1,7 +1,7 @@
 """Where trials run: in processes of this machine, or on a Ray cluster.
 
-A runner is called with prepared samples and trials, and gives {trial: result}. Each result is kept as soon
-as it is there, so a search that was stopped goes on where it was.
+A runner takes prepared samples and trials, and returns {trial: result}. Each result is written at once, so
+an interrupted search continues where it stopped.
 """
 
 import multiprocessing
@@ -38,7 +38,7 @@ def local(
 
 
 def _adopt(prepared):
-    """Called once in each process of the pool: what it works on travels once, not with each trial."""
+    """Runs once in each process of the pool, so that the samples are sent once and not with each trial."""
     global _prepared
     _prepared = prepared
 

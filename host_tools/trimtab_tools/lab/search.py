@@ -1,10 +1,9 @@
-"""Which layers to train under a budget: measure what each one contributes, then let evolution work on the
-sums.
+"""Finds which layers to train under a budget: it measures what each contributes, then evolves their sums.
 
-A contribution is a difference in accuracy between short trials, on samples held out from training. The
-biases of the last K layers are compared with the head alone; the weights of one layer, at one share of its
-channels, with biases alone. The sum of contributions stands for the accuracy of a scheme. It is only a
-stand-in, so the best are tried.
+A contribution is a difference in accuracy between short trials, on samples held out from training. Training
+the biases of the last K layers is compared with training the head alone. Training the weights of one layer,
+with one share of its channels, is compared with training biases alone. The sum of contributions is an
+estimate of the accuracy of a scheme, so the best schemes are then tried.
 """
 
 from collections.abc import Sequence
@@ -56,9 +55,7 @@ class Space:
         depths: Sequence[int] | None = None,
         ratios: Sequence[float] = RATIOS,
     ) -> "Space":
-        """By default all convolutions and dense layers (depthwise weights gain nothing) and every third
-        depth.
-        """
+        """By default every third depth and all layers but depthwise ones, whose weights gain nothing."""
         found = plan.layers(trunk)
         n = len(found)
         if layers is None:
@@ -113,8 +110,7 @@ class Found:
 def trials(space: Space, convs: int, recipe: Recipe) -> dict[tuple, list[Trial]]:
     """{part of a scheme: its trials}; a part is ("head",), ("bias", depth) or ("weight", layer, share).
 
-    Weights are tried above biases that reach below them all, so that each layer has the same ground to
-    stand on.
+    Each trial of weights also trains the biases of the greatest depth, so that all layers are compared alike.
     """
     deepest = max(*space.depths, convs - space.layers[0])
     policies: dict[tuple, str] = {("head",): "last"}
@@ -149,15 +145,13 @@ def contributions(
 
 
 def _accuracies(prepared, wanted, runner, progress):
-    """{key: mean accuracy of its trials} for {key: trials}; all run together, so that no worker waits."""
+    """{key: mean accuracy of its trials} for {key: trials}. All run together, so no worker waits."""
     results = runner(prepared, [t for some in wanted.values() for t in some], progress=progress)
     return {key: float(np.mean([results[t]["test"] for t in some])) for key, some in wanted.items()}
 
 
 def sizes(prepared: Prepared, space: Space, convs: int) -> tuple[tuple, dict, float]:
-    """Bytes of (each layer's bias, {(layer, share): its weights}, the rest). MCUNetV3's rule is a sum of
-    them.
-    """
+    """Bytes of (each layer's bias, {(layer, share): its weights}, the rest), which MCUNetV3's rule adds."""
 
     def count(policy):
         return cost.mcunetv3(cost.table(*make_plan(prepared.graph, policy, classes=prepared.classes)))
@@ -206,7 +200,7 @@ def evolve(
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits. What is None is not limited."""
+    """Limits; None where there is no limit."""
 
     kilobytes: float  # by MCUNetV3's rule
     ram: int | None = None  # bytes of arena and state
@@ -215,7 +209,7 @@ class Budget:
 
     @property
     def of_board(self) -> tuple[int | None, ...]:
-        """The limits that only a compiled package can be held against."""
+        """The limits that can only be checked on a compiled package."""
         return self.ram, self.flash, self.cycles
 
     def allows(self, costs: dict) -> bool:
@@ -264,7 +258,7 @@ def search(
     runner: Runner = local,
     stage: Stage = quiet_stage,
 ) -> dict:
-    """The best of the finalists, all of which are tried.
+    """Try the finalists; returns the best.
 
     The keys are those of a row of "tried" (scheme, accuracy, points, kilobytes), "tried" and "contributions".
     """

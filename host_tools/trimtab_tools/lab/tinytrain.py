@@ -6,9 +6,11 @@ the same code that a board runs.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from trimtab import fisher, prototypes
+from trimtab.kernels import Tier
 
 from ..boards import simulated
 from ..compiler import compile
@@ -23,12 +25,16 @@ Samples = Sequence[tuple[np.ndarray, int]]  # (int8 input, class)
 
 
 def information(
-    made: compile.Compiled, samples: Samples, epochs: int = 1, kernels=None, progress: Progress = quiet
+    made: compile.Compiled,
+    samples: Samples,
+    epochs: int = 1,
+    kernels: Tier | None = None,
+    progress: Progress = quiet,
 ) -> list:
     """[(exponent, [f])], one pair for each candidate, of a package compiled by policy tinytrain.
 
-    A new dense head knows nothing and sends no error, so it trains on the samples first. Prototypes are
-    enrolled instead, and moved copies of the samples stand for what will be asked.
+    A new dense head gives no errors, so it trains on the samples first. Prototypes are enrolled instead, and
+    then judged on moved copies of the samples.
     """
     net = simulated.load(made.data, kernels or simulated.best_tier())
     channels = list(made.program.candidates.values())
@@ -95,9 +101,9 @@ def choice(
     layers: int | None = None,
     epochs: int = 1,
     progress: Progress = quiet,
-    **options,
+    **options: Any,
 ) -> dict:
-    """A plan for these samples of one task. `options` are those of compile_graph."""
+    """A plan for the samples of one task. `options` are those of compile_graph."""
     policy = f"tinytrain:{layers}" if layers else "tinytrain"
     made = compile.compile_graph(graph, policy, kernels=simulated.best_tier(), **options)
     if made.plan.head:

@@ -1,8 +1,7 @@
-"""One trial: train in `sim` on prepared samples, in integers as a board does or by the float twin, and
-measure.
+"""One trial: train on prepared samples, in integers as a board does or by the float twin, and measure.
 
-A result is kept. The same trial on the same network and data is not run twice by one version, so a run of
-many trials that was stopped goes on with the next one.
+Results are kept in files. One version does not run the same trial on the same network and data twice, so an
+interrupted series of trials continues with the next one.
 """
 
 import json
@@ -41,8 +40,9 @@ class Trial:
 
 
 def run(prepared: Prepared, trial: Trial, progress: Progress = quiet) -> dict:
-    """The trial's result, run or kept: accuracies in percent, losses, and of integers the costs and the
-    state's CRC.
+    """The trial's result, from its file if it ran before.
+
+    It has accuracies in percent and losses; a trial in integers also has its costs and the state's CRC.
     """
     known = find(prepared, trial)
     if known:
@@ -53,7 +53,7 @@ def run(prepared: Prepared, trial: Trial, progress: Progress = quiet) -> dict:
 
 
 def find(prepared: Prepared, trial: Trial) -> dict | None:
-    """The result that was kept, if there is one."""
+    """The result of an earlier run, if there is one."""
     try:
         return json.loads(kept_in(prepared, trial).read_text())
     except (OSError, ValueError):
@@ -73,7 +73,7 @@ def kept_in(prepared: Prepared, trial: Trial) -> Path:
 
 
 def train(prepared: Prepared, trial: Trial, progress: Progress = quiet) -> dict:
-    """Train and measure, whatever has been kept."""
+    """Train and measure, without a look at earlier results."""
     made = compile_trial(prepared, trial)
     start = made.program.latent.name if made.program.latent else prepared.graph.inputs[0]
     xs, test = prepared.at(start)
@@ -161,7 +161,7 @@ class Real:
     def __init__(self, made: compile.Compiled, start: str, total: int, trial: Trial):
         if any("step" in op.attrs for op in made.trunk.ops):
             raise UsageError(
-                f"float twins know no steps for slopes: leave policy {trial.policy} to the integers"
+                f"float twins have no step-function gradients: run policy {trial.policy} in integers"
             )
         self.twin = Twin(made.trunk, made.plan, start, trial.twin == "qas")
         self.rate, self.total, self.done = made.plan.rate, total, 0

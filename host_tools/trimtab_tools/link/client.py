@@ -1,7 +1,7 @@
 """The host's end of the link: stream samples to a board, read results and the trained state.
 
-`Client(open_line)` takes a function that opens a transport (transport.Serial and its kin), and calls it again
-when the line breaks. A board may be serving already, or be at its REPL; then `package` is the file to load.
+`Client(open_line)` takes a function that opens a transport, such as transport.Serial. It calls the function
+again when the line breaks. If the board is at its REPL, `package` names the file that it shall serve.
 """
 
 import os
@@ -41,7 +41,7 @@ class Client:
         self.open_line = open_line
         self.package = package  # path on the board, or None where the board serves by itself
         self.patience_ms = patience_ms
-        self.line: Any = None  # the Transport that is open
+        self.line: Any = None  # the open Transport, or None
         self.host = Host(key)
         self.info: dict[str, Any] = {}
         self.echoed = False  # a REPL sends back what it is sent
@@ -109,13 +109,15 @@ class Client:
     ) -> Iterator[Result]:
         """Train `count` steps and yield a Result for each.
 
-        `sample(i)` gives the Sample of step i + 1 and may be asked again. Whatever happens to line and
-        board, each step is trained once: after a broken line the board tells its step; after a reset it is
-        back at its last save and gets the samples since.
+        `sample(i)` gives the Sample of step i + 1; it may be called for the same i again. Each step is
+        trained exactly once, whatever happens to line and board. After a broken line the board tells its
+        step. After a reset it is back at its last save, and gets the samples since then once more.
 
-        With `resume`, a run that was cut goes on where the board stands: the run of that number, or (0) of
-        that length. A source that cannot be asked again is given as an iterator over the samples that the
-        board has not seen; they are kept since the last save.
+        If the samples come only once, `sample` is an iterator over those that the board has not seen yet.
+        They are kept until the board saves.
+
+        With `resume`, an interrupted run continues where the board stands: the run with number `run`, or any
+        run of `count` steps if `run` is 0.
         """
         run = self._start(count, resume, run)
         told = self.info["step"]
@@ -140,7 +142,7 @@ class Client:
                 told = max(told, self.info["step"])
 
     def evaluate(self, sample: Callable[[int], Sample], count: int) -> Iterator[Result]:
-        """Yield a Result for each of `count` samples: the class that the board sees (mse: the loss)."""
+        """Yield a Result for each of `count` samples, with the class that the board sees (mse: the loss)."""
         yield from self._query(EVALUATE, sample, count)
 
     def predict(self, sample: Sample) -> int:
@@ -150,9 +152,7 @@ class Client:
     # -- requests
 
     def add_class(self, name: str) -> int:
-        """The index of the class of this name. If the board has none, a row that --max-classes reserved
-        gets it.
-        """
+        """The index of a class. A new name gets one of the rows that --max-classes reserved."""
         data = name.encode()
         if not 0 < len(data) <= LABEL_BYTES or b"\0" in data:
             raise BoardError(f"a class on the board has a name of 1 to {LABEL_BYTES} bytes: {name!r} is none")
@@ -177,7 +177,7 @@ class Client:
         return self._retry("summary", int(clear))
 
     def pull_state(self, progress: Callable[[int, int], None] | None = None) -> bytes:
-        """The trained state as `save` writes it, checked against the board's CRC of it."""
+        """The trained state as `save` writes it, checked by the board's CRC."""
         size = self.info["state_bytes"]
         state = bytearray()
         while len(state) < size:
@@ -191,7 +191,7 @@ class Client:
     # -- sessions
 
     def _reach(self):
-        """The info of a board that serves, that can be made to serve, or None."""
+        """The info of a board that serves or can be made to serve; None if it does not answer."""
         info = self._greet(HELLO_MS if self.package else self.patience_ms)
         if info is None and self.package:
             start.serve(self.line, self.package)
@@ -232,7 +232,7 @@ class Client:
     # -- runs
 
     def _start(self, count, resume, run):
-        """Begin a run, or find the one that is to go on; returns its number."""
+        """Begin a run, or find the one that continues; returns its number."""
         if resume and not run and self.info["total"] == count:
             run = self.info["run"]
         run = run or int.from_bytes(os.urandom(4), "little") | 1
@@ -253,11 +253,9 @@ class Client:
             )
 
     def _begin(self, count, run):
-        """Start a run at step 0. If the board held anything else it saves: a reset must come back to this
-        run.
-        """
+        """Start a run at step 0. A board that held another one saves, so that a reset leads back to this."""
         boot = None
-        while boot != self.info["boot"]:  # once more if the board was reset before the save
+        while boot != self.info["boot"]:  # again if the board was reset before it saved
             boot = self.info["boot"]
             fresh = self._fresh()
             self._retry("plan", count, run)
@@ -266,7 +264,7 @@ class Client:
         self.info.update(step=0, total=count, run=run)
 
     def _stop(self, count, save_every):
-        """The step up to which samples flow without a save."""
+        """The step after which to save."""
         return min(count, (self.info["step"] // save_every + 1) * save_every) if save_every else count
 
     def _resume(self, count, run, error):
@@ -278,7 +276,7 @@ class Client:
     # -- samples and requests
 
     def _query(self, kind, sample, count):
-        """Results of samples that change nothing. Their numbers begin at 1 with each session."""
+        """Results of samples that do not train. Their numbers start at 1 in each session."""
         done = 0
         while done < count:
             first = self.queries
@@ -319,7 +317,7 @@ class Client:
             )
 
     def _retry(self, name, *fields):
-        """Put a request, and put it again over a new line if the line breaks."""
+        """Send a request, again over a new line whenever the line breaks."""
         for _ in range(RETRIES):
             try:
                 return self._ask(name, *fields)
@@ -336,7 +334,7 @@ class Client:
                     return event.fields + (event.tail,) if event.tail else event.fields
 
     def _settle(self):
-        """Wait for samples that an abandoned iterator left on their way."""
+        """Wait until no sample is on its way: whoever iterated over results may have stopped early."""
         while self.host.jobs:
             for _ in self._events():
                 pass
@@ -344,7 +342,7 @@ class Client:
     # -- events
 
     def _events(self) -> Iterator[Event]:
-        """Write what is due, read what came, say what it means; LinkError when the board stays silent."""
+        """Write what is ready, read what came, yield its events; LinkError if the board stays silent."""
         self._flush()
         data = self.line.read(4096, 20)
         self.echoed = self.echoed or ECHO in data
@@ -357,7 +355,7 @@ class Client:
         self._flush()
 
     def _note(self, event):
-        """Keep count of what is done, and raise what has gone wrong."""
+        """Count finished samples, and raise errors."""
         if isinstance(event, Closed):
             raise LinkError("the board was reset")
         if isinstance(event, (Refused, Denied)):

@@ -1,4 +1,4 @@
-"""What the host learns from a board, one event for each thing that can be said."""
+"""What a board tells its host: one class for each kind of event."""
 
 from typing import Any, NamedTuple
 
@@ -14,10 +14,8 @@ class Result(NamedTuple):
 
     kind: int  # TRAIN, EVALUATE or PREDICT, and RAW where the sample was raw
     seq: int  # the number of the training step; of other samples the number of the sample, from 1
-    value: (
-        int | None
-    )  # training: the loss in 1/1024 nat; else the class. None: done, but the line broke before
-    us: int  # what it took, in microseconds of the board
+    value: int | None  # training: the loss in 1/1024 nat; else the class. None: lost with a broken line
+    us: int  # how long it took, in microseconds of the board
 
 
 class Reply(NamedTuple):
@@ -32,7 +30,7 @@ class Refused(NamedTuple):
     """The board could not do what it was asked."""
 
     cause: str  # one of trimtab.session.ERRORS
-    about: int  # the number of the request or sample that is meant
+    about: int  # the number of the request or sample
     text: str
 
 
@@ -41,7 +39,7 @@ class Closed(NamedTuple):
 
 
 class Denied(NamedTuple):
-    """The key of the host and that of the board do not go together."""
+    """Host and board do not have the same key."""
 
     text: str
 

@@ -1,7 +1,7 @@
-"""The host's end of a session: like the board's end in trimtab/session.py it touches no port and no clock.
+"""The host's end of a session. Like the board's end in trimtab/session.py, it touches no port and no clock.
 
-Bytes go in through receive(), which says what they mean; what must be written comes out of take(); time
-comes in through tick(). When there is room(), submit() puts a sample on its way.
+receive() takes the bytes that came and gives events, take() gives the bytes to write, tick() tells it the
+time. When there is room(), submit() puts a sample on its way.
 """
 
 import struct
@@ -74,7 +74,7 @@ class Job:
 
 
 class Host(Session):
-    """The end that has the samples. Two may be on their way: one fills the line while the other trains."""
+    """The end that has the samples. Two may be on their way: one is sent while the other trains."""
 
     FIRST_MS = 250  # patience before the first question; it doubles with each question that stays unanswered
     LAST_MS = 4000
@@ -86,7 +86,7 @@ class Host(Session):
         self.key = key
         self.proof = None  # what answers the board's challenge
         self.info: dict[str, Any] = {}  # of the board, since the session is open
-        self.news = True  # has anything been sent or heard since the last tick?
+        self.news = True  # something was sent or heard since the last tick
         self.heard = 0  # when the last good frame came
         self.wait = self.FIRST_MS
         self.asked = 0  # when the last question was put
@@ -105,10 +105,10 @@ class Host(Session):
     # -- what the client asks for
 
     def hello(self, nonce: int) -> None:
-        """Open a session. What was on its way is forgotten; the board's info tells where to go on.
+        """Open a session. Samples on their way are forgotten; the board's info tells where to go on.
 
-        The frame may reach a REPL instead of our library. So the nonce is counted up until every byte of
-        the frame, its CRC included, is 0x20 or more: no control character then runs or resets anything.
+        The frame may reach a REPL instead of our library, where a control character could run or reset
+        something. So the nonce is counted up until no byte of the frame, its CRC included, is below 0x20.
         """
         self.state = "opening"
         self.seal = None
@@ -133,7 +133,7 @@ class Host(Session):
         self.news = True
         self._pump()
 
-    def ask(self, name: str, *fields) -> None:
+    def ask(self, name: str, *fields: int | bytes) -> None:
         """Send a request when no sample is on its way. Its Reply is an event."""
         self.rid = self.rid % 0xFFFF + 1
         self.request = (name, (self.rid,) + fields)
@@ -165,8 +165,8 @@ class Host(Session):
     # -- what the board says
 
     def receive(self, data: bytes) -> Iterator[Event]:
-        """The events in these bytes; what they make due is sent."""
-        for name, sid, number, fields, tail in self._messages(data):
+        """The events in these bytes. Whatever may be sent after them is put into the output."""
+        for name, sid, number, fields, tail in self.messages(data):
             if self.state == "closed" or sid != self.sid or fields is None:
                 continue
             if name == "error" and self.state == "ready":
@@ -224,9 +224,7 @@ class Host(Session):
         self._again()
 
     def _error(self, fields, tail):
-        """An error that is about the present request or the oldest sample ends it; one that is late is
-        dropped.
-        """
+        """An error about the present request or the oldest sample ends it. A late error is dropped."""
         code, about = fields
         cause = ERRORS[code] if code < len(ERRORS) else "unknown"
         if cause == "request":
@@ -240,7 +238,7 @@ class Host(Session):
         yield Refused(cause, about, bytes(tail).decode(errors="replace"))
 
     def _status(self, number, fields):
-        """What the board saw pass and does not hold is lost."""
+        """Fragments that the board has seen later frames of and does not hold are lost: send them again."""
         kind, seq, base, mask = fields
         for job in self.jobs:
             if (job.kind, job.seq) == (kind, seq):
@@ -252,7 +250,7 @@ class Host(Session):
                 self.losses += 1
 
     def _result(self, fields):
-        """Results of the two last samples: the second makes up for a result that the line lost."""
+        """Results of the last two samples: if the line lost the message about the earlier one, it is here."""
         kind, seq, value, us, two, value_before, us_before = fields
         known = {seq: (value, us)}
         if two:
@@ -291,7 +289,7 @@ class Host(Session):
         self.number = (self.number + 1) & 0xFFFF
 
     def _pump(self):
-        """Send what is due, while the bytes in flight stay within the board's credit."""
+        """Send fragments while the bytes in flight stay within the board's credit."""
         self.flight = [entry for entry in self.flight if entry[2] in self.jobs or newer(entry[0], self.acked)]
         flying = sum(entry[1] for entry in self.flight if newer(entry[0], self.acked))
         for job in self.jobs:

@@ -1,4 +1,4 @@
-"""Samples that come only once, from a camera or a microphone, trained as safely as those of a file."""
+"""Samples that come only once, from a camera or a microphone, are trained as safely as those of a file."""
 
 import collections
 from collections.abc import Iterable
@@ -8,8 +8,9 @@ from ..samples import Sample
 
 
 class Live:
-    """Sample i of an iterator. Those since the board's last save are kept: after a reset it needs them
-    again.
+    """Gives sample i of an iterator, and keeps those since the board's last save.
+
+    After a reset the board needs them again.
     """
 
     def __init__(self, source: Iterable[Sample], step: int):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
@@ -20,7 +20,7 @@ BOOT_SECONDS = 30  # of wall time from power to the prompt; about 1 s on an idle
 
 
 class Repl:
-    """A raw REPL in which a program was stopped."""
+    """A board's raw REPL. Whatever ran on the board has been stopped."""
 
     def __init__(self, port: str, transport: SerialTransport):
         self.port = port
@@ -35,7 +35,7 @@ class Repl:
 
 @contextlib.contextmanager
 def connected(port: str) -> Iterator[Repl]:
-    """The Repl at a port (COM3, /dev/ttyACM0, socket://host:port); the program that ran there is stopped."""
+    """The Repl at a port (COM3, /dev/ttyACM0, socket://host:port). It stops the program that runs there."""
     try:
         transport = SerialTransport(port)
     except (TransportError, OSError) as error:
@@ -79,7 +79,7 @@ def wait_for_prompt(url: str, seconds: float = BOOT_SECONDS) -> None:
         _gone(url)
 
 
-def _gone(url: str):
+def _gone(url: str) -> NoReturn:
     raise BoardError(f"the board at {url} stopped: its last message stands above")
 
 

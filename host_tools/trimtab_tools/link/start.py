@@ -60,9 +60,9 @@ def cure(said: str, package: str) -> str:
 
 
 def _until(line, ending, timeout_ms):
-    """Read until one of the endings comes, or (ending None) until the line has been silent for that time.
+    """Read until one of the endings comes. Without endings, read until the line is silent for that time.
 
-    Bytes are read singly where an ending counts: what follows it belongs to the frames.
+    Endings are looked for byte by byte, since the bytes that follow belong to frames.
     """
     data = b""
     end = now_ms() + timeout_ms

@@ -1,4 +1,4 @@
-"""Ports: bytes out, bytes in, closed at the end. Nothing here knows what the bytes mean."""
+"""Ports carry bytes to a board and back. Nothing here knows what the bytes mean."""
 
 import os
 import select
@@ -45,7 +45,7 @@ class Serial:
                 f"port {url} is not there: plug the board in or name its port with --port ({error})"
             ) from error
 
-    def read(self, n, timeout_ms):
+    def read(self, n: int, timeout_ms: int) -> bytes:
         try:
             self.port.timeout = timeout_ms / 1000
             data = self.port.read(1)
@@ -55,24 +55,22 @@ class Serial:
             raise LinkError(f"port {self.url} went away: check the cable ({error})") from error
 
     def _more(self, waiting):
-        """What is there already. A socket only tells that something is there, not how much."""
+        """What has arrived already. A socket tells that there is something, but not how much."""
         self.port.timeout = 0
         return self.port.read(4096 if self.url.startswith("socket:") else waiting)
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         try:
             self.port.write(data)
         except OSError as error:
             raise LinkError(f"port {self.url} takes no data: reset the board ({error})") from error
 
-    def close(self):
+    def close(self) -> None:
         self.port.close()
 
 
 class Cable:
-    """Opens a port by name. A board that was plugged in again, perhaps elsewhere, is found by its serial
-    number.
-    """
+    """Opens a port by name. If the board comes back at another port, its serial number tells which."""
 
     def __init__(self, url: str, ports: Callable[[], dict[str, tuple]] | None = None):
         self.url = url
@@ -94,66 +92,70 @@ def usb_ports() -> dict[str, tuple]:
 
 
 class Process:
-    """A board that is a program: its stdin and stdout are the line. Not on Windows, where select knows no
-    pipes.
+    """A board that is a program: its stdin and stdout are the line.
+
+    This does not work on Windows, where select takes no pipes. `options` are those of Popen.
     """
 
-    ours = True  # close() ends the process
-    command: Any
-
-    def __init__(self, command: Sequence[str], **options):
-        self.command = command
+    def __init__(self, command: Sequence[str], **options: Any):
         try:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, **options
             )
         except OSError as error:
             raise LinkError(f"{command[0]} cannot be started: build or install it ({error})") from error
+        self._hold(process, command[0], ours=True)
 
     @classmethod
-    def around(cls, process: subprocess.Popen) -> "Process":
+    def around(cls, process: subprocess.Popen, name: str = "the board's program") -> "Process":
         """A line to a process that someone else started (with pipes) and will end."""
         line = cls.__new__(cls)
-        line.command, line.process, line.ours = process.args, process, False
+        line._hold(process, name, ours=False)
         return line
 
-    def read(self, n, timeout_ms):
-        out = self.process.stdout
-        if not select.select([out], [], [], timeout_ms / 1000)[0]:
+    def _hold(self, process: subprocess.Popen, name: str, ours: bool) -> None:
+        assert process.stdin and process.stdout, "the process must be started with pipes"
+        self.process, self.stdin, self.stdout = process, process.stdin, process.stdout
+        self.name = name  # for messages
+        self.ours = ours  # close() ends the process
+
+    def read(self, n: int, timeout_ms: int) -> bytes:
+        if not select.select([self.stdout], [], [], timeout_ms / 1000)[0]:
             return b""
-        data = os.read(out.fileno(), n)
+        data = os.read(self.stdout.fileno(), n)
         if not data:
             code = self.process.wait()
-            raise LinkError(f"{self.command[0]} ended with exit code {code}: see its messages above")
+            raise LinkError(f"{self.name} ended with exit code {code}: see its messages above")
         return data
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         try:
             while data:
-                data = data[os.write(self.process.stdin.fileno(), data) :]
+                data = data[os.write(self.stdin.fileno(), data) :]
         except OSError as error:
-            raise LinkError(f"{self.command[0]} takes no data any more: see its messages above") from error
+            raise LinkError(f"{self.name} takes no data any more: see its messages above") from error
 
-    def close(self):
+    def close(self) -> None:
         if not self.ours:
             return
-        self.process.stdin.close()
+        self.stdin.close()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stdout.close()
+        self.stdout.close()
 
 
 class Pair:
     """One end of a line in memory. `Pair.make()` gives both; they may live in different threads."""
 
+    other: "Pair"
+
     def __init__(self):
         self.arrived = threading.Condition()
         self.buffer = bytearray()
         self.closed = False
-        self.other = None
 
     @classmethod
     def make(cls) -> tuple["Pair", "Pair"]:
@@ -161,7 +163,7 @@ class Pair:
         a.other, b.other = b, a
         return a, b
 
-    def read(self, n, timeout_ms):
+    def read(self, n: int, timeout_ms: int) -> bytes:
         with self.arrived:
             self.arrived.wait_for(lambda: self.buffer or self.closed, timeout_ms / 1000)
             if self.closed and not self.buffer:
@@ -170,14 +172,14 @@ class Pair:
             del self.buffer[:n]
             return data
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         with self.other.arrived:
             if self.other.closed:
                 raise LinkError("the other end of the line is closed: open the board again")
             self.other.buffer += data
             self.other.arrived.notify()
 
-    def close(self):
+    def close(self) -> None:
         for end in (self, self.other):
             with end.arrived:
                 end.closed = True
@@ -185,13 +187,13 @@ class Pair:
 
 
 class Far:
-    """The board's end of a Pair as trimtab.serve wants a port: when the line is closed it reads None."""
+    """The board's end of a Pair, as a port of trimtab/ports.py: it reads None when the line is closed."""
 
     def __init__(self, pair: Pair):
         self.pair = pair
         self.write, self.close = pair.write, pair.close
 
-    def read(self, n, timeout_ms, sure=1):
+    def read(self, n: int, timeout_ms: int, sure: int = 1) -> bytes | None:
         try:
             return self.pair.read(n, timeout_ms)
         except LinkError:
@@ -203,7 +205,7 @@ class Thread:
 
     def __init__(self, run: Callable[[Far], None]):
         self.line, far = Pair.make()
-        self.failure = None  # what ended the board; raised at the host's end
+        self.failure: Exception | None = None  # what ended the board; read() raises it at the host's end
         self.thread = threading.Thread(target=self._serve, args=(run, Far(far)), daemon=True)
         self.thread.start()
 
@@ -212,12 +214,12 @@ class Thread:
             run(far)
         except LinkError:
             pass  # the host hung up
-        except Exception as error:  # a thread has nobody to raise to: read() raises it at the host's end
+        except Exception as error:  # a thread has nobody to raise to
             self.failure = error
         finally:
             far.close()
 
-    def read(self, n, timeout_ms):
+    def read(self, n: int, timeout_ms: int) -> bytes:
         try:
             return self.line.read(n, timeout_ms)
         except LinkError:
@@ -225,9 +227,9 @@ class Thread:
                 raise self.failure from None
             raise
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         self.line.write(data)
 
-    def close(self):
+    def close(self) -> None:
         self.line.close()
         self.thread.join(5)

@@ -32,6 +32,7 @@ class Tflite:
     read: Callable | None = None
     write: Callable = lambda file, op: {}
     argument: Callable | None = None  # (graph, op) -> its second input, which the graph holds as an attribute
+    reference: bool = True  # its set of reference kernels has it; if not, its only kernel is the reference
 
 
 @dataclass(frozen=True)

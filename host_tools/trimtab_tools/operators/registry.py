@@ -11,6 +11,7 @@ from . import (
     conv,
     dense,
     depthwise,
+    elu,
     hard_swish,
     logistic,
     max_pool,
@@ -42,6 +43,7 @@ ROWS = (
     hard_swish.OPERATOR,
     logistic.OPERATOR,
     tanh.OPERATOR,
+    elu.OPERATOR,
 )
 
 
@@ -57,6 +59,11 @@ MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}
 CODES = {row.tflite.code: row for row in OPERATORS.values() if row.tflite}
 WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, bias
 MACS = {kernel: count for row in OPERATORS.values() for kernel, count in row.macs.items()}
+
+
+def has_reference(graph: Graph) -> bool:
+    """Whether TensorFlow Lite's set of reference kernels can run a graph's operators."""
+    return all(OPERATORS[op.kind].tflite.reference for op in graph.ops if OPERATORS[op.kind].tflite)
 
 
 def row(op: Op) -> Operator:

@@ -26,6 +26,7 @@ def operator(
     table: Callable,  # (x, y), the tensors -> the 256 outputs in order of LEVELS
     refuse: Callable = lambda file, x, y: None,  # what the reference does not compute
     paper: str = "smooth",
+    reference: bool = True,
 ) -> Operator:
     """A row of the registry from what is particular to an operator of this family."""
 
@@ -43,7 +44,7 @@ def operator(
 
     return Operator(
         kind,
-        tflite=Tflite(code, version, options, read=read),
+        tflite=Tflite(code, version, options, read=read, reference=reference),
         params=params,
         oracle=lambda graph, op, p, xs: p["table"][xs[0].view(np.uint8)],
         forward=lambda lower, op: _forward(lower, op, params),

@@ -3,9 +3,8 @@
 An operator `lite` has the inputs y, x, w1, affine1, w2, affine2: y is what the block leaves, x what it reads.
 Its output is y + upsampled(affine2(norm(w2 * relu(affine1(norm(w1 * pooled(x))))))), in y's quantization.
 Weights are int8 with one power of two as scale. Affines are gamma, then beta, with 16 fraction bits; behind
-the second norm they count in steps of y. device_lib's plain/tinytl.py has the formats.
-
-The file is optional: only the policy `tinytl` needs it, and everything else runs without it.
+the second norm they count in steps of y. device_lib's plain/tinytl.py has the formats. The file is optional:
+everything but the policy `tinytl` runs without it.
 """
 
 import math
@@ -22,8 +21,7 @@ from .operator import NO_SCRATCH, Contribution, Operator, product
 from .weighted import OUTPUTS
 
 WEIGHT_GAIN, AFFINE_GAIN = 100, 3  # rates beside the head's: the norm makes gradients of weights small
-BOUNDS = 8, 127  # of gamma and beta: real values, then steps of y
-NORM_CHANNELS = 8
+BOUNDS, NORM_CHANNELS = (8, 127), 8  # bounds of gamma and beta: real values, then steps of y
 
 
 @dataclass(frozen=True)

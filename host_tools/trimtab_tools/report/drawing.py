@@ -1,4 +1,4 @@
-"""What the drawings of the page share: scales, round numbers on axes, sizes in short, a curve."""
+"""Shared by the drawings of the page: scales, round numbers on axes, short sizes, a curve."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ def scale(low: float, high: float, start: float, end: float) -> Callable[[float]
 
 
 def ticks(top: float, count: int = 5) -> list[float]:
-    """Round numbers from 0 to top, about so many."""
+    """About `count` round numbers from 0 to top."""
     step = 10.0 ** math.floor(math.log10(max(top, 1e-6) / count))
     step *= next(m for m in (1, 2, 5, 10) if step * m * count >= top)
     return [round(i * step, 10) for i in range(int(top / step) + 1)]
@@ -28,7 +28,7 @@ def in_short(n: float) -> str:
 
 
 def chart(title: str, points: Sequence[tuple[float, float]], names: tuple[str, str] | None = None) -> str:
-    """A curve through the points. `names` stand below its ends, in place of epochs."""
+    """A curve through the points. `names` replace the epochs below its ends."""
     xs, top = [x for x, _ in points], max(v for _, v in points)
     marks = ticks(max(top, 1e-3))
     across = scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, 60, 520)

@@ -1,6 +1,4 @@
-"""The report as one HTML page that needs nothing else: cards, the memory time line, a row for each layer,
-curves.
-"""
+"""The report as one HTML page in one file: cards, the memory time line, a row for each layer, curves."""
 
 from collections.abc import Sequence
 from html import escape

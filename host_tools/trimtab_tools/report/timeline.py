@@ -8,7 +8,7 @@ from trimtab.format import PHASES
 
 from .drawing import in_bytes, scale, ticks
 
-KINDS = {  # of buffers, with what they are called; the order is that of the legend
+KINDS = {  # kind of buffer -> its name for readers, in the order of the legend
     "sample": "sample",
     "activation": "activation",
     "kept": "activation kept for backward",
@@ -65,9 +65,7 @@ class Buffer(NamedTuple):
 
 
 def _rectangle(buffer, records, across, up):
-    """The buffer from its first record to its last; if only parts of it are in use at a time, they stand
-    out.
-    """
+    """The buffer from its first record to its last. Parts that are in use alone stand out."""
     kind = buffer.kind if buffer.kind in KINDS else "numbers"
     start, stop = min(p[0] for p in buffer.pieces), max(p[1] for p in buffer.pieces)
     x, y = across(start), up(buffer.offset + buffer.size)

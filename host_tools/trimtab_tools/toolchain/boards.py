@@ -21,21 +21,19 @@ class Machine(NamedTuple):
 
 class Board(NamedTuple):
     about: str
-    tools: list[str]  # what the builds call
+    tools: list[str]  # the programs that its builds run
     parts: dict[str, Callable[[], Path]]  # name -> what builds it
-    arch: str | None = None  # of its native module, where it needs one
+    arch: str | None = None  # of its native module, if it needs one
     start: str | None = None  # how boards/connect.py starts it; None: nobody trains on it
     machine: Machine | None = None
-    clock: tuple[str, float] | None = (
-        None  # (unit, how many a microsecond), if its time is not this machine's
-    )
+    clock: tuple[str, float] | None = None  # (unit, how many a microsecond), if its time is not real
     note: str = ""  # what its numbers do not show
 
 
 def _qemu(
     name: str, about: str, arch: str, tools: list[str], machine: Machine, variables: dict[str, str]
 ) -> Board:
-    """A row for a machine of QEMU's; the variables are of the make that builds MicroPython for it."""
+    """A row for a machine of QEMU's. `variables` go to the make that builds MicroPython for it."""
     return Board(
         about,
         ["make", *tools],

@@ -83,7 +83,7 @@ def _locked(name: str) -> Iterator[None]:
 
 
 def _lock(file: Any) -> None:
-    """Wait until only this process holds an open file; closing the file lets it go."""
+    """Wait until this process alone holds a lock on the file; closing the file releases it."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -38,10 +38,10 @@ NATMODS = {
 # Architecture with packed loops -> the flags by which this machine's compiler makes the same loops.
 PACKED = {"armv6m": ("-DTRIMTAB_PACKED=1",)}
 
-# Tested in an emulator, never run on silicon: a board gets these kernels only from somebody's hand.
+# Tested in an emulator but never on a chip, so deploy does not choose them: a user must copy them by hand.
 UNPROVEN = {"xtensawin"}
 
-# The only compiler for the ESP32 that packages bring: LLVM, with the C library that it wants.
+# LLVM is the only compiler for the ESP32 that Debian has as packages. It needs the C library beside it.
 LLVM = (
     "clang-22 libclang-cpp22 libllvm22 llvm-22 libclang-common-22-dev libc6 libstdc++6 libgcc-s1 zlib1g "
     "libzstd1 libxml2 libedit2 libtinfo6 libffi8 libbsd0 libmd0 liblzma5 libicu76"
@@ -94,9 +94,9 @@ def host_library(flags: Iterable[str] = ()) -> Path:
 
 
 def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = ()) -> Path:
-    """The native module of an architecture, _kernels.mpy, with all kernels or with those that are named.
+    """The native module of an architecture, _kernels.mpy, with all kernels or only with some.
 
-    Kernels that are packed have no plain loops: they refuse records that would need them.
+    Those in `packed` get no plain loops: they refuse records that would need them.
     """
     if arch not in NATMODS:
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
@@ -145,7 +145,7 @@ def packed_only(kernels: Iterable[str]) -> str:
 
 
 def xtensa_compiler() -> Path:
-    """The front of the name of a compiler for the ESP32's cores: add "gcc"."""
+    """A path that becomes the compiler for the ESP32's cores when "gcc" is added."""
 
     def wrap(out):
         script = out / "xtensa-esp32-elf-gcc"

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ToolchainError
 from . import cache
 
-# What a build calls -> the Debian package that brings it. A name with a slash is a file, not a command.
+# What a build runs -> the Debian package that has it. A name with a slash is a file, not a command.
 TOOLS = {
     "gcc": "build-essential",
     "make": "build-essential",
@@ -40,7 +40,7 @@ ARM = ARM_CPP[:2]  # the compiler and the C library
 RV32 = _of("riscv64")
 XTENSA = _of("xtensa-lx106")
 
-# What is unpacked rather than installed comes from this release.
+# Packages that are unpacked but not installed come from this release.
 RELEASE = "trixie"
 
 

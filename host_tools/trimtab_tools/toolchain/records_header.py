@@ -3,12 +3,13 @@
 python -m trimtab_tools.toolchain.records_header
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from trimtab import format
 
 PATH = Path(__file__).resolve().parents[3] / "firmware" / "kernels" / "records.h"  # of a checkout
-# The file of a method's kernels, by the prefix of their names. It may be deleted. All others are the core.
+# Prefix of a kernel's name -> the file of that method, which may be deleted. All other kernels are the core.
 METHODS = {
     "tinytl": "tinytl.c",
     "mobiletl": "mobiletl.c",
@@ -19,7 +20,8 @@ _ELEMENTS = {"b": "int8", "h": "int16", "i": "int32", "m": "bits", "r": "residua
 _GROUPS = {name: format.fields(text) for name, text in format.GROUPS.items()}
 
 
-def text():
+def text() -> str:
+    """The content of records.h."""
     opcodes = ",\n".join("    TRIMTAB_OP_%s" % row[0] for row in format.RECORDS)
     groups = [_struct(name, members) for name, members in _GROUPS.items()]
     records = [_struct(row[0], _grouped(format.fields(row[1])), opcode=True) for row in format.RECORDS]
@@ -52,7 +54,7 @@ enum trimtab_opcode {
 """
 
 
-def family(kernel):
+def family(kernel: str) -> str:
     """The method of a kernel, or "core"."""
     prefix = kernel.split("_")[0]
     return prefix if prefix in METHODS else "core"
@@ -78,7 +80,7 @@ def _family_list(name, rows):
 
 
 def _macro(family, rows=()):
-    """Each row ends in a backslash, and an empty line follows the last one: so any row may be left out."""
+    """Every row ends in a backslash and an empty line follows, so subset.py can remove any of them."""
     return " \\\n    ".join(["#define %s(X)" % _list_name(family), *rows]) + (" \\\n\n" if rows else "")
 
 
@@ -87,7 +89,7 @@ def _list_name(family):
 
 
 def _grouped(members):
-    """The members with each run of a group's fields replaced by one member (group, None)."""
+    """The members; where all fields of a group follow one another, (group, None) stands in their place."""
     grouped = []
     while members:
         run = next((g for g in _GROUPS if _names(members[: len(_GROUPS[g])]) == _names(_GROUPS[g])), None)
@@ -96,8 +98,8 @@ def _grouped(members):
     return grouped
 
 
-def paths(members):
-    """How C names each word of a record: geometry.ih, nk, ..."""
+def paths(members: Sequence[tuple]) -> list[str]:
+    """How C names each word of a record, whose members are those of format.fields(): geometry.ih, nk, ..."""
     return [
         group + name
         for member in _grouped(members)
@@ -114,7 +116,7 @@ def _names(members):
 
 
 def _struct(name, members, opcode=False):
-    """A group has no opcode; its shapes differ from record to record, so only the elements are noted."""
+    """A group has no opcode. Its comments leave the shapes out, which differ from record to record."""
     lines = ["    int32_t opcode;"] if opcode else []
     for member in members:
         if member[1:] == (None,):

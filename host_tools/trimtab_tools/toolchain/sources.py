@@ -1,4 +1,4 @@
-"""What is built from: our own C, our device library, MicroPython's sources and its bytecode compiler."""
+"""What the builds start from: our C, our device library, MicroPython's sources and its bytecode compiler."""
 
 import hashlib
 import shutil
@@ -34,7 +34,7 @@ def mpy_cross() -> Path:
 
 
 class Archive(NamedTuple):
-    """A Debian package that is part of the tree. apt checks who signed it, the hash what is in it."""
+    """A Debian package that is part of the tree. apt checks who signed it, the hash checks its content."""
 
     package: str
     kind: str  # source or binary
@@ -51,7 +51,7 @@ ARCHIVES = [
         "7b25be99a502f070b2de81dafc08da7051d992325d6e67daa9045a918fffdbea",
         "",
     ),
-    # Security updates move this one, so that no hash can pin it.
+    # Security updates change this one, so no hash can pin it.
     Archive("mbedtls", "source", "mbedtls_3.6.*.orig.tar.*", None, "lib/mbedtls"),
     Archive(
         "pico-sdk-source",
@@ -96,7 +96,7 @@ def _download(folder: Path) -> None:
 
 
 def verified(folder: Path, archive: Archive) -> Path:
-    """The downloaded file of an archive, if it is the one that this release of trimtab was tested with."""
+    """The downloaded file of an archive; refuses one that this release was not tested with."""
     files = sorted(folder.glob(archive.pattern))
     if not files:
         raise ToolchainError(

@@ -58,7 +58,7 @@ def functions(folder: Path) -> dict[str, ast.FunctionDef]:
         found[node.name] = viper_idioms.expanded(node, idioms, file)
     for node in found.values():
         _check(node, found)
-    # What many functions call comes first: an ARMv6-M reaches the first 32 names in one instruction.
+    # Functions with many callers come first: an ARMv6-M reaches the first 32 names in one instruction.
     callers = collections.Counter(name for node in found.values() for name in loaded(node))
     return dict(sorted(found.items(), key=lambda item: -callers[item[0]]))
 
@@ -71,7 +71,7 @@ def _parsed(folder):
 
 
 def _called(found, names):
-    """Of the functions found those named and all that they call."""
+    """The functions with these names and all that they call."""
     kept, called = set(), names & found.keys()
     while called - kept:
         kept |= called
@@ -80,7 +80,7 @@ def _called(found, names):
 
 
 def _check(node, found):
-    """Find what the cross compiler would let pass, and a board would fail at."""
+    """Refuse what the cross compiler accepts and a board would fail at."""
     unknown = loaded(node) - own(node) - found.keys() - BUILTINS
     if unknown:
         raise ToolchainError(f"viper function {node.name} uses unknown names: {', '.join(sorted(unknown))}")
