@@ -40,7 +40,7 @@ def functions(library: ctypes.CDLL) -> dict:
 
 @lru_cache
 def tier(level: str | None = None) -> Tier:
-    """The kernels with the vector loops of a level (toolchain/kernels.py), by default the best that runs here."""
+    """The kernels with the vector loops of a level of toolchain/kernels.py, by default the best here."""
     return Tier("c", functions(ctypes.CDLL(str(wide_library(level)))), bytearray, bind)
 
 

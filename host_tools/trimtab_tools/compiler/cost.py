@@ -89,7 +89,8 @@ def cycles(program: Program) -> dict:
 def kept(program: Program) -> list:
     """Arena buffers that the forward pass writes and the backward pass reads: masks and activations."""
     cut = PHASES.index("loss")
-    written, read = {}, set()
+    written: dict = {}
+    read: set[int] = set()
     for phase, record in program.timeline():
         if PHASES.index(phase) < cut:
             written.update((id(b), b) for b in record.buffers(True))
@@ -145,7 +146,8 @@ def table(graph: Graph, plan: TrainPlan) -> list[Row]:
     shares = {
         u.layer: len(u.channels) / graph[_layer(graph, u.layer).inputs[1]].shape[-1] for u in plan.updates
     }
-    rows, learned = [], set()
+    rows: list[Row] = []
+    learned: set[str] = set()
     for i, op in enumerate(graph.ops):
         update = plan.of(op.name)
         inputs = [n for n in op.inputs if n and not graph[n].constant]
@@ -171,8 +173,9 @@ def table(graph: Graph, plan: TrainPlan) -> list[Row]:
                 bias=bool(update and update.bias),
             )
         rows += [row] if row.kind != "none" else []
-        if registry.row(op).paper_rows:
-            rows += [Row(**more) for more in registry.row(op).paper_rows(graph, op, row.skip)]
+        more_rows = registry.row(op).paper_rows
+        if more_rows:
+            rows += [Row(**more) for more in more_rows(graph, op, row.skip)]
         if op.attrs.get("act", "none") != "none":
             rows.append(Row("relu", row.y, row.y, row.channels, skip=_waiting(graph, i), learns=row.learns))
     if plan.head:
@@ -219,7 +222,7 @@ class Rule:
 
     def peak(self, rows: list[Row]) -> float:
         """Most bytes at any layer: what it works on, what waits beside it, what was kept before it."""
-        sofar, peak = 0, 0
+        sofar, peak = 0.0, 0.0
         for row in rows:
             peak = max(peak, _working(row) + 4 * row.skip + sofar)
             sofar += self.kept(row)

@@ -8,7 +8,7 @@ from .memory import Life, Piece, Placement, place
 
 def lives(program: Program, keep_all: bool = False) -> list[Life]:
     """One Life for each arena buffer."""
-    touched = {}
+    touched: dict = {}
     for now, (_, record) in enumerate(program.timeline()):
         for _, buffer, low, high, _ in record.spans:
             if buffer.space == ARENA:
@@ -68,7 +68,10 @@ def assign(program: Program, keep_all: bool = False, ties: tuple = ()) -> Placem
 def in_place(program: Program) -> tuple[Program, list]:
     """(program, ties): pairs (read, written) of buffers of which the first ends where the second begins."""
     life = {v.buffer: v for v in lives(program)}
-    ties, used, phases, now = [], set(), {}, 0
+    ties: list[tuple] = []
+    used: set = set()
+    phases: dict[str, list] = {}
+    now = 0
     for phase in PHASES:
         phases[phase] = []
         for record in program.phases[phase]:

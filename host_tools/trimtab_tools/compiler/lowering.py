@@ -86,7 +86,9 @@ class Lowering:
         loss.map_input(self, pixels)
         for op in self.operators:
             self.hook.before_layer(self, op)
-            row(op).forward(self, op)
+            forward = row(op).forward
+            assert forward, op.kind  # operators without records are not among self.operators
+            forward(self, op)
 
     def update_of(self, op):
         """What of an operator is trained, by the plan or by what a board may choose."""

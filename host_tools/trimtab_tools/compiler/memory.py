@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..graph.program import Buffer
+
 ALIGN = 4
 ORDERS = (
     lambda g: (-g.size, g.start),
@@ -39,7 +41,7 @@ class Piece:
 class Life:
     """A buffer's size and the first and last record (inclusive) at which its content matters."""
 
-    buffer: object
+    buffer: Buffer
     size: int
     start: int
     stop: int

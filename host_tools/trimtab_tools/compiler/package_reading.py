@@ -5,6 +5,7 @@ import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from trimtab import classes
@@ -143,7 +144,8 @@ class Contents:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """{name: array} for an .npz: `layer|tensor`, with `.scale` and `.zero_point` beside each."""
-        graph, found = self.graph(), {}
+        graph = self.graph()
+        found: dict[str, Any] = {}
         for op in graph.ops:
             for name in (*op.inputs, *op.outputs):
                 if name:

@@ -41,7 +41,7 @@ def optimize(program: Program) -> tuple[Program, memory.Placement, tuple]:
     if program.study:
         program = replace(program, study=_cut_where_it_helps(program.study)[0])
     program, ties = lifetimes.in_place(program.joined())
-    placement = lifetimes.assign(program, ties=ties)
+    placement = lifetimes.assign(program, ties=tuple(ties))
     return scratch.give(_split(program), placement), placement, cuts
 
 

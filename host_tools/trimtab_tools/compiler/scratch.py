@@ -21,7 +21,8 @@ TILES = {(3, 2), (5, 1), (5, 2), (7, 1), (7, 2)}  # (kernel, stride) along a row
 
 def give(program: Program, placement: Placement) -> Program:
     """The program whose records know their scratch memory; it joins the placement."""
-    phases, now, top = {}, 0, placement.size
+    phases: dict[str, list] = {}
+    now, top = 0, placement.size
     for phase in PHASES:
         phases[phase] = []
         for record in program.phases[phase]:

@@ -31,7 +31,7 @@ class State:
     bias_sums: dict = field(default_factory=dict)
     head: dict = field(default_factory=dict)  # field of the head's records -> Buffer
     head_sums: dict = field(default_factory=lambda: dict(acc=None, acc_bias=None))
-    exponents: Buffer | None = None
+    exponents: Any = None  # a Buffer, where anything trains
     trackers: list = field(default_factory=list)  # (tensor, part of its error) of each exponent
 
     def tracker(self, tensor: str, part: int):
@@ -50,8 +50,9 @@ def lay_out(lower) -> None:
     for op in layers:
         lower.state.biases[op.name] = _bias(lower, op)
     for op in lower.operators:
-        if row(op).state:
-            row(op).state(lower, op)
+        keep = row(op).state
+        if keep:
+            keep(lower, op)
     if lower.plan.head:
         _head(lower)
     trains = lower.plan.loss != "none"

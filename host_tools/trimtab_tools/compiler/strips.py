@@ -47,12 +47,12 @@ class Strips:
 def runs(program: Program) -> Iterator[tuple[int, int]]:
     """(first, last) of all runs of forward records that can be cut: by rows, without masks, to one result."""
     forward = program.phases["forward"]
-    users = {}
+    users: dict[Buffer, int] = {}
     for record in (record for _, record in program.timeline()):
         for buffer in {buffer for _, buffer, *_ in record.spans}:
             users[buffer] = users.get(buffer, 0) + 1
     for first in range(len(forward)):
-        open_ends = {}  # results of the run so far -> users still to come
+        open_ends: dict[Buffer, int] = {}  # results of the run so far -> users still to come
         for last in range(first, len(forward)):
             record = forward[last]
             if not _can_cut(record):
@@ -83,7 +83,8 @@ def cut(program: Program, strips: Strips) -> Program:
     forward = program.phases["forward"]
     records = forward[strips.first : strips.last]
     parts = _parts(records, strips)
-    made, aside = [], {}
+    made: list[Record] = []
+    aside: dict = {}
     for now, after in zip(parts, [*parts[1:], {}]):
         made += _strip(records, now, after, aside)
     return program.but(forward=[*forward[: strips.first], *made, *forward[strips.last :]])

@@ -25,7 +25,8 @@ def layer_name(tensors: list, weighted: bool) -> str | None:
 
 def unique(names: list) -> list:
     """The second a becomes a_2, the third a_3, and so on, never meeting a name that is there."""
-    counts, taken, result = {}, set(names), []
+    counts: dict[str, int] = {}
+    taken, result = set(names), []
     for name in names:
         fresh = name
         while name in counts and fresh in taken:

@@ -107,7 +107,7 @@ class Reader:
     def __init__(self, file: File):
         self.file = file
         self.names = unique([t.name for t in file.tensors])
-        self.tensors = {}
+        self.tensors: dict[str, Tensor] = {}
         self.layer = ""
 
     def ops(self, entries: list, x: int, y: int) -> list:

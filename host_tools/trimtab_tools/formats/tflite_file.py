@@ -183,7 +183,7 @@ def serialize(tensors: dict, rows: list, x: str, y: str, name: str, names: tuple
     buffers = [_table(b, "Buffer")]  # buffer 0 is empty and means: no data
     buffers += [_table(b, "Buffer", Data=_bytes(b, tensors[n][0])) for n in constants]
     number = {n: i + 1 for i, n in enumerate(constants)}
-    tensor_rows = [_tensor(b, *tensors[n], number.get(n, 0)) for n in order]
+    tensor_rows = [_tensor(b, tensor, axis, number.get(n, 0)) for n in order for tensor, axis in [tensors[n]]]
     codes = sorted({(row.code, row.version) for row in rows})
     operators = [_operator(b, row, codes.index((row.code, row.version)), index) for row in rows]
     subgraph = _table(

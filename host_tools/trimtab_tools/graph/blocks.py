@@ -28,7 +28,8 @@ class Block:
 
 def find(graph) -> list:
     """Blocks in the order of the graph; no layer belongs to two."""
-    found, taken = [], set()
+    found: list[Block] = []
+    taken: set[str] = set()
     for op in graph.ops:
         if op.kind == "depthwise":
             block = _around(graph, op, taken)
@@ -40,7 +41,8 @@ def find(graph) -> list:
 
 def operators(graph, block: Block) -> list:
     """All operators of a block in order: its layers, what stands between them, its add."""
-    wanted, live = [], {block.output}
+    wanted: list = []
+    live = {block.output}
     for op in reversed(graph.ops):
         if live.intersection(op.outputs):
             wanted.insert(0, op)

@@ -6,6 +6,7 @@ weights OI.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,9 @@ class Tensor:
     name: str
     shape: tuple  # batch is always 1 for activations
     dtype: str  # "int8", "int32", "float32"
-    scale: np.ndarray | None = None  # float64 (1,) per tensor or (channels,) per channel
+    scale: Any = None  # float64 (1,) per tensor or (channels,) per channel
     zero_point: int = 0
-    data: np.ndarray | None = None  # constants only
+    data: Any = None  # constants only
     index: int | None = None  # the tensor's number in the model file
 
     @property

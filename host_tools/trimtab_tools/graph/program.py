@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, WEIGHTS, fields
@@ -38,7 +39,7 @@ class Buffer:
     size: int
     space: int = ARENA
     data: bytes | None = None
-    offset: int | None = None  # set by the memory planner
+    offset: Any = None  # set by the memory planner
     shape: tuple | None = None  # (height, width, channels) of an activation
 
     def at(self, byte):
@@ -107,10 +108,10 @@ class Program:
     latent: Buffer | None = None  # the tensor that the phase `prefix` leaves
     names: Buffer | None = None  # of classes that a board may add
     head_bias: Buffer | None = None
-    study: object = None  # a Program: the time line that gathers Fisher information
+    study: "Program | None" = None  # the time line that gathers Fisher information
     fisher: Buffer | None = None  # its sums over many samples
     candidates: dict = field(default_factory=dict)  # layer -> input channels, of the layers that are summed
-    pools: object = None  # Pools of policies/, where a board chooses what it trains
+    pools: Any = None  # Pools of policies/, where a board chooses what it trains
     clock: Buffer | None = None
     rng: Buffer | None = None
     header: dict = field(default_factory=dict)

@@ -36,8 +36,7 @@ ONE = 1 << 30
 def marked(known: Operator, mark: str) -> Operator:
     """The operator with the rules that the value of the attribute asks for."""
     if mark == "bit":
-        rules = dict(forward=partial(_bit_forward, known), gradient=requantize.gradient, masks=True)
-        return replace(known, **rules)
+        return replace(known, forward=partial(_bit_forward, known), gradient=requantize.gradient, masks=True)
     return replace(
         known,
         forward=partial(_forward, known),
