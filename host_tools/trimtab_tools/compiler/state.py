@@ -5,11 +5,12 @@ of their own, the head, exponents, clock and generator, and at last the sums of 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from trimtab.format import LABEL_BYTES
 
-from ..graph.program import Buffer, Record
+from ..graph.program import Record
 from ..graph.rounding import mantissa
 from ..operators.registry import row
 from ..policies.head import weight_limit
