@@ -8,9 +8,10 @@ quantized for the network, and floats are real values that are quantized here.
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import DataError
 
@@ -59,10 +60,10 @@ def quantize(x: np.ndarray, scale: float, zero: int) -> np.ndarray:
     return np.clip(np.trunc(steps + np.copysign(0.5, steps)) + zero, -128, 127).astype(np.int8)
 
 
-def raw_map(tensor, pixels: tuple[float, float] | None = None) -> np.ndarray:
+def raw_map(tensor: Any, pixels: tuple[float, float] | None = None) -> np.ndarray:
     """The int8 value of each raw byte 0 to 255 in an input tensor, as a package maps it.
 
-    `pixels` are the real values of raw 0 and 255. Without them, raw bytes cover the whole range of the input.
+    The tensor is one of graph/ir.py. `pixels` are the real values of raw 0 and 255. Without them, raw bytes cover the whole range of the input.
     """
     levels = np.arange(256)
     if not pixels:
@@ -89,7 +90,7 @@ def samples(
 
 
 def indices(
-    y, labels: Sequence[str] = (), classes: int | None = None, path: str | Path = "data"
+    y: npt.ArrayLike, labels: Sequence[str] = (), classes: int | None = None, path: str | Path = "data"
 ) -> np.ndarray:
     """Labels as indices: names are looked up in the label list, integers are indices already."""
     y = np.asarray(y)
@@ -106,7 +107,7 @@ def indices(
     return y.astype(np.int64)
 
 
-def outside(y, classes: int | None) -> int | None:
+def outside(y: npt.ArrayLike, classes: int | None) -> int | None:
     """The first label that is not one of so many classes; without a number of classes, the first negative
     one.
     """

@@ -11,7 +11,6 @@ UNTYPED = {
     "graph",
     "operators",
     "policies",
-    "samples.py",
 }
 
 
