@@ -8,7 +8,6 @@ from sources import HOST, name, python, tree
 UNTYPED = {
     "compiler",
     "formats",
-    "graph",
     "operators",
     "policies",
 }

@@ -7,6 +7,8 @@ changes of scale may stand between the layers as operators of their own: convert
 
 from dataclasses import dataclass
 
+from .ir import Graph, Op
+
 ACTIVATIONS = ("relu", "relu6", "hard_swish", "logistic")
 BETWEEN = (*ACTIVATIONS, "pad", "requantize")
 
@@ -15,18 +17,18 @@ BETWEEN = (*ACTIVATIONS, "pad", "requantize")
 class Block:
     input: str  # the tensor that it reads
     output: str  # the tensor that it leaves, behind its add or last activation, where it has them
-    expand: object  # Op, or None
-    depthwise: object
-    project: object
-    add: object  # Op, or None
+    expand: Op | None
+    depthwise: Op
+    project: Op
+    add: Op | None
 
     @property
-    def layers(self) -> list:
+    def layers(self) -> list[Op]:
         """Its layers with weights, in order."""
         return [op for op in (self.expand, self.depthwise, self.project) if op]
 
 
-def find(graph) -> list:
+def find(graph: Graph) -> list[Block]:
     """Blocks in the order of the graph; no layer belongs to two."""
     found: list[Block] = []
     taken: set[str] = set()
@@ -39,9 +41,9 @@ def find(graph) -> list:
     return found
 
 
-def operators(graph, block: Block) -> list:
+def operators(graph: Graph, block: Block) -> list[Op]:
     """All operators of a block in order: its layers, what stands between them, its add."""
-    wanted: list = []
+    wanted: list[Op] = []
     live = {block.output}
     for op in reversed(graph.ops):
         if live.intersection(op.outputs):

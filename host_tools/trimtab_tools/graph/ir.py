@@ -5,6 +5,7 @@ them. Layouts are TensorFlow Lite's: activations NHWC, conv weights OHWI, depthw
 weights OI.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,11 +23,11 @@ class Tensor:
     index: int | None = None  # the tensor's number in the model file
 
     @property
-    def size(self):
+    def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
-    def constant(self):
+    def constant(self) -> bool:
         return self.data is not None
 
 
@@ -59,7 +60,7 @@ class Graph:
         """The operators that read a tensor."""
         return [op for op in self.ops if name in op.inputs]
 
-    def with_ops(self, ops, outputs=None) -> "Graph":
+    def with_ops(self, ops: Iterable[Op], outputs: Iterable[str] | None = None) -> "Graph":
         """The graph of these operators, without the tensors that nothing names any more."""
         ops, outputs = tuple(ops), tuple(outputs or self.outputs)
         used = {*self.inputs, *outputs, *(n for op in ops for n in (*op.inputs, *op.outputs))}

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, WEIGHTS, fields
 
 FIELDS = {row[0]: fields(row[1]) for row in RECORDS}
@@ -42,7 +43,7 @@ class Buffer:
     offset: Any = None  # set by the memory planner
     shape: tuple | None = None  # (height, width, channels) of an activation
 
-    def at(self, byte):
+    def at(self, byte: int) -> "Slot":
         return Slot(self, byte)
 
 
@@ -70,7 +71,7 @@ class Record:
             raise AssertionError(f"{self.kernel}: fields {given ^ wanted} do not match the record table")
 
     @cached_property
-    def spans(self):
+    def spans(self) -> list[tuple[str, Buffer, int, int, bool]]:
         """[(field, buffer, first byte, end, written)] of all that this record touches."""
         found = []
         for name, kind, extent, _ in FIELDS[self.kernel]:
@@ -91,7 +92,7 @@ class Record:
         """Buffers that this record writes or, with written False, only reads."""
         return [buffer for _, buffer, _, _, writes in self.spans if writes == written]
 
-    def but(self, **values) -> "Record":
+    def but(self, **values: Any) -> "Record":
         """The same record with other values."""
         return Record(self.kernel, {**self.values, **values}, self.layer)
 
@@ -120,7 +121,7 @@ class Program:
     trained: list = field(default_factory=list)  # for the plan section: what each state buffer is
     constant_pool: dict = field(default_factory=dict)
 
-    def const(self, array, dtype) -> Buffer:
+    def const(self, array: npt.ArrayLike, dtype: npt.DTypeLike) -> Buffer:
         """A constant, stored once however often it is used. Bytes, which need no alignment, lie apart."""
         data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
         space = WEIGHTS if np.dtype(dtype).itemsize == 1 else CONST
@@ -129,7 +130,7 @@ class Program:
     def constants(self, space: int = CONST) -> list:
         return [buffer for buffer in self.constant_pool.values() if buffer.space == space]
 
-    def keep(self, name: str, array, dtype, **about) -> Buffer:
+    def keep(self, name: str, array: npt.ArrayLike, dtype: npt.DTypeLike, **about: Any) -> Buffer:
         """A piece of trained state; `array` is what it starts as, `about` goes into the plan section."""
         data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
         buffer = Buffer(name, len(data), STATE, data)
@@ -137,7 +138,7 @@ class Program:
         self.trained.append({"name": name, "dtype": np.dtype(dtype).name, "bytes": len(data), **about})
         return buffer
 
-    def but(self, **phases) -> "Program":
+    def but(self, **phases: list[Record]) -> "Program":
         """The same program with other records in some phases."""
         return replace(self, phases={**self.phases, **phases})
 
@@ -157,7 +158,7 @@ class Program:
         return [(phase, record) for phase in PHASES for record in self.phases[phase]]
 
 
-def reference(value) -> int:
+def reference(value: Buffer | Slot | int | None) -> int:
     """The word that stands for a field's value in a record."""
     if value is None:
         return NULL

@@ -7,8 +7,14 @@ rounded once.
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Ints = Any  # an integer, or an array of them: each element for itself, in int64
+Reals = Any  # a float, or an array of them
 
 INT8_MIN, INT8_MAX = -128, 127
 CLAMPS = {
@@ -30,7 +36,7 @@ def quantize_multiplier(real: float) -> tuple:
     return (m, shift) if shift >= -31 else (0, 0)
 
 
-def quantize_multipliers(reals) -> tuple:
+def quantize_multipliers(reals: Iterable[float]) -> tuple:
     """One multiplier per channel -> two int32 arrays (channels,)."""
     pairs = [quantize_multiplier(float(r)) for r in reals]
     return tuple(np.array(column, np.int32) for column in zip(*pairs))
@@ -69,36 +75,36 @@ def _first_reaching(k, real):
     return acc
 
 
-def high_mul(a, b):
+def high_mul(a: Ints, b: Ints) -> Ints:
     """Upper half of 2ab, rounded to nearest, ties up. |ab| <= 2**62, so int64 holds it."""
     return (np.int64(a) * np.int64(b) + (1 << 30)) >> 31
 
 
-def shift_right_away(value, bits):
+def shift_right_away(value: Ints, bits: Ints) -> Ints:
     """value / 2**bits rounded to nearest, ties away from zero; bits may be an array, 0 changes nothing."""
     value, bits = np.int64(value), np.int64(bits)
     half = np.where(bits > 0, np.int64(1) << np.maximum(bits - 1, 0), 0)
     return np.where(bits > 0, (value + half + (value >> 63)) >> bits, value)
 
 
-def multiply_twice_rounded(acc, m, shift):
+def multiply_twice_rounded(acc: Ints, m: Ints, shift: Ints) -> Ints:
     """acc * m * 2**(shift - 31), rounded once by the high multiply and once by the shift."""
     left, right = np.maximum(np.int64(shift), 0), np.maximum(-np.int64(shift), 0)
     return shift_right_away(high_mul(np.int64(acc) << left, m), right)
 
 
-def multiply_once_rounded(acc, m, shift):
+def multiply_once_rounded(acc: Ints, m: Ints, shift: Ints) -> Ints:
     """acc * m * 2**(shift - 31), rounded once, ties up. shift <= 30."""
     total = 31 - np.int64(shift)
     return (np.int64(acc) * np.int64(m) + (np.int64(1) << (total - 1))) >> total
 
 
-def round_away(x):
+def round_away(x: Reals) -> Reals:
     """To the nearest integer, ties away from zero, in the precision of x."""
     return np.copysign(np.floor(np.abs(x) + np.asarray(0.5, np.asarray(x).dtype)), x)
 
 
-def saturate32(v):
+def saturate32(v: Ints) -> Ints:
     return np.clip(v, -(1 << 31), (1 << 31) - 1)
 
 
@@ -128,14 +134,14 @@ def mantissa(real: float, bits: int) -> tuple:
     return m, e - bits
 
 
-def factors(reals) -> tuple:
+def factors(reals: npt.ArrayLike) -> tuple:
     """15-bit multipliers with one common exponent: reals[i] ~ m[i] * 2^e."""
     top = max(float(np.max(reals)), 1e-30)
     e = math.frexp(top)[1] - 15
     return np.minimum(np.rint(np.asarray(reals, np.float64) / 2.0**e), 32767).astype(np.int16), e
 
 
-def qas(reals) -> np.ndarray:
+def qas(reals: Iterable[float]) -> np.ndarray:
     """Update multipliers as uint16: 8-bit mantissa, shift + 128 above it; 0 where a channel is skipped."""
     words = []
     for real in reals:
