@@ -9,7 +9,6 @@ UNTYPED = {
     "compiler",
     "formats",
     "operators",
-    "policies",
 }
 
 

@@ -15,6 +15,9 @@ what else flows into the same error.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+Lowering = Any  # compiler/lowering.Lowering: it stands to the right of this room, so nothing here imports it
 
 NO_SCRATCH = dict(
     scratch=None, words=1

@@ -1,10 +1,11 @@
 """Policy bias: all biases, or those of the last K layers."""
 
+from ..graph.ir import Graph
 from .plan import AXIS, Update, layers, tail
-from .policy import Choice, Policy
+from .policy import Choice, Policy, Request
 
 
-def choose(trunk, request):
+def choose(trunk: Graph, request: Request) -> Choice:
     behind = tail(trunk, request, len(layers(trunk)))
     return Choice(trunk, tuple(Update(op.name, axis=AXIS[op.kind]) for op in behind))
 

@@ -6,11 +6,12 @@ weight_channels is a ratio or a list of indices; axis may be left out.
 import json
 
 from ..errors import ModelError
+from ..graph.ir import Graph
 from .plan import AXIS, layers, update
-from .policy import Choice, Policy
+from .policy import Choice, Policy, Request
 
 
-def choose(trunk, request):
+def choose(trunk: Graph, request: Request) -> Choice:
     rows, known, updates = _read(request.words), {op.name: op for op in layers(trunk)}, {}
     for row in rows:
         op = known.get(row.get("layer"))

@@ -1,10 +1,11 @@
 """Policy full: every weight and every bias."""
 
+from ..graph.ir import Graph
 from .plan import layers, whole
-from .policy import Choice, Policy
+from .policy import Choice, Policy, Request
 
 
-def choose(trunk, request):
+def choose(trunk: Graph, request: Request) -> Choice:
     return Choice(trunk, tuple(whole(trunk, op) for op in layers(trunk)))
 
 

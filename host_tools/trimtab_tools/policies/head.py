@@ -81,7 +81,7 @@ def weight_limit(features: int) -> int:
     return 32767 if features <= 256 else (1 << 14) >> max(0, (features - 1).bit_length() - 9)
 
 
-def as_prototypes(head: Head | None, classes) -> Head:
+def as_prototypes(head: Head | None, classes: tuple | int | None) -> Head:
     """A head of mean directions.
 
     classes: what names or counts them; a model's own classes have no samples yet.

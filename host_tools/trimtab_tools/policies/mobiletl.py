@@ -14,14 +14,15 @@ from dataclasses import replace
 
 from ..errors import ModelError
 from ..graph import blocks
+from ..graph.ir import Graph
 from .plan import TRAINABLE, layers, whole
-from .policy import Choice, Policy
+from .policy import Choice, Policy, Request
 
 BLOCKS = 3  # of `mobiletl` alone
 STEPS = ("relu", "relu6", "hard_swish")
 
 
-def choose(trunk, request):
+def choose(trunk: Graph, request: Request) -> Choice:
     chosen = _blocks(trunk, request)
     first = next(i for i, op in enumerate(trunk.ops) if op.name == chosen[0].layers[0].name)
     return mark(trunk, first, {block.project.name for block in chosen})
@@ -39,7 +40,7 @@ def _blocks(trunk, request):
     return found[-(int(count or BLOCKS)) :]
 
 
-def mark(trunk, first, projects):
+def mark(trunk: Graph, first: int, projects: set[str]) -> Choice:
     """Mark all operators from the first one on for operators/mobiletl.py. The layers `projects` get gains."""
     behind = trunk.ops[first:]
     updates = tuple(whole(trunk, op) for op in layers(trunk) if op in behind)

@@ -37,7 +37,7 @@ SCHEMES = {
 }
 
 
-def find(name, weights):
+def find(name: str, weights: list[int]) -> dict[int, float]:
     """{conv: share}, 0 for its bias alone, of a scheme; weights: how many each layer of the trunk has."""
     if name[:1].isdigit():
         return _read(name, len(weights))
@@ -52,7 +52,7 @@ def find(name, weights):
     return _shares(convs, *SCHEMES[name])
 
 
-def write(last, shares):
+def write(last: int, shares: dict[int, float]) -> str:
     """A scheme in one word."""
     return f"{last}:" + ",".join(
         f"{conv}={Fraction(share)}" for conv, share in sorted(shares.items()) if share

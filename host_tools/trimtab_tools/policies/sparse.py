@@ -1,12 +1,13 @@
 """Policy sparse: a sparse update, a published one by its name or one that is written out (schemes.py)."""
 
 from ..errors import ModelError
+from ..graph.ir import Graph
 from . import schemes
 from .plan import layers, update
-from .policy import Choice, Policy
+from .policy import Choice, Policy, Request
 
 
-def choose(trunk, request):
+def choose(trunk: Graph, request: Request) -> Choice:
     convs = layers(trunk)
     if not request.words:
         raise ModelError(

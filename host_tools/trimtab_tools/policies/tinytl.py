@@ -12,9 +12,9 @@ import numpy as np
 from ..errors import ModelError
 from ..graph import blocks
 from ..graph.geometry import image
-from ..graph.ir import Op, Tensor
+from ..graph.ir import Graph, Op, Tensor
 from .plan import AXIS, Update, layers, whole
-from .policy import Choice, Policy
+from .policy import Choice, Policy, Request
 
 USAGE = "give a number of blocks, width=1/4, bias or nobias, dx, seed=N, from=FILE.npz, commas between"
 KERNELS = 5, 3, 1  # the largest that the pooled map has room for
@@ -31,14 +31,14 @@ class Options:
     source: str = ""  # an export whose modules are the start
 
 
-def choose(trunk, request):
+def choose(trunk: Graph, request: Request) -> Choice:
     chosen = options(request)
     trunk, modules, behind = insert(trunk, request, chosen)
     biases = [Update(op.name, axis=AXIS[op.kind]) for op in layers(trunk) if op.name in behind]
     return Choice(trunk, (*(biases if chosen.bias else ()), *(whole(trunk, op) for op in modules)))
 
 
-def options(request):
+def options(request: Request) -> Options:
     """Of the words behind the policy's colon."""
     found = Options()
     for word in filter(None, request.words.split(",")):
@@ -65,7 +65,7 @@ def _option(key, sign, value):
     return {name: read(value)}
 
 
-def insert(trunk, request, chosen):
+def insert(trunk: Graph, request: Request, chosen: Options) -> tuple[Graph, list[Op], list[str]]:
     """(trunk with modules, their operators, names of all operators from the first module's block on)."""
     found = [b for b in blocks.find(trunk) if _has_room(trunk, b)]
     count = len(found) if chosen.blocks is None else chosen.blocks
@@ -148,7 +148,7 @@ def _load(tensors, modules, path):
 # -- what a module starts as
 
 
-def start(mid, k, part, oc, step, rng):
+def start(mid: int, k: int, part: int, oc: int, step: float, rng: np.random.RandomState) -> tuple:
     """(data, scale) of w1, affine1, w2, affine2: Kaiming's weights; a second gamma of 0 changes nothing."""
     w1, w2 = _kaiming((mid, k, k, part), rng), _kaiming((oc, 1, 1, mid), rng)
     affine = np.stack([np.full(mid, 1 << 16), np.zeros(mid)]).astype(np.int32)

@@ -6,17 +6,23 @@ Both judge by trimtab.fisher, whose rows are made here.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from trimtab import fisher
+from trimtab.net import Net
 
 from ..errors import ModelError
 from ..graph.geometry import geometry
+from ..graph.ir import Graph, Op
+from ..graph.program import Buffer, Program
+from ..operators.operator import Lowering
 from . import tinytrain_reserve as reserve
-from .hook import Hook
-from .plan import layers, tail
+from .hook import Hook, Pixels, Weights
+from .plan import Update, layers, tail
 from .policy import Choice, Policy, Request
+from .tinytrain_reserve import Candidate
 
 INSPECTED = 0.44  # of the layers are candidates, as published
 SHARE = 0.15  # of the products of a full backward pass
@@ -35,7 +41,7 @@ class Limits:
 # -- the policy's words
 
 
-def choose(trunk, request):
+def choose(trunk: Graph, request: Request) -> Choice:
     """K,budget=KB,macs=SHARE,ratio=SHARE: the last K layers; the others only for a choice on the board."""
     words = [word.partition("=") for word in request.words.split(",") if word]
     count = Request(request.name, next((key for key, equals, _ in words if not equals), ""))
@@ -72,12 +78,12 @@ def _number(request, text):
 class TinyTrain(Hook):
     """A time line of its own sends errors down to the first candidate; a board may train what it chooses."""
 
-    def __init__(self, names, limits=None):
+    def __init__(self, names: tuple, limits: Limits | None = None):
         self.names = names  # of the candidates, in the order of the graph
         self.limits = limits  # of a choice on the board, or None
-        self.open = {}  # layer -> Candidate that a board may choose
+        self.open: dict[str, Candidate] = {}  # by layer: what a board may choose
 
-    def open_layers(self, lower):
+    def open_layers(self, lower: Lowering) -> None:
         if not self.limits:
             return
         if lower.plan.sums:
@@ -90,21 +96,21 @@ class TinyTrain(Hook):
         lower.program.pools = reserve.make_pools(lower.program, fitting, state, kept, limit)
         self.open = {c.layer: c for c in fitting}
 
-    def update_of(self, lower, op):
+    def update_of(self, lower: Lowering, op: Op) -> Update | None:
         return reserve.update_of(op, self.open[op.name]) if op.name in self.open else None
 
-    def before_layer(self, lower, op):
+    def before_layer(self, lower: Lowering, op: Op) -> None:
         if op.name in self.open:
             reserve.keep_input(lower, op, self.open[op.name])
 
-    def trained(self, lower, op):
+    def trained(self, lower: Lowering, op: Op) -> tuple[Weights, Buffer] | None:
         return reserve.pooled(lower, self.open[op.name]) if op.name in self.open else None
 
-    def after_update(self, lower, op):
+    def after_update(self, lower: Lowering, op: Op) -> None:
         if op.name in self.open:
             reserve.read_packed(lower, op, self.open[op.name])
 
-    def after_training(self, lower, pixels):
+    def after_training(self, lower: Lowering, pixels: Pixels | None) -> None:
         """A second time line, on which nothing is trained."""
         if not self.names:
             return
@@ -117,7 +123,7 @@ class TinyTrain(Hook):
         line.add_sample(pixels)
         program.study = line.program
 
-    def measure(self, net, program, sample):
+    def measure(self, net: Net, program: Program, sample: tuple) -> None:
         """Errors of the second time line have trackers, too."""
         if program.fisher:
             fisher.study(net, [sample], list(program.candidates.values()))
@@ -126,16 +132,16 @@ class TinyTrain(Hook):
 class Study(Hook):
     """Nothing is trained; errors are wanted of what the candidates read."""
 
-    def __init__(self, lower, judged, places):
+    def __init__(self, lower: Lowering, judged: list[Op], places: dict):
         self.places = places
-        self.readers = defaultdict(list)  # tensor -> names of the candidates that read it
+        self.readers: dict[str, list[str]] = defaultdict(list)  # tensor -> candidates that read it
         for op in judged:
             self.readers[lower.root(op.inputs[0])].append(op.name)
 
-    def errors_wanted(self, lower):
+    def errors_wanted(self, lower: Lowering) -> tuple:
         return tuple(self.readers)
 
-    def after_error(self, lower, name):
+    def after_error(self, lower: Lowering, name: str) -> None:
         for layer in self.readers.get(name, ()):
             reserve.add_fisher(lower, name, layer, self.places)
 
@@ -143,29 +149,18 @@ class Study(Hook):
 # -- candidates
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A layer that may be chosen, and what that takes."""
-
-    layer: str
-    row: tuple  # numbers in the order of trimtab.fisher.ROW
-
-    def __getitem__(self, name):
-        return self.row[fisher.ROW.index(name)]
-
-
-def macs(trunk, op) -> int:
+def macs(trunk: Graph, op: Op) -> int:
     """Products of a layer's forward pass."""
     g = geometry(trunk, op)
     return g["oh"] * g["ow"] * trunk[op.inputs[1]].size
 
 
-def most_macs(trunk, share: float) -> int:
+def most_macs(trunk: Graph, share: float) -> int:
     """A share of the products of the backward pass that trains everything."""
     return int(share * 2 * sum(macs(trunk, op) for op in layers(trunk)))
 
 
-def table(trunk, names, ratio: float, residual: int = 8) -> list[Candidate]:
+def table(trunk: Graph, names: Sequence[str], ratio: float, residual: int = 8) -> list[Candidate]:
     """Candidates for the layers of these names, in the order of the graph."""
     every = layers(trunk)
     products = [macs(trunk, op) for op in every]
@@ -200,7 +195,7 @@ def _candidate(trunk, op, ratio, residual, products, chain, masks):
     return Candidate(op.name, tuple(about[name] for name in fisher.ROW))
 
 
-def fit(trunk, names, limits: Limits, residual: int):
+def fit(trunk: Graph, names: tuple, limits: Limits, residual: int) -> tuple[list[Candidate], int, int]:
     """(candidates that fit alone, bytes of planes, of inputs), parted as all together would."""
     found = table(trunk, names, limits.ratio, residual)
     whole = [fisher.cost([c.row for c in found], [i])[:2] for i in range(len(found))]

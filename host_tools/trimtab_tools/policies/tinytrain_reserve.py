@@ -6,6 +6,7 @@ pools. The board patches the records of what it chooses and skips the others (tr
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,22 @@ from trimtab import tinytrain as device
 from trimtab.tinytrain import HEAD, PATCHED, bits_of
 
 from ..graph.geometry import geometry
-from ..graph.program import Buffer, reference
+from ..graph.ir import Graph, Op
+from ..graph.program import Buffer, Program, Record, Slot, reference
+from ..operators.operator import Lowering
 from .hook import Weights
 from .plan import AXIS, Update
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layer that may be chosen, and what that takes."""
+
+    layer: str
+    row: tuple  # numbers in the order of trimtab.fisher.ROW
+
+    def __getitem__(self, name: str) -> int:
+        return self.row[fisher.ROW.index(name)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +43,12 @@ class Pools:
     bits: Buffer  # in the state: which channels were chosen
     most_macs: int
 
-    def tensors(self, graph):
+    def tensors(self, graph: Graph) -> list[tuple]:
         """Names of the weights and biases of all candidates, in their order."""
         inputs = {op.name: op.inputs for op in graph.ops}
         return [inputs[c.layer][1:3] for c in self.candidates]
 
-    def section(self, program, places):
+    def section(self, program: Program, places: dict[Record, int]) -> bytes:
         """The section `choice`: pools, then each candidate's row and the places of its records."""
         head = dict(candidates=len(self.candidates), most_macs=min(self.most_macs, 0xFFFFFFFF))
         for name, buffer in (("planes", self.planes), ("kept", self.inputs), ("bits", self.bits)):
@@ -54,10 +68,12 @@ def _patched(program, layer):
                 yield record
 
 
-def make_pools(program, candidates, state_bytes, kept_bytes, most_macs):
+def make_pools(
+    program: Program, candidates: list[Candidate], state_bytes: int, kept_bytes: int, most_macs: int
+) -> Pools:
     """Pools for these candidates; the two in the state are kept in it."""
-    bits = np.zeros(len(bits_of({}, [c.row for c in candidates])))
-    bits = program.keep("choice", bits, np.int8, role="choice")
+    none = np.zeros(len(bits_of({}, [c.row for c in candidates])))
+    bits = program.keep("choice", none, np.int8, role="choice")
     planes = program.keep("planes", np.zeros(state_bytes), np.int8, role="planes")
     return Pools(tuple(candidates), planes, Buffer("kept inputs", kept_bytes), bits, most_macs)
 
@@ -65,11 +81,11 @@ def make_pools(program, candidates, state_bytes, kept_bytes, most_macs):
 # -- records of one candidate, as if it alone were chosen and its first channels
 
 
-def update_of(op, c):
+def update_of(op: Op, c: Candidate) -> Update:
     return Update(op.name, True, tuple(range(c["count"])), AXIS[op.kind])
 
 
-def pooled(lower, c):
+def pooled(lower: Lowering, c: Candidate) -> tuple[Weights, Buffer]:
     """(weights, biases): both begin where the pool of planes begins; the board moves them apart."""
     planes = lower.program.pools.planes
     residual = planes.at(_aligned(c["plane"])) if c["residual"] else None
@@ -77,13 +93,13 @@ def pooled(lower, c):
     return Weights(dict(w=None, k=planes, kept=kept), c["count"], residual), planes
 
 
-def keep_input(lower, op, c):
+def keep_input(lower: Lowering, op: Op, c: Candidate) -> None:
     """Before the layer runs: the channels of its input that an update will read."""
     g, x = geometry(lower.graph, op), lower.activation(op.inputs[0])
     _gather(lower, op, c, lower.program.pools.inputs, x, g["ih"] * g["iw"], c["inputs"], "forward")
 
 
-def read_packed(lower, op, c):
+def read_packed(lower: Lowering, op: Op, c: Candidate) -> None:
     """The update that was just lowered reads packed channels."""
     backward, g = lower.program.phases["backward"], geometry(lower.graph, op)
     record, inputs = backward.pop(), lower.program.pools.inputs
@@ -119,7 +135,7 @@ def _aligned(n):
 # -- Fisher information
 
 
-def fisher_sums(layers, counts):
+def fisher_sums(layers: Iterable[str], counts: list[int]) -> tuple[Buffer, dict[str, tuple[int, Slot, Slot]]]:
     """(buffer, {layer: (its input channels, the place of their sums, of the sums' exponent)})."""
     total, places, at = sum(counts), {}, 0
     buffer = Buffer("fisher", 4 * (total + len(counts)))
@@ -129,7 +145,7 @@ def fisher_sums(layers, counts):
     return buffer, places
 
 
-def add_fisher(lower, name, layer, places):
+def add_fisher(lower: Lowering, name: str, layer: str, places: dict) -> None:
     """The error of a tensor is there: what it tells about the channels of a layer that reads it."""
     x, (g, exp), (c, f, f_exp) = lower.graph[name], lower.error(name), places[layer]
     values = dict(f=f, f_exp=f_exp, x=lower.activation(name), g=g, g_exp=exp, sums=lower.scratch(4 * c))
@@ -140,11 +156,12 @@ def add_fisher(lower, name, layer, places):
 # -- what a board chose, read from a package and its state
 
 
-def tuned(section, state, tensors):
+def tuned(section: bytes | memoryview, state: dict, tensors: list) -> dict[str, tuple]:
     """{tensor: (channels, what a board trained there, whether that adds to the frozen values)}."""
     rows = device.parse(section)[1]
     chosen = device.chosen_of(state["choice"].view(np.uint8), rows)
-    pool, found = state["planes"].tobytes(), {}
+    pool = state["planes"].tobytes()
+    found: dict[str, tuple] = {}
     for i, (plane, _, bias, *_) in device.places(rows, chosen).items():
         weights, biases = tensors[i]
         trained = np.frombuffer(pool, np.int8, rows[i][fisher.PLANE], plane)
