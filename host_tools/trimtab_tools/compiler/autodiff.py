@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ..errors import ModelError
 from ..graph.geometry import image
 from ..graph.program import Buffer
+from ..operators.operator import Lowering
 from ..operators.registry import row
 
 
@@ -20,10 +21,10 @@ class Error:
     waiting: int = 0  # contributions still to come
     partial: tuple | None = None  # (buffer, exponent, m, exponent of m) of a sum that is not written out yet
     buffer: Buffer | None = None
-    exp: object = None
+    exp: Buffer | None = None
 
 
-def wanted(lower) -> set:
+def wanted(lower: Lowering) -> set[str]:
     """Tensors whose error is wanted."""
     found = set(lower.hook.errors_wanted(lower))
     for op in lower.operators:
@@ -36,21 +37,21 @@ def wanted(lower) -> set:
     return found
 
 
-def first_error(lower, name: str):
+def first_error(lower: Lowering, name: str) -> tuple[Buffer, Buffer]:
     """(buffer, exponent) of the error that the loss writes."""
     name = lower.root(name)
-    made = Error(0, None, Buffer(f"error of {name}", lower.graph[name].size), lower.exponent())
-    lower.errors[name] = made
-    return made.buffer, made.exp
+    g, exp = Buffer(f"error of {name}", lower.graph[name].size), lower.exponent()
+    lower.errors[name] = Error(0, None, g, exp)
+    return g, exp
 
 
-def mask_of(lower, name: str):
+def mask_of(lower: Lowering, name: str) -> Buffer | None:
     """The mask of the clamp that a tensor went through, where its producer keeps one."""
     op = lower.graph.producer(lower.root(name))
     return lower.mask(name) if op is not None and row(op).masks else None
 
 
-def backward(lower) -> None:
+def backward(lower: Lowering) -> None:
     """Errors from the loss down, and updates on the way."""
     reached = _reached(lower)
     for op in reached:

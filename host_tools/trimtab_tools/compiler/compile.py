@@ -1,12 +1,15 @@
 """A graph becomes a package: plan, lower, place, emit, measure first exponents, run the golden sample."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from trimtab.kernels import Tier, plain
 
 from ..graph.ir import Graph
 from ..graph.program import Program
 from ..operators.check import check
+from ..policies.hook import Pixels
 from ..policies.make import make_plan
 from ..policies.plan import TrainPlan
 from ..policies.policy import Request
@@ -35,12 +38,12 @@ def compile_graph(
     policy: str | Request = "last",
     name: str = "model",
     *,
-    pixels=None,
-    samples=None,
+    pixels: Pixels | None = None,
+    samples: np.ndarray | None = None,
     kernels: Tier | None = None,
     notes: dict | None = None,
     optimize: bool = True,
-    **options,
+    **options: Any,
 ) -> Compiled:
     """Compile an int8 graph. options: labels, loss, rate and so on, as make_plan takes them.
 

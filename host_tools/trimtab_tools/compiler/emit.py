@@ -23,7 +23,7 @@ from trimtab.format import (
 )
 
 from ..graph.ir import Graph
-from ..graph.program import FIELDS, Program, reference
+from ..graph.program import FIELDS, Buffer, Program, reference
 from ..policies.plan import TRAINABLE
 from .lifetimes import end
 from .memory import Placement
@@ -145,10 +145,11 @@ def _records(program):
     return data, phases, places
 
 
-def image(buffers) -> bytes:
+def image(buffers: list[Buffer]) -> bytes:
     """What buffers hold, each where it lies."""
     found = bytearray(end(buffers))
     for b in buffers:
+        assert b.data is not None, b.name  # only buffers of the arena are empty
         found[b.offset : b.offset + b.size] = b.data
     return bytes(found)
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from trimtab.format import ARENA, PHASES
 
@@ -29,8 +30,8 @@ def facts(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement)
     }
 
 
-def summary(made) -> dict:
-    """The plan as `trimtab plan --json` prints it."""
+def summary(made: Any) -> dict:
+    """The plan as `trimtab plan --json` prints it. made: a compile.Compiled."""
     gained = {op.name for op in made.trunk.ops if op.attrs.get("gain")}
     return {
         "updates": [
@@ -160,8 +161,8 @@ def _kinds(program):
 # -- for people
 
 
-def table(made) -> str:
-    """A table for the terminal."""
+def table(made: Any) -> str:
+    """A table for the terminal. made: a compile.Compiled."""
     rows = [r for r in layers(made.trunk, made.plan, made.program) if r["forward"] or trained(r)]
     width = max(len(r["layer"]) for r in rows)
     lines = [

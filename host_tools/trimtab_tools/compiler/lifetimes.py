@@ -1,5 +1,7 @@
 """When buffers live, from a program's time line; which of them a kernel may write where it reads another."""
 
+from collections.abc import Iterable
+
 from trimtab.format import ARENA, PHASES, WEIGHTS
 
 from ..graph.program import IN_PLACE, Buffer, Program
@@ -129,6 +131,6 @@ def _line_up(buffers):
         at += -(-buffer.size // 4) * 4
 
 
-def end(buffers) -> int:
+def end(buffers: Iterable[Buffer]) -> int:
     """Bytes that buffers take, one after another."""
     return max((b.offset + -(-b.size // 4) * 4 for b in buffers), default=0)

@@ -8,7 +8,9 @@ from trimtab.format import LOSSES
 from ..graph.head import COSINES
 from ..graph.program import Buffer
 from ..graph.rounding import mantissa
+from ..operators.operator import Lowering
 from ..policies.head import weight_limit
+from ..policies.hook import Pixels
 from ..samples import raw_map
 from .autodiff import first_error, mask_of
 
@@ -19,7 +21,7 @@ WINDOW = 32  # samples of which a prototype is the mean while a network trains
 ENROLLED = 65535  # the same while classes are enrolled
 
 
-def map_input(lower, pixels) -> None:
+def map_input(lower: Lowering, pixels: Pixels | None) -> None:
     """Raw bytes to int8. pixels: real values of raw 0 and 255; without them the whole range is used."""
     x, place = lower.graph[lower.graph.inputs[0]], lower.program.input
     table = np.roll(raw_map(x, pixels), 128)  # the kernel reads the raw byte as an int8
@@ -27,7 +29,7 @@ def map_input(lower, pixels) -> None:
     lower.emit("lut_fwd", values, "input", phase="map")
 
 
-def describe_output(lower) -> None:
+def describe_output(lower: Lowering) -> None:
     """What the header says of the output."""
     plan, out = lower.plan, lower.graph[lower.graph.outputs[0]]
     count = plan.head.classes if plan.head else out.size
@@ -47,12 +49,12 @@ def _head_unit(lower):
     return {"dense": float(features.scale[0]) / 4096, "prototype": PROTOTYPE_UNIT}[lower.plan.head.kind]
 
 
-def add_output(lower) -> None:
+def add_output(lower: Lowering) -> None:
     """The output of a program that does not train."""
     lower.program.output = lower.activation(lower.graph.outputs[0])
 
 
-def add_loss(lower) -> None:
+def add_loss(lower: Lowering) -> None:
     """Output, target, loss, the first error, and what the head itself learns."""
     {"softmax": _softmax, "mse": _mse}[lower.plan.loss](lower)
 

@@ -8,18 +8,19 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ..graph.geometry import image
-from ..graph.ir import Graph
-from ..graph.program import Buffer, Program, Record
+from ..graph.ir import Graph, Op
+from ..graph.program import Buffer, Program, Record, Slot
 from ..operators.registry import row
-from ..policies.hook import Hook, Weights
-from ..policies.plan import TrainPlan
+from ..policies.hook import Hook, Pixels, Weights
+from ..policies.plan import TrainPlan, Update
 from . import autodiff, loss
 from .state import State, fill_exponents, finish, lay_out
 
 
-def lower(graph: Graph, plan: TrainPlan, pixels=None) -> Program:
+def lower(graph: Graph, plan: TrainPlan, pixels: Pixels | None = None) -> Program:
     """The program of a trunk and its plan.
 
     pixels: real values of raw 0 and 255, else the input's whole range.
@@ -74,13 +75,13 @@ class Lowering:
         line.learned = autodiff.wanted(line)
         return line
 
-    def add_sample(self, pixels) -> None:
+    def add_sample(self, pixels: Pixels | None) -> None:
         """All that one sample runs through: forward, loss, backward."""
         self.add_forward(pixels)
         loss.add_loss(self)
         autodiff.backward(self)
 
-    def add_forward(self, pixels) -> None:
+    def add_forward(self, pixels: Pixels | None) -> None:
         """From raw bytes to the last operator."""
         self.program.input = self.activation(self.graph.inputs[0])
         loss.map_input(self, pixels)
@@ -90,7 +91,7 @@ class Lowering:
             assert forward, op.kind  # operators without records are not among self.operators
             forward(self, op)
 
-    def update_of(self, op):
+    def update_of(self, op: Op) -> Update | None:
         """What of an operator is trained, by the plan or by what a board may choose."""
         return self.plan.of(op.name) or self.hook.update_of(self, op)
 
@@ -104,7 +105,7 @@ class Lowering:
         """Append a record."""
         self.program.phases[phase].append(Record(kernel, values, layer))
 
-    def const(self, array, dtype) -> Buffer:
+    def const(self, array: npt.ArrayLike, dtype: npt.DTypeLike) -> Buffer:
         return self.program.const(np.asarray(array), dtype)
 
     def activation(self, name: str) -> Buffer:
@@ -131,13 +132,13 @@ class Lowering:
         """An int32 in the arena for an exponent of this sample."""
         return Buffer("exponent", 4)
 
-    def weights(self, op) -> Weights:
+    def weights(self, op: Op) -> Weights:
         return self.trained[0] if self.trained else self.state.weights[op.name]
 
-    def bias(self, op) -> Buffer:
+    def bias(self, op: Op) -> Buffer:
         return self.trained[1] if self.trained else self.state.biases[op.name]
 
-    def bias_acc(self, op) -> Buffer | None:
+    def bias_acc(self, op: Op) -> Buffer | None:
         """The sum of a bias's updates, where the plan keeps one."""
         return self.state.bias_sums.get(op.name)
 
@@ -149,16 +150,16 @@ class Lowering:
         zeros = np.zeros((plane.size * bits + 7) // 8)
         return self.program.keep(name, zeros, np.int8, layer=layer, role="residual")
 
-    def sum_of(self, name: str, n: int, dtype, layer: str) -> Buffer:
+    def sum_of(self, name: str, n: int, dtype: npt.DTypeLike, layer: str) -> Buffer:
         """State for the sum of n updates."""
         return self.program.keep(f"{name}.sum", np.zeros(n), dtype, role="sum", layer=layer)
 
-    def error(self, name: str):
+    def error(self, name: str) -> tuple[Buffer, Buffer]:
         """(buffer, exponent) of a tensor's error, which is complete."""
         error = self.errors[self.root(name)]
         return error.buffer, error.exp
 
-    def tracker(self, name: str):
+    def tracker(self, name: str) -> Slot:
         """The tracker of the next part of a tensor's error. Time lines share trackers."""
         self._parts[name] += 1
         return self.state.tracker(name, self._parts[name] - 1)

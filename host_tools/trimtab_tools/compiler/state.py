@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from trimtab.format import LABEL_BYTES
 
-from ..graph.program import Record
+from ..graph.program import Record, Slot
 from ..graph.rounding import mantissa
+from ..operators.operator import Lowering
 from ..operators.registry import row
 from ..policies.head import weight_limit
 from ..policies.hook import Weights
@@ -35,7 +36,7 @@ class State:
     exponents: Any = None  # a Buffer, where anything trains
     trackers: list = field(default_factory=list)  # (tensor, part of its error) of each exponent
 
-    def tracker(self, tensor: str, part: int):
+    def tracker(self, tensor: str, part: int) -> Slot:
         """The place of an exponent that follows one part of a tensor's error."""
         key = tensor, part
         if key not in self.trackers:
@@ -43,7 +44,7 @@ class State:
         return self.exponents.at(2 * self.trackers.index(key))
 
 
-def lay_out(lower) -> None:
+def lay_out(lower: Lowering) -> None:
     """Keep all that is trained, in the order in which it is saved."""
     layers = [op for op in lower.operators if op.kind in TRAINABLE]
     for op in layers:
@@ -169,7 +170,7 @@ def _head_sums(lower):
 # -- clock and exponents, once all records are there
 
 
-def finish(lower) -> None:
+def finish(lower: Lowering) -> None:
     """Count steps, follow the schedule of rates, give each tracker its exponent."""
     if any("lr" in record.values for _, record in lower.program.timeline()):
         _begin_step(lower)  # prototypes alone learn without a rate
@@ -185,7 +186,7 @@ def _begin_step(lower):
     lower.emit("begin_step", dict(values, rate=m, rate_shift=-e), "clock", phase="begin")
 
 
-def fill_exponents(lower) -> None:
+def fill_exponents(lower: Lowering) -> None:
     """Only now is it known how many errors there are."""
     names, exponents = [name for name, _ in lower.state.trackers], lower.state.exponents
     exponents.size = 2 * len(names)
