@@ -11,6 +11,7 @@ import json
 import pickle
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +39,7 @@ BLOCK = ("pointwise1", "depthwise", "pointwise2")
 AXES = {"conv": (0, 2, 3, 1), "depthwise": (1, 2, 3, 0)}  # from the file's axes to the graph's
 
 
-def read(path) -> Graph:
+def read(path: str | Path) -> Graph:
     """The graph of a checkpoint: int8 input (pixel - 128), int8 scores of its classes."""
     try:
         tree = (_read_pickle if str(path).endswith(".pkl") else _read_npz)(path)

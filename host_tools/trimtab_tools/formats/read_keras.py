@@ -6,8 +6,10 @@ import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tflite
 
 from ..errors import ModelError
@@ -17,7 +19,7 @@ ENOUGH = 200  # samples that the converter looks at; more change the ranges litt
 NAME_FIELD = 10  # of a tensor's table in the flatbuffer
 
 
-def quantize(model, samples, out=None) -> bytes:
+def quantize(model: Any, samples: npt.ArrayLike, out: str | Path | None = None) -> bytes:
     """Quantize a Keras model (object, .keras or .h5 path) to int8 in and out, batch 1.
 
     `samples` are real inputs, float (n, ...), as the model is fed in training: their ranges set the scales.
@@ -43,7 +45,7 @@ def _need_one_input_and_output(model):
         raise ModelError(f"the model has {inputs} inputs and {outputs} outputs: use one of each")
 
 
-def tensorflow():
+def tensorflow() -> Any:
     """TensorFlow, which takes seconds to import; ModelError where it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -55,7 +57,7 @@ def tensorflow():
     return tf
 
 
-def load(tf, path):
+def load(tf: Any, path: str | Path) -> Any:
     """The Keras model of a .keras or .h5 file."""
     if not Path(path).exists():
         raise ModelError(f"cannot read {path}: no such file; give the path of a .keras or .h5 model")

@@ -4,6 +4,9 @@ The file is parsed, float or uint8 conversions at its edges are taken off, and t
 operator. What cannot run exactly as TensorFlow Lite runs it is refused, by layer.
 """
 
+from collections.abc import Sequence
+from typing import NoReturn
+
 import numpy as np
 import tflite
 
@@ -13,7 +16,7 @@ from ..graph.ir import Graph, Op, Tensor
 from ..operators.check import check
 from ..operators.registry import CODES, WEIGHTED
 from .layer_names import layer_name, unique
-from .tflite_file import File, OpEntry, load, parse
+from .tflite_file import File, OpEntry, Source, load, parse
 
 ACTS = {
     tflite.ActivationFunctionType.NONE: "none",
@@ -28,7 +31,7 @@ LARGEST_SIDE = 1 << 15  # of a kernel or a stride
 LARGEST_TENSOR = 1 << 31
 
 
-def read(source) -> Graph:
+def read(source: Source) -> Graph:
     """The checked graph of an int8 .tflite model, from a path or bytes; ModelError says why not."""
     file = parse(load(source))
     for what, numbers in (("input", file.inputs), ("output", file.outputs)):
@@ -39,11 +42,11 @@ def read(source) -> Graph:
     entries, y, output_dtype = _strip_output(file, entries)
     reader = Reader(file)
     ops = reader.ops(entries, x, y)
-    x, y = (reader.names[number] for number in (x, y))
-    return check(Graph(reader.tensors, tuple(ops), (x,), (y,), input_dtype, output_dtype))
+    inputs, outputs = (reader.names[x],), (reader.names[y],)
+    return check(Graph(reader.tensors, tuple(ops), inputs, outputs, input_dtype, output_dtype))
 
 
-def signature(source) -> tuple:
+def signature(source: Source) -> tuple:
     """What the model calls itself: (signature key, input name, output name)."""
     return parse(load(source)).signature
 
@@ -140,7 +143,7 @@ class Reader:
         inputs, attrs = row.tflite.read(self, entry)
         return Op(row.kind, name, inputs, (self.names[entry.outputs[0]],), attrs)
 
-    def refuse(self, what: str, cure: str):
+    def refuse(self, what: str, cure: str) -> NoReturn:
         """Raise ModelError: what is wrong with the layer, and what the user can do."""
         raise ModelError(f"layer {self.layer}: {what}; {cure}")
 
@@ -154,7 +157,7 @@ class Reader:
             self.refuse(f"needs {rank} axes, not {len(x.shape)}", cure)
         return x
 
-    def y(self, entry: OpEntry, shape) -> Tensor:
+    def y(self, entry: OpEntry, shape: Sequence[int]) -> Tensor:
         """The output, whose shape in the file must be the one that the inputs give."""
         y = self.activation(entry.outputs[0])
         if y.shape != tuple(shape):
@@ -186,7 +189,7 @@ class Reader:
         if np.prod(t.shape[1:], dtype=np.float64) > LARGEST_TENSOR:
             self.refuse(f"{where} has shape {list(t.shape)}", "use a smaller input")
 
-    def same_quantization(self, entry: OpEntry, x: Tensor, y: Tensor):
+    def same_quantization(self, entry: OpEntry, x: Tensor, y: Tensor) -> None:
         """Refuse an operator that changes the scale where its kernel cannot."""
         if x.scale[0] != y.scale[0] or x.zero_point != y.zero_point:
             cure = "convert the model again, with a requantize before it"

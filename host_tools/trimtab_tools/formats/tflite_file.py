@@ -15,6 +15,8 @@ import tflite
 from ..errors import ModelError
 from ..operators.registry import CODES
 
+Source = str | Path | bytes | bytearray | memoryview  # a model file: its path or its bytes
+
 SIGNATURE = ("serving_default", "input", "output")
 MODEL_VERSION = 3
 DTYPES = {
@@ -27,7 +29,7 @@ OP_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if not k.start
 TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if not k.startswith("_")}
 
 
-def load(source) -> bytes:
+def load(source: Source) -> bytes:
     """The bytes of a path, or the bytes given."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)

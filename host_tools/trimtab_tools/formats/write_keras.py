@@ -9,6 +9,7 @@ board has.
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,11 @@ from .read_keras import load, tensorflow
 NAMES = {"conv": "Conv2D", "depthwise": "DepthwiseConv2D", "dense": "Dense"}
 
 
-def export(contents, original: str, output: str) -> int:
-    """Write the model of the file `original` with the weights of a package's contents; its size in bytes."""
+def export(contents: Any, original: str, output: str) -> int:
+    """Write the model of the file `original` with the weights of a package; its size in bytes.
+
+    contents: compiler/package_reading.Contents.
+    """
     tf = tensorflow()
     model = load(tf, original)
     layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}

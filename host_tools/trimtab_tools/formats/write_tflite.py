@@ -11,7 +11,7 @@ from ..graph.ir import Graph, Op, Tensor
 from ..operators.registry import OPERATORS, WEIGHTED
 from .float_head import add_float_head
 from .read_tflite import ACTS, read, signature
-from .tflite_file import SIGNATURE, Row, serialize
+from .tflite_file import SIGNATURE, Row, Source, serialize
 
 ACTIVATIONS = {act: number for number, act in ACTS.items()}
 
@@ -27,7 +27,7 @@ def write(graph: Graph, name: str = "main", names: tuple = SIGNATURE) -> bytes:
     return serialize(tensors, rows, x, y, name, names)
 
 
-def export(model, tuned: dict, head: dict | None = None) -> bytes:
+def export(model: Source, tuned: dict, head: dict | None = None) -> bytes:
     """The tuned model as .tflite bytes.
 
     `model`: the bytes (or path) of the int8 .tflite file that was compiled.
@@ -145,7 +145,7 @@ class Writer:
         """The number of the fused activation."""
         return ACTIVATIONS[op.attrs.get("act", "none")]
 
-    def one_scale(self, op: Op):
+    def one_scale(self, op: Op) -> None:
         """Put one scale back where the graph gives every channel the same."""
         for name in op.inputs[1:]:
             self.tensors[name] = replace(self.tensors[name], scale=self.tensors[name].scale[:1])
