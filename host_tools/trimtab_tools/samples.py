@@ -63,7 +63,7 @@ def quantize(x: np.ndarray, scale: float, zero: int) -> np.ndarray:
 def raw_map(tensor: Any, pixels: tuple[float, float] | None = None) -> np.ndarray:
     """The int8 value of each raw byte 0 to 255 in an input tensor, as a package maps it.
 
-    The tensor is a graph.ir.Tensor.
+    `tensor` is a Tensor of graph/ir.py.
     `pixels` are the real values of raw 0 and 255. Without them, raw bytes cover the whole range of the input.
     """
     levels = np.arange(256)

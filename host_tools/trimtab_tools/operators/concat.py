@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..errors import ModelError
+from ..graph.ir import Graph, Op
 from . import copied
 from .operator import Operator, Tflite
 
@@ -38,7 +39,7 @@ def forward(lower, op):
         copied.copy(lower, op, index, place(lower.graph, op, index), KEEP)
 
 
-def place(graph, op, index):
+def place(graph: Graph, op: Op, index: int) -> dict:
     """Where an input begins in the output."""
     shapes = [graph[n].shape for n in op.inputs]
     axis = op.attrs["axis"] % len(shapes[0])

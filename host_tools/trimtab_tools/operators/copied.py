@@ -1,10 +1,13 @@
 """What pad and concat share: an input is copied to a place in a larger output."""
 
+from collections.abc import Callable
+
 from ..graph.geometry import image
-from .operator import Contribution
+from ..graph.ir import Graph, Op
+from .operator import Contribution, Gradient, Lowering
 
 
-def copy(lower, op, index: int, place: dict, fill: int):
+def copy(lower: Lowering, op: Op, index: int, place: dict, fill: int) -> None:
     """The record that copies one input to (top, left, first channel); a fill of 256 leaves the rest alone."""
     values = dict(
         y=lower.activation(op.outputs[0]),
@@ -16,7 +19,7 @@ def copy(lower, op, index: int, place: dict, fill: int):
     lower.emit("copy_fwd", values, op.name)
 
 
-def gradient(place):
+def gradient(place: Callable[[Graph, Op, int], dict]) -> Gradient:
     """The rule of an operator whose inputs lie at place(graph, op, index): that part of gy, unscaled."""
 
     def rule(lower, op, index):

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from ..graph.ir import Tensor
 from ..graph.rounding import quantize_multiplier, shift_right_away
+from .operator import Reader
 from .table import LEVELS, operator
 
 
-def table(x, y):
+def table(x: Tensor, y: Tensor) -> np.ndarray:
     """The reference's 16 bits: 128 steps for each level of the input, 32768 for the real value 3."""
     fine = np.float32(1 / 128) * np.float32(x.scale[0])
     m_y, shift_y = _multiplier16(fine / np.float32(y.scale[0]))
@@ -40,7 +42,7 @@ def _saturate16(v):
     return np.clip(v, -(1 << 15), (1 << 15) - 1)
 
 
-def refuse(file, x, y):
+def refuse(file: Reader, x: Tensor, y: Tensor) -> None:
     if x.scale[0] >= 128 * y.scale[0]:
         file.refuse(
             "has an output scale far below its input's", "quantize with samples that are like the data"

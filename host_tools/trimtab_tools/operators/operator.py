@@ -13,11 +13,33 @@ Forward rules add records to the program. A gradient rule leaves its last record
 what else flows into the same error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-Lowering = Any  # compiler/lowering.Lowering: it stands to the right of this room, so nothing here imports it
+import numpy as np
+
+from ..graph.ir import Graph, Op
+from ..graph.program import Record
+
+# Who asks stands to the right of this room, so nothing here can import it.
+Lowering = Any  # compiler/lowering.Lowering
+Reader = Any  # formats/read_tflite.Reader
+Entry = Any  # formats/tflite_file.OpEntry
+Writer = Any  # formats/write_tflite.Writer
+
+# The rules. A function of this room that is named like the field of a row has the type of that field.
+Read = Callable[[Reader, Entry], tuple[tuple, dict]]
+Write = Callable[[Writer, Op], dict]
+Argument = Callable[[Graph, Op], Any]
+Params = Callable[[Graph, Op], dict]
+Oracle = Callable[[Graph, Op, dict, list], np.ndarray]
+Forward = Callable[[Lowering, Op], None]
+Gradient = Callable[[Lowering, Op, int], "Contribution"]
+Update = Callable[[Lowering, Op], None]
+State = Callable[[Lowering, Op], None]
+Sums = Callable[[Lowering, Op], Iterator[Record]]
+PaperRows = Callable[[Graph, Op, int], Iterator[dict]]
 
 NO_SCRATCH = dict(
     scratch=None, words=1
@@ -32,9 +54,9 @@ class Tflite:
     version: int  # of its int8 kernel
     options: str = ""  # its table of options
     fields: tuple = ()  # what `read` needs of that table
-    read: Callable | None = None
-    write: Callable = lambda file, op: {}
-    argument: Callable | None = None  # (graph, op) -> its second input, which the graph holds as an attribute
+    read: Read | None = None
+    write: Write = lambda file, op: {}
+    argument: Argument | None = None  # (graph, op) -> its second input, which the graph holds as an attribute
     reference: bool = True  # its set of reference kernels has it; if not, its only kernel is the reference
 
 
@@ -47,22 +69,20 @@ class Operator:
     channel_axis: int = 0  # of weights: the axis of output channels
     # files and integers
     tflite: Tflite | None = None  # None: TensorFlow Lite has no such operator
-    params: Callable = lambda graph, op: {}
-    oracle: Callable | None = None
+    params: Params = lambda graph, op: {}
+    oracle: Oracle | None = None
     # records
-    forward: Callable | None = None  # None: it moves no data, its output is its input
-    gradient: Callable | None = None
-    update: Callable | None = None  # (lower, op): records that train the weights
-    update_bias: Callable | None = None  # (lower, op)
+    forward: Forward | None = None  # None: it moves no data, its output is its input
+    gradient: Gradient | None = None
+    update: Update | None = None  # (lower, op): records that train the weights
+    update_bias: Update | None = None  # (lower, op)
     masks: bool = False  # the forward record can write the mask of its clamp
-    state: Callable | None = None  # (lower, op): keeps what it trains beside weights and bias
-    sums: Callable | None = (
-        None  # (lower, op): keeps accumulators for that, yields the records that fold them
-    )
+    state: State | None = None  # (lower, op): keeps what it trains beside weights and bias
+    sums: Sums | None = None  # (lower, op): keeps accumulators for that, yields the records that fold them
     # cost
     macs: dict = field(default_factory=dict)  # kernel -> multiplications of a record, from its values
     paper: str = "other"  # what the papers count it as: conv, relu, smooth, other, or none
-    paper_rows: Callable | None = None  # (graph, op, skip): what they count beside it, fields of cost.Row
+    paper_rows: PaperRows | None = None  # (graph, op, skip): what they count beside it, fields of cost.Row
 
 
 @dataclass
@@ -78,7 +98,7 @@ class Contribution:
     m_exp: int = 0
 
 
-def product(values: dict, names) -> int:
+def product(values: dict, names: Iterable[str]) -> int:
     """The product of some values of a record."""
     n = 1
     for name in names:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..errors import ModelError
+from ..graph.ir import Graph, Op
 from . import copied
 from .operator import Operator, Tflite
 
@@ -31,7 +32,7 @@ def forward(lower, op):
     copied.copy(lower, op, 0, place(lower.graph, op, 0), params(lower.graph, op)["fill"])
 
 
-def place(graph, op, index):
+def place(graph: Graph, op: Op, index: int) -> dict:
     """Where the input begins in the output."""
     batch, *pairs = op.attrs["pad"]
     if tuple(batch) != (0, 0):

@@ -4,9 +4,10 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph.geometry import geometry
+from ..graph.ir import Op
 from ..graph.rounding import INT8_MAX, INT8_MIN, factors
 from .exact import output
-from .operator import Contribution, Tflite
+from .operator import Contribution, Forward, Lowering, Tflite
 from .weighted import WINDOW
 
 
@@ -32,7 +33,7 @@ def params(graph, op):
     return {"x_zero": graph[op.inputs[0]].zero_point, **output(graph, op)}
 
 
-def forward(kernel: str):
+def forward(kernel: str) -> Forward:
     """The forward rule of a pool with this kernel."""
 
     def rule(lower, op):
@@ -49,7 +50,7 @@ def forward(kernel: str):
     return rule
 
 
-def need_open(lower, op):
+def need_open(lower: Lowering, op: Op) -> None:
     """Refuse to train below a pool whose own clamp bites: it has no mask.
 
     Behind a layer with the same activation the clamp never bites.
@@ -63,7 +64,7 @@ def need_open(lower, op):
         )
 
 
-def mean_gradient(lower, op, g: dict, full: bool) -> Contribution:
+def mean_gradient(lower: Lowering, op: Op, g: dict, full: bool) -> Contribution:
     """dx of means over windows g: gy times the scales' ratio, over the number of inputs that a window holds.
 
     Where every window is full, only the last entry of the table counts and gets all 15 bits.

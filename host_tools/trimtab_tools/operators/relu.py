@@ -4,12 +4,13 @@ import functools
 
 import numpy as np
 
+from ..graph.ir import Tensor
 from ..graph.rounding import act_range, multiply_twice_rounded, quantize_multiplier
 from .exact import scale
 from .table import LEVELS, operator
 
 
-def table(x, y, act):
+def table(x: Tensor, y: Tensor, act: str) -> np.ndarray:
     m, shift = quantize_multiplier(float(np.float32(x.scale[0]) / np.float32(y.scale[0])))
     values = multiply_twice_rounded(LEVELS - x.zero_point, m, shift) + y.zero_point
     return np.clip(values, *act_range(act, scale(y), y.zero_point))

@@ -7,7 +7,16 @@ import math
 
 import numpy as np
 
-from ..graph.rounding import INT8_MAX, INT8_MIN, high_mul, quantize_multiplier, saturate32, shift_right_away
+from ..graph.ir import Tensor
+from ..graph.rounding import (
+    INT8_MAX,
+    INT8_MIN,
+    Ints,
+    high_mul,
+    quantize_multiplier,
+    saturate32,
+    shift_right_away,
+)
 from .exact import scale
 from .operator import Operator, Tflite
 
@@ -36,7 +45,7 @@ def params(graph, op):
     return {"table": table(graph[op.inputs[0]], op.attrs["beta"])}
 
 
-def table(x, beta: float):
+def table(x: Tensor, beta: float) -> np.ndarray:
     """exp((i - 255) * scale * beta) as Q0.31 for i = 0..255: indexed by 255 + x8 - max."""
     real = min(float(np.float32(beta)) * scale(x) * (1 << (31 - EXP_BITS)), 2.0**31 - 1)
     m, shift = quantize_multiplier(real)
@@ -61,7 +70,7 @@ def oracle(graph, op, p, xs):
     return np.clip(y + INT8_MIN, INT8_MIN, INT8_MAX)
 
 
-def exp_of_negative(a):
+def exp_of_negative(a: Ints) -> Ints:
     """exp(a) as Q0.31 for a <= 0 in Q5.26: a series below 1/4, then a factor for each bit above."""
     a = np.asarray(a, np.int64)
     fraction_bits = 31 - EXP_BITS
@@ -81,7 +90,7 @@ def exp_of_negative(a):
     return np.where(a == 0, (1 << 31) - 1, result)
 
 
-def reciprocal_of_one_plus(a):
+def reciprocal_of_one_plus(a: Ints) -> Ints:
     """1 / (1 + a) as Q0.31 for a in [0, 1) in Q0.31: Newton's method, three rounds in Q2.29."""
     half = (np.asarray(a, np.int64) + (1 << 31)) >> 1  # (a + 1) / 2
     x = 1515870810 + high_mul(half, -1010580540)  # 48/17 - 32/17 * half

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..graph.geometry import image
+from ..graph.ir import Tensor
 from ..graph.rounding import INT8_MAX, INT8_MIN
 from .operator import Contribution, Operator, Tflite
 
@@ -53,12 +54,12 @@ def operator(
     )
 
 
-def reals(x):
+def reals(x: Tensor) -> np.ndarray:
     """The real value of each level, in float32 as the reference computes it."""
     return np.float32(x.scale[0]) * (LEVELS - x.zero_point).astype(np.float32)
 
 
-def ordered(table):
+def ordered(table: np.ndarray) -> np.ndarray:
     """A table as records have it: from byte order to x + 128."""
     return np.roll(table, 128)
 
@@ -88,7 +89,7 @@ def _gradient(lower, op, function, slope):
     return Contribution("lut_dx", values)
 
 
-def slopes(x, y, function, slope) -> tuple:
+def slopes(x: Tensor, y: Tensor, function: Callable, slope: Callable) -> tuple:
     """(slopes at the 256 inputs, times s_x / s_y, 0 where the output is clipped; their common exponent)."""
     real = (np.arange(-128, 128) - x.zero_point) * x.scale[0]
     out = function(real) / y.scale[0] + y.zero_point

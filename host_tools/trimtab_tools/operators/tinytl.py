@@ -17,7 +17,7 @@ from ..graph.ir import Graph, Op
 from ..graph.program import Buffer, Record
 from ..graph.rounding import INT8_MAX, INT8_MIN, factors, qas
 from .exact import divide, finish, matmul, window_means, windows
-from .operator import NO_SCRATCH, Contribution, Operator, product
+from .operator import NO_SCRATCH, Contribution, Lowering, Operator, product
 from .weighted import OUTPUTS
 
 WEIGHT_GAIN, AFFINE_GAIN = 100, 3  # rates beside the head's: the norm makes gradients of weights small
@@ -38,7 +38,7 @@ class Sizes:
         return self.convs[1]["oh"] * self.convs[1]["ow"]
 
 
-def sizes(graph, op) -> Sizes:
+def sizes(graph: Graph, op: Op) -> Sizes:
     (ih, iw, ic), oc = image(graph[op.inputs[1]].shape), graph[op.inputs[0]].shape[-1]
     mid, k, _, part = graph[op.inputs[2]].shape
     ph, pw = (ih + 1) // 2, (iw + 1) // 2
@@ -162,7 +162,7 @@ class Module:
     errors: tuple = ()  # (error of the first convolution, its exponent)
 
 
-def module(lower, op) -> Module:
+def module(lower: Lowering, op: Op) -> Module:
     return lower.own[op.name]["module"]
 
 
@@ -275,7 +275,7 @@ def _join(lower, op, m):
 # way
 
 
-def learn_behind_first(lower, op):
+def learn_behind_first(lower: Lowering, op: Op) -> None:
     """All that stands behind the first convolution, as its error passes; the first of the two updates."""
     m, (gy, exp) = module(lower, op), lower.error(op.outputs[0])
     n, (first, second) = m.sizes.positions, m.sizes.convs
@@ -359,7 +359,7 @@ def _parts(lower, m):
         yield j, dict(first, oc=width), kept, m.errors[0].at(j * m.sizes.positions * width)
 
 
-def learn_first(lower, op):
+def learn_first(lower: Lowering, op: Op) -> None:
     """The first weights, after the error below them was computed with what they were."""
     m, zero = module(lower, op), lower.graph[op.inputs[1]].zero_point
     for j, geometry, kept, gy in _parts(lower, m):

@@ -4,9 +4,10 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph.geometry import geometry
+from ..graph.ir import Graph, Op
 from ..graph.rounding import factors, multiply_once_rounded, multiply_twice_rounded, qas, quantize_multipliers
 from .exact import finish, output, scale
-from .operator import NO_SCRATCH, product
+from .operator import NO_SCRATCH, Lowering, Update, product
 
 WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
 CONVOLUTION = (*WINDOW, "DilationHFactor", "DilationWFactor")  # fields of a convolution's options
@@ -23,7 +24,7 @@ def write(file, op) -> dict:
 # -- integers
 
 
-def output_scales(graph, op) -> list:
+def output_scales(graph: Graph, op: Op) -> list[float]:
     """Real steps of y for one step of the sum, by output channel, as the reference computes them."""
     x, w, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
     return [scale(x) * float(np.float32(s)) / scale(y) for s in w.scale]
@@ -34,16 +35,16 @@ def params(graph, op) -> dict:
     return {"multiplier": m, "shift": shift, "x_zero": graph[op.inputs[0]].zero_point, **output(graph, op)}
 
 
-def bias(graph, op):
+def bias(graph: Graph, op: Op) -> np.ndarray:
     return graph[op.inputs[2]].data.astype(np.int64)
 
 
-def twice_rounded(acc, p):
+def twice_rounded(acc: np.ndarray, p: dict) -> np.ndarray:
     """Sums to int8 outputs, as the reference's convolutions round."""
     return finish(multiply_twice_rounded(acc, p["multiplier"], p["shift"]), p)
 
 
-def once_rounded(acc, p):
+def once_rounded(acc: np.ndarray, p: dict) -> np.ndarray:
     """The same, as its fully connected kernel rounds."""
     return finish(multiply_once_rounded(acc, p["multiplier"], p["shift"]), p)
 
@@ -51,13 +52,13 @@ def once_rounded(acc, p):
 # -- records
 
 
-def scales(graph, op) -> tuple:
+def scales(graph: Graph, op: Op) -> tuple:
     """(s_x, s_w per output channel, s_y)"""
     x, w, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
     return x.scale[0], np.broadcast_to(np.asarray(w.scale, np.float64), y.shape[-1:]), y.scale[0]
 
 
-def forward_values(lower, op, p) -> dict:
+def forward_values(lower: Lowering, op: Op, p: dict) -> dict:
     """What the forward records have in common."""
     weights = lower.weights(op)
     return dict(
@@ -78,7 +79,7 @@ def forward_values(lower, op, p) -> dict:
     )
 
 
-def gradient_values(lower, op, outputs: int) -> dict:
+def gradient_values(lower: Lowering, op: Op, outputs: int) -> dict:
     """What the gradient records have in common. `outputs`: channels of y that one input channel flows into.
 
     dx sums gy * w * (m >> shift) over at most `terms` products. The shift keeps |dx| below 2^30:
@@ -95,7 +96,7 @@ def gradient_values(lower, op, outputs: int) -> dict:
     return dict(**weights.fields, m=m, **g, nk=weights.nk, m_shift=shift, m_exp=e, **NO_SCRATCH)
 
 
-def positions(lower, op) -> int:
+def positions(lower: Lowering, op: Op) -> int:
     """Positions of the output, over which updates sum."""
     g = geometry(lower.graph, op)
     n = g["oh"] * g["ow"]
@@ -104,7 +105,7 @@ def positions(lower, op) -> int:
     return n
 
 
-def alive(sw):
+def alive(sw: np.ndarray) -> np.ndarray:
     """Channels that are not dead."""
     return sw >= np.median(sw) / DEAD
 
@@ -119,7 +120,7 @@ def _qas(lower, op, bias):
     return lower.const(qas(np.where(alive(sw), sx * sw / sy / unit**2, 0)), np.uint16)
 
 
-def update(kernel: str):
+def update(kernel: str) -> Update:
     """The rule that trains the weights with this kernel."""
 
     def rule(lower, op):
