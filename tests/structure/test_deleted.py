@@ -33,7 +33,7 @@ def test_without(method, tmp_path):
     for path in deleted:
         path.unlink()
     found = os.pathsep.join(str(tmp_path / folder) for folder in ("host_tools", "device_lib"))
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", QUICK, *(f"tests/{room}" for room in ROOMS)]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", QUICK, *(f"tests/{room}" for room in ROOMS)]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": found}, capture_output=True, text=True
     )
