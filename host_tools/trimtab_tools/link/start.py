@@ -5,7 +5,7 @@ import re
 from ..errors import BoardError, LinkError
 from .transport import Transport, now_ms
 
-REPL_MS = 3000
+REPL_MS = 8000  # an emulated board on a busy machine takes more than three seconds
 LOAD_MS = 60000
 PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 SOFT_RESET = b"\r\x03\x03\x02\x04"  # stop the program, leave the raw REPL, restart
