@@ -101,8 +101,8 @@ def run(name, seed=1, **numbers):
             words.append(NULL)
         else:
             words.append(_place(spaces, rng, field, kind, extent, values))
-    steps = struct.pack("<i%di" % len(words), OPCODES[kernel], *words)
-    return Run([(kernel, 0)], [*spaces, b"", steps, b""])
+    record = struct.pack("<i%di" % len(words), OPCODES[kernel], *words)
+    return Run([(kernel, 0)], [*spaces, b"", record, b""])
 
 
 def _place(spaces, rng, field, kind, extent, values):

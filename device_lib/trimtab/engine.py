@@ -46,25 +46,25 @@ class Engine:
         arena = allocate(tier, package.arena_bytes, "arena")
         state = allocate(tier, package.state_bytes, "state")
         self.arena, self.state = bytes_view(arena), bytes_view(state)
-        const, steps = package.place("const"), package.place("steps")
-        phases = package.records(steps, const)
+        const, program = package.place("const"), package.place("program")
+        phases = package.records(program, const)
         phases = [phases[PHASES.index(name)] for name in LINE]
         tidy()
         adapts = package.bytes_of("choice")
         if adapts:
             from .tinytrain import Choice, with_room
 
-            steps = with_room(package, steps)
+            program = with_room(package, program)
         functions = {code: tier.function(RECORDS[code][0]) for codes, _ in phases for code in codes}
         weights = weights_in_memory(package)
         if weights is None:
             from .weights import stream
 
-            steps = bytearray(steps)
-            weights, self.functions = stream(package, steps, phases, functions, tier.alloc)
+            program = bytearray(program)
+            weights, self.functions = stream(package, program, phases, functions, tier.alloc)
         else:
             self.functions = [functions[code] for codes, _ in phases for code in codes]
-        self.mem = tier.bind(arena, state, const, steps, weights)
+        self.mem = tier.bind(arena, state, const, program, weights)
         self.offsets = array("i")  # of each record; its kernel has the same index in `functions`
         self.phases = {}  # name -> (index of its first record, index after its last)
         for name, (_, offsets) in zip(LINE, phases):
@@ -84,7 +84,9 @@ class Engine:
         self.state_bytes = sum([len(view) for view in self.segments])
         self.choice = None  # what a board chose to train, where the package leaves that to the board
         if adapts:
-            self.choice = Choice(self, steps, const, lambda: tier.bind(arena, state, const, steps, weights))
+            self.choice = Choice(
+                self, program, const, lambda: tier.bind(arena, state, const, program, weights)
+            )
 
     # -- memory
 

@@ -13,7 +13,7 @@ class Tier:
         self.name = name
         self.functions = functions  # of one package's records at least
         self.alloc = alloc  # bytes -> writable buffer of zeros
-        self.bind = bind  # (arena, state, const, steps, weights) -> first argument of every kernel
+        self.bind = bind  # (arena, state, const, program, weights) -> first argument of every kernel
 
     def function(self, name):
         if name not in self.functions:
@@ -40,10 +40,10 @@ def plain():
             "plain kernels need long integers, which this interpreter lacks: install native kernels"
         )
 
-    def bind(arena, state, const, steps, weights=b""):
+    def bind(arena, state, const, program, weights=b""):
         if not isinstance(weights, array):  # an array is a window that fills with other weights
             weights = array("b", bytes(weights))
-        return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), weights)
+        return (arena, state, array("b", bytes(const)), array("i", bytes(program)), weights)
 
     return Tier("plain", _named(modules()), lambda n: array("b", bytes(n)), bind)
 
@@ -57,8 +57,8 @@ def native():
             "the board's kernels have ABI %d, the library needs %d: deploy again" % (_kernels.ABI, ABI)
         )
 
-    def bind(arena, state, const, steps, weights=b""):
-        return (arena, state, const, steps, weights)
+    def bind(arena, state, const, program, weights=b""):
+        return (arena, state, const, program, weights)
 
     return Tier("c", {RECORDS[code][0]: _kernels.run for code in _kernels.OPCODES}, bytearray, bind)
 

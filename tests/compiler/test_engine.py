@@ -20,8 +20,8 @@ from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.graph.ir import Graph
 from trimtab_tools.graph.program import IN_PLACE
+from trimtab_tools.operators.registry import WEIGHTED
 from trimtab_tools.policies.make import make_plan
-from trimtab_tools.policies.plan import TRAINABLE
 
 # 40 networks in `make test`; TRIMTAB_CASES=500 for all that was promised
 CASES = int(os.environ.get("TRIMTAB_CASES", 40))
@@ -50,7 +50,7 @@ def _random_unoptimized(seed, tmp_path):
         rate=0.03,
         optimize=False,
     )
-    if rng.integers(4) == 0 and trunk.producer(trunk.outputs[0]).kind in TRAINABLE:
+    if rng.integers(4) == 0 and trunk.producer(trunk.outputs[0]).kind in WEIGHTED:
         return compiled(trunk, policy, loss="mse", **options), rng
     return compiled(graph, policy, classes=0 if own_head else 5, **options), rng
 
@@ -136,7 +136,7 @@ def element_wise(case, read):
 def run(case, kernels, arena, state, **references):
     """Arena and state after a call in which some fields refer to other places."""
     names = [spec[0] for spec in kernel_cases.SPECS[case.name]]
-    words = np.frombuffer(case.steps, "<i4").copy()
+    words = np.frombuffer(case.program, "<i4").copy()
     for name, ref in references.items():
         words[1 + names.index(name)] = ref
     memory = tier(kernels)

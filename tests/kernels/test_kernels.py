@@ -20,7 +20,7 @@ PLAIN = kernels.plain().functions
 
 def run_plain(case):
     arena, state, const = (array("b", bytes(space)) for space in case.spaces)
-    value = PLAIN[case.name]((arena, state, const, array("i", case.steps)), 0)
+    value = PLAIN[case.name]((arena, state, const, array("i", case.program)), 0)
     return value, case.result(arena, state)
 
 
@@ -69,7 +69,7 @@ def replay(request, tmp_path_factory):
 def _replay(program, cases):
     calls = b""
     for case in cases:
-        spaces = [*map(bytes, case.spaces), case.steps]
+        spaces = [*map(bytes, case.spaces), case.program]
         calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     done = subprocess.run([str(program)], input=calls, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[:2000]

@@ -56,7 +56,7 @@ def cases():
 def calls(cases):
     data = b""
     for case in cases:
-        spaces = [*map(bytes, case.spaces), case.steps]
+        spaces = [*map(bytes, case.spaces), case.program]
         data += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     return data
 

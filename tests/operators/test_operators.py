@@ -29,7 +29,7 @@ b.mean(scale=0.02, zero=-5)
 graph = calibrated(b.graph(), inputs(b.graph(), 4))
 c = compiled(graph)
 step(load(c), inputs(graph, 1)[0], 2)
-print("lite" in OPERATORS, "step" in MARKS, [op.kind for op in c.trunk.ops])
+print("tinytl" in OPERATORS, "slope" in MARKS, [op.kind for op in c.trunk.ops])
 """
 
 

@@ -17,7 +17,7 @@ from trimtab_tools.errors import ToolchainError
 from trimtab_tools.graph.rounding import act_range
 from trimtab_tools.operators import oracle
 from trimtab_tools.operators.check import check
-from trimtab_tools.policies.plan import TRAINABLE
+from trimtab_tools.operators.registry import WEIGHTED
 from trimtab_tools.toolchain import boards
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def calibrated(graph, samples):
     tensors = dict(graph.tensors)
     graph = dataclasses.replace(graph, tensors=tensors)
     for i, op in enumerate(graph.ops):
-        if op.kind not in TRAINABLE:
+        if op.kind not in WEIGHTED:
             continue
         x = oracle.forward(graph.with_ops(graph.ops[:i]), samples)[op.inputs[0]]
         acc = np.concatenate([accumulators(graph, op, one[None]) for one in x])

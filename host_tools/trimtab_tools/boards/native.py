@@ -11,7 +11,7 @@ from ..toolchain.kernels import host_library, wide_library
 
 
 class Memory(ctypes.c_void_p * 5):  # type: ignore[misc]
-    """The addresses of arena, state, const, steps and weights. It holds the buffers, so they live as long."""
+    """The addresses of arena, state, const, program and weights. It keeps the buffers alive."""
 
 
 def bind(*spaces: bytearray | memoryview) -> Memory:

@@ -23,7 +23,7 @@ def always_packed(data: bytes, arch: str) -> set[str]:
     package = Package(data)
     spaces = [
         bytearray(package.arena_bytes),
-        *(bytearray(package.section(name)) for name in ("state", "const", "steps", "weights")),
+        *(bytearray(package.section(name)) for name in ("state", "const", "program", "weights")),
     ]
     phases = package.records(spaces[3], spaces[2])
     records = {(RECORDS[code][0], at) for codes, offsets in phases for code, at in zip(codes, offsets)}

@@ -10,7 +10,7 @@ from trimtab.package import Package
 def kernels_of(source: bytes | str) -> set[str]:
     """The names of the kernels that a package's records call; the package as bytes or by its path."""
     package = Package(source)
-    phases = package.records(package.section("steps"), package.section("const"))
+    phases = package.records(package.section("program"), package.section("const"))
     return {RECORDS[code][0] for codes, _ in phases for code in codes}
 
 
