@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import Bench, all_apart, calibrated, compiled, fastest, inputs, provide, step
 from models import Builder
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.boards import simulated as simulate
 from trimtab_tools.compiler import cost
@@ -271,7 +272,7 @@ PLACES = [("sim", "c"), ("unix", "plain"), ("unix", "viper"), ("unix", "c"), ("p
 
 @pytest.mark.pico
 @pytest.mark.unix
-@pytest.mark.parametrize("name", ["modules", "all", "sums"])
+@pytest.mark.parametrize("name", others_slow(["modules", "all", "sums"], "all"))
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)

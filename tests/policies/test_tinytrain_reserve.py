@@ -9,6 +9,7 @@ import trimtab
 from helpers import TIERS, Bench, calibrated, compiled, fastest, inputs, provide, tier, written
 from models import Builder, run
 from package_parts import records, take_apart, with_section
+from sampled import others_slow
 from trimtab import fisher
 from trimtab.format import OPCODES
 from trimtab.package import PackageError
@@ -375,7 +376,7 @@ def test_a_choice_on_unix_equals_the_pcs(kernels, tmp_path):
 
 
 @pytest.mark.pico
-@pytest.mark.parametrize("kernels", ["c", "viper"])
+@pytest.mark.parametrize("kernels", others_slow(["c", "viper"], "c"))
 def test_a_choice_on_the_pico_equals_the_pcs(kernels, tmp_path):
     """Fisher sums, the choice, 20 steps: the same on the emulated Pico, without the PC."""
     provide("pico")
