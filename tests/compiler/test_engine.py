@@ -11,6 +11,7 @@ from models import Builder
 from networks import random_graph, random_plan
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import emit, lifetimes, memory
+from trimtab_tools.compiler.cuts import Line
 from trimtab_tools.compiler.gather import pack
 from trimtab_tools.compiler.lowering import lower
 from trimtab_tools.compiler.passes import optimize
@@ -118,6 +119,19 @@ def test_random_networks_take_every_path(tmp_path):
         )
         seen |= {"plane" for _, s in after.timeline() if s.values.get("plane") is not None}
     assert seen == {"gather", "strips", "in place", "plane"}
+
+
+def test_a_try_costs_what_the_whole_program_would(tmp_path):
+    """The search prices the records of a run alone; the price of everything is the oracle."""
+    tried = 0
+    for seed in range(CASES):
+        c, rng = random_unoptimized(seed, tmp_path)
+        line = Line(pack(c.program))
+        for first, last in runs(line.program):
+            strips = Strips(first, last, int(rng.integers(1, 5)), bool(rng.integers(2)))
+            assert line.price_of(strips) == Line(cut(line.program, strips)).price
+            tried += 1
+    assert tried > CASES
 
 
 # -- the contract of kernels that work in place --------------------------------------------------------------

@@ -81,13 +81,18 @@ def _can_cut(record):
 def cut(program: Program, strips: Strips) -> Program:
     """The program with one run of forward records in strips."""
     forward = program.phases["forward"]
-    records = forward[strips.first : strips.last]
+    made = pieces(forward[strips.first : strips.last], strips)
+    return program.but(forward=[*forward[: strips.first], *made, *forward[strips.last :]])
+
+
+def pieces(records: list[Record], strips: Strips) -> list[Record]:
+    """The records of a run in strips."""
     parts = _parts(records, strips)
     made: list[Record] = []
     aside: dict = {}
     for now, after in zip(parts, [*parts[1:], {}]):
         made += _strip(records, now, after, aside)
-    return program.but(forward=[*forward[: strips.first], *made, *forward[strips.last :]])
+    return made
 
 
 def _parts(records, strips):
