@@ -5,6 +5,7 @@ import json
 import gates
 import pytest
 from helpers import provide
+from trimtab_tools.errors import ToolchainError
 
 STORED = json.loads(gates.STORED.read_text())
 
@@ -29,6 +30,16 @@ def test_native_modules(arch):
     if gates.compiler(tools) != STORED["modules"][arch]["compiler"]:
         pytest.skip(f"recorded with {STORED['modules'][arch]['compiler']}, not {gates.compiler(tools)}")
     assert gates.modules([arch])[arch] == STORED["modules"][arch]
+
+
+def test_webassembly():
+    try:
+        found = gates.wasm()
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    if found["compiler"] != STORED["wasm"]["compiler"]:
+        pytest.skip(f"recorded with {STORED['wasm']['compiler']}, not {found['compiler']}")
+    assert found == STORED["wasm"]
 
 
 def test_viper_files():
