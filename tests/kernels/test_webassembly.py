@@ -7,19 +7,17 @@ import gates
 import kernel_cases
 import numpy as np
 import pytest
+from helpers import provide_webassembly
 from kernel_cases import NAMES, run_c
 from trimtab_tools.boards import webassembly
-from trimtab_tools.errors import ToolchainError
 
 CASES = 60
 
 
 @pytest.fixture(scope="module")
 def tier():
-    try:
-        return webassembly.tier()
-    except ToolchainError as error:
-        pytest.skip(str(error))
+    provide_webassembly()
+    return webassembly.tier()
 
 
 @pytest.fixture
