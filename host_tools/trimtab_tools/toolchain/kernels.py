@@ -11,7 +11,7 @@ from trimtab.format import OPCODES
 
 from ..errors import ToolchainError
 from . import cache, llvm, packages, subset
-from .sources import FIRMWARE, micropython
+from .sources import FIRMWARE, micropython, ready
 
 
 class Natmod(NamedTuple):
@@ -58,19 +58,24 @@ def kernel_sources() -> list[Path]:
 
 def level() -> str:
     """The best of LEVELS that this processor has."""
+    return list(LEVELS)[ctypes.CDLL(str(level_library())).trimtab_level()]
+
+
+def level_library() -> Path:
+    """The library that asks the processor."""
 
     def build(out):
         packages.need(["gcc"])
         cache.run("gcc", "-O1", "-fPIC", "-shared", source, "-o", out / "level.so")
 
     source = FIRMWARE / "kernels" / "wide" / "level.c"
-    probe = ctypes.CDLL(str(cache.built("level", [source], build) / "level.so"))
-    return list(LEVELS)[probe.trimtab_level()]
+    return ready("level.so") or cache.built("level", [source], build) / "level.so"
 
 
 def wide_library(name: str | None = None) -> Path:
     """The kernels with the loops of a level, by default the best: the same numbers, many times faster."""
-    return host_library((*WIDE, *LEVELS[name or level()]))
+    name = name or level()
+    return ready(f"{name}.so") or host_library((*WIDE, *LEVELS[name]))
 
 
 def host_library(flags: Iterable[str] = ()) -> Path:
