@@ -18,7 +18,7 @@ from trimtab_tools.graph.rounding import act_range
 from trimtab_tools.operators import oracle
 from trimtab_tools.operators.check import check
 from trimtab_tools.operators.registry import WEIGHTED
-from trimtab_tools.toolchain import boards
+from trimtab_tools.toolchain import boards, webassembly
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -44,6 +44,14 @@ def provide(board):
         pytest.fail(f"this test needs board {board}: mark it with pytest.mark.{marker}")
     try:
         boards.provide(board)
+    except ToolchainError as error:
+        pytest.skip(str(error))
+
+
+def provide_webassembly(name="pc"):
+    """The kernels' module; a system where clang cannot be had skips its tests."""
+    try:
+        return webassembly.module(name)
     except ToolchainError as error:
         pytest.skip(str(error))
 

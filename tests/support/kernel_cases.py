@@ -411,7 +411,8 @@ DATA = {
 def run_c(case, tier=None):
     """What the C kernels on this machine return, and the memory that they leave; by default plain loops."""
     tier = tier or native.plain_loops()
-    arena, state = bytearray(case.spaces[0]), bytearray(case.spaces[1])
+    arena, state = (tier.alloc(len(space)) for space in case.spaces[:2])
+    arena[:], state[:] = case.spaces[:2]
     mem = tier.bind(arena, state, bytes(case.spaces[2]), case.program)
     value = tier.functions[case.name](mem, 0)
     return value, case.result(arena, state)

@@ -85,6 +85,8 @@ INLINE terms wide(bytes b) {
 INLINE vec least(vec a, vec b) {
 #if defined(__AVX2__)
     return (vec)_mm256_min_epi32((__m256i)a, (__m256i)b);
+#elif defined(__wasm_simd128__)
+    return (vec)wasm_i32x4_min((v128_t)a, (v128_t)b);
 #else
     vec m = a < b;
     return (a & m) | (b & ~m);
@@ -94,6 +96,8 @@ INLINE vec least(vec a, vec b) {
 INLINE vec most(vec a, vec b) {
 #if defined(__AVX2__)
     return (vec)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#elif defined(__wasm_simd128__)
+    return (vec)wasm_i32x4_max((v128_t)a, (v128_t)b);
 #else
     vec m = a > b;
     return (a & m) | (b & ~m);
@@ -106,6 +110,8 @@ INLINE uint32_t bits_of(vec yes) {
     return (uint32_t)_mm256_movemask_ps((__m256)yes);
 #elif defined(__SSE2__)
     return (uint32_t)_mm_movemask_ps((__m128)yes);
+#elif defined(__wasm_simd128__)
+    return wasm_i32x4_bitmask((v128_t)yes);
 #else
     uint32_t bits = 0;
     for (int i = 0; i < LANES; i++) {
@@ -123,6 +129,11 @@ INLINE bytes narrow(vec a, vec b) {
     h = SHUFFLE(h, h, 0, 2, 1, 3); // packing works on each half of the register
     h = (l4)_mm256_packs_epi16((__m256i)h, (__m256i)h);
     return (bytes)_mm256_castsi256_si128((__m256i)SHUFFLE(h, h, 0, 2, 1, 3));
+#elif defined(__wasm_simd128__)
+    v128_t h = wasm_i16x8_narrow_i32x4((v128_t)a, (v128_t)b);
+    bytes y;
+    wasm_v128_store64_lane(&y, wasm_i8x16_narrow_i16x8(h, h), 0);
+    return y;
 #else
     bytes y;
     for (int i = 0; i < LANES; i++) {
@@ -141,6 +152,11 @@ INLINE vec high31(vec a, vec m) {
     u4 even = (u4)_mm256_mul_epi32((__m256i)a, (__m256i)m) + half;
     u4 odd = (u4)_mm256_mul_epi32((__m256i)((u4)a >> 32), (__m256i)((u4)m >> 32)) + half;
     return SHUFFLE((vec)(even >> 31), (vec)(odd << 1), 0, 9, 2, 11, 4, 13, 6, 15);
+#elif defined(__wasm_simd128__)
+    const v128_t half = wasm_i64x2_splat(1 << 30);
+    v128_t low = wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4((v128_t)a, (v128_t)m), half);
+    v128_t high = wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4((v128_t)a, (v128_t)m), half);
+    return SHUFFLE((vec)wasm_u64x2_shr(low, 31), (vec)wasm_u64x2_shr(high, 31), 0, 2, 4, 6);
 #else
     vec y;
     for (int i = 0; i < LANES; i++) {

@@ -13,7 +13,7 @@ from ..operators.registry import has_reference
 from .progress import Progress, quiet
 
 
-def verify(path: str, n: int = 200, kernels: str = "c", progress: Progress = quiet) -> dict:
+def verify(path: str, n: int = 200, kernels: str | None = None, progress: Progress = quiet) -> dict:
     """Counts of output tensors, and the first layer that differs.
 
     The keys are "inputs", "outputs", "identical" and "first_difference" (None if there is no difference).
@@ -67,7 +67,7 @@ def _noise(rng, i, shape):
 class Ours:
     """Our kernels, with a place of its own for every tensor."""
 
-    def __init__(self, graph: Graph, kernels: str):
+    def __init__(self, graph: Graph, kernels: str | None):
         self.graph = graph
         self.compiled = compile.compile_inference(graph, keep_all=True, kernels=simulated.tier(kernels))
         self.net = simulated.load(self.compiled.data, kernels)
