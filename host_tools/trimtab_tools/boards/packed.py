@@ -12,8 +12,6 @@ from ..errors import ToolchainError
 from ..toolchain import kernels, packages
 from . import native, webassembly
 
-DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernel.h
-
 
 def always_packed(data: bytes, arch: str) -> set[str]:
     """The kernels whose records can all use the packed loops of an architecture.
@@ -38,7 +36,8 @@ def always_packed(data: bytes, arch: str) -> set[str]:
     arena, state = tier.alloc(package.arena_bytes), tier.alloc(package.state_bytes)
     state[:] = package.section("state")
     call, memory = tier.functions, tier.bind(arena, state, const, program, weights)
-    return names - {name for name, at in records if name in names and call[name](memory, at) == DECLINED}
+    mixed = {name for name, at in records if name in names and call[name](memory, at) == native.DECLINED}
+    return names - mixed
 
 
 def _packed_only(arch: str) -> Tier:
