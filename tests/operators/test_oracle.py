@@ -19,7 +19,8 @@ def differences(data, n, seed=0):
     graph = read(data)
     x = samples(graph, n, seed)
     theirs, ours = run(data, x, kernels_for(graph)), oracle.forward(graph, x)
-    return [name for name, values in ours.items() if not np.array_equal(values, theirs[graph[name].index])]
+    known = {name: graph[name].index for name in ours if graph[name].index is not None}
+    return [name for name, index in known.items() if not np.array_equal(ours[name], theirs[index])]
 
 
 def random_input(seed, **quant):
@@ -56,6 +57,14 @@ def dense(seed):
     return b
 
 
+def dense_on_positions(seed):
+    b, rng = random_input(seed)
+    if seed % 2:
+        b.reshape(int(np.prod(b.shape()[1:3])), b.shape()[3])
+    b.dense(int(rng.integers(1, 30)), act=str(rng.choice(ACTS)), per_channel=True, positions=True)
+    return b
+
+
 def avg_pool(seed):
     b, rng = random_input(seed)
     b.pool("avg_pool", **random_window(b, rng))
@@ -76,6 +85,16 @@ def mean(seed):
     b = Builder((int(size[0]), int(size[1]), 16), seed, scale=2.0**-4 if even else None)
     ratio = 2.0 ** rng.integers(-3, 1) if even else rng.uniform(0.05, 1.5)
     b.mean(keepdims=bool(seed % 2), scale=b.tensors[b.x].scale[0] * ratio)
+    return b
+
+
+def mean_of_leading_axes(seed):
+    b, rng = random_input(seed)
+    axes = ((1,), (1, 2), (1, 2, 3))[seed % 3]
+    if seed % 2:
+        b.reshape(int(np.prod(b.shape()[1:3])), b.shape()[3])
+        axes = axes[: 1 + (seed % 3 > 1)]
+    b.mean(keepdims=bool(seed % 5), axes=axes, scale=b.tensors[b.x].scale[0] * rng.uniform(0.05, 1.5))
     return b
 
 
@@ -129,6 +148,8 @@ OPERATORS = {
     "conv": conv,
     "depthwise": depthwise,
     "dense": dense,
+    "dense_on_positions": dense_on_positions,
+    "mean_of_leading_axes": mean_of_leading_axes,
     "avg_pool": avg_pool,
     "max_pool": max_pool,
     "mean": mean,

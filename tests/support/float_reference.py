@@ -206,8 +206,9 @@ def _add_backward(graph, op, xs, gy, rounding):
 def _mean_window(graph, op):
     if op.kind == "avg_pool":
         return window(graph, op)
-    shape = graph[op.inputs[0]].shape
-    return Window(shape, (1, 1, 1, shape[3]), shape[1:3], (1, 1), (0, 0))
+    x = graph[op.inputs[0]]
+    n = int(np.prod([x.shape[a] for a in op.attrs["axes"]]))
+    return Window((1, n, 1, x.size // n), (1, 1, 1, x.size // n), (n, 1), (1, 1), (0, 0))
 
 
 def _mean_forward(graph, op, xs):

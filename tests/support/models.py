@@ -73,11 +73,13 @@ class Builder:
         out_quant.setdefault("scale", scale)
         return self.layer("depthwise", (1, *size, c), inputs, stride=stride, pad=pad, act=act, **out_quant)
 
-    def dense(self, out, act="none", per_channel=False, **out_quant):
-        n = int(np.prod(self.shape()))
+    def dense(self, out, act="none", per_channel=False, positions=False, **out_quant):
+        shape = self.shape()
+        n = shape[-1] if positions else int(np.prod(shape))
         inputs, scale = self.weights((out, n), out, n, per_channel)
         out_quant.setdefault("scale", scale)
-        return self.layer("dense", (1, out), inputs, act=act, per_channel=per_channel, **out_quant)
+        y = (*shape[:-1], out) if positions else (1, out)
+        return self.layer("dense", y, inputs, act=act, per_channel=per_channel, **out_quant)
 
     def add(self, a, b, act="none", **out_quant):
         return self.layer("add", self.shape(a), (a, b), act=act, **out_quant)
@@ -87,9 +89,9 @@ class Builder:
         shape = (1, *size, self.shape()[3])
         return self.layer(kind, shape, kernel=kernel, stride=stride, pad=pad, act=act, **self.same_scale())
 
-    def mean(self, keepdims=False, **out_quant):
-        c = self.shape()[3]
-        return self.layer("mean", (1, 1, 1, c) if keepdims else (1, c), axes=(1, 2), **out_quant)
+    def mean(self, keepdims=False, axes=(1, 2), **out_quant):
+        kept = [1 if i in axes else n for i, n in enumerate(self.shape()) if keepdims or i not in axes]
+        return self.layer("mean", kept, axes=axes, **out_quant)
 
     def pad(self, *pairs):
         pairs = ((0, 0), *pairs)

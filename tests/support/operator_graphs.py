@@ -11,7 +11,7 @@ def around(grow, shape=(6, 6, 3), seed=1):
     b = Builder(shape, seed)
     b.conv(6, act="relu", scale=0.1, zero=-128)
     grow(b)
-    if len(b.shape()) == 4:
+    if len(b.shape()) == 4 and b.shape()[3] > 1:
         b.conv(8, (1, 1), scale=0.05, zero=3)
         b.mean(scale=0.02, zero=-5)
     else:
@@ -108,6 +108,9 @@ OPERATORS = {
     "max_pool": lambda b: b.pool("max_pool"),
     "max_pool_overlapping": lambda b: b.pool("max_pool", (3, 3), (2, 2), "same"),
     "mean": lambda b: b.mean(keepdims=True, scale=0.07, zero=-90),
+    "mean_over_time": lambda b: (b.reshape(36, 6), b.mean(axes=(1,), scale=0.07, zero=-90)),
+    "mean_of_rows": lambda b: b.mean(axes=(1,), scale=0.07, zero=-90),
+    "dense_on_positions": lambda b: b.dense(7, "relu6", positions=True, scale=0.024, zero=-128),
     "mean_flat": lambda b: b.mean(scale=0.07, zero=-90),
     "relu": unary("relu", -128, 0.03),
     "relu6": unary("relu6", -128, 6 / 255),

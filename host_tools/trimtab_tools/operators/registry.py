@@ -17,13 +17,14 @@ from . import (
     max_pool,
     mean,
     pad,
+    reduce_max,
     relu,
     requantize,
     reshape,
     softmax,
     tanh,
 )
-from .operator import Operator
+from .operator import Operator, Tflite
 
 ROWS = (
     conv.OPERATOR,
@@ -57,8 +58,15 @@ OPERATORS = {row.kind: row for row in (*ROWS, *([tinytl.OPERATOR] if tinytl else
 # attribute of a marked node -> (row, value of the attribute) -> the row that holds instead
 MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}
 CODES = {row.tflite.code: row for row in OPERATORS.values() if row.tflite}
+# Operators of files that a graph says with those of the rows: their `read` adds the nodes.
+SPELLINGS = {form.code: form for form in (*reshape.SPELLINGS, reduce_max.SPELLING)}
 WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, bias
 MACS = {kernel: count for row in OPERATORS.values() for kernel, count in row.macs.items()}
+
+
+def form(code: str) -> Tflite | None:
+    """How files hold an operator, or None where it is not supported."""
+    return SPELLINGS.get(code) or (CODES[code].tflite if code in CODES else None)
 
 
 def has_reference(graph: Graph) -> bool:
