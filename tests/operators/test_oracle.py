@@ -114,6 +114,33 @@ def add(seed):
     return b
 
 
+def joined_by(kind):
+    """Two tensors of one shape, or one that repeats along some axes, or a constant, in either order."""
+
+    def make(seed):
+        rng = np.random.default_rng(seed)
+        even = seed % 3 == 0
+        b = Builder((16, 16, 8), seed, scale=2.0**-5 if even else None)
+        x, scale = b.x, b.tensors[b.x].scale[0]
+        small = [(1, 1, 1, 8), (1, 16, 16, 1), (1, 1, 16, 8), (1, 16, 1, 1), (8,), (), (1, 1, 16, 1)]
+        other = scale * (2.0 ** rng.integers(-2, 3) if even else rng.uniform(0.1, 8))
+        if seed % 2:
+            other = b.constant(*small[seed % len(small)], scale=other)
+        elif seed % 4:
+            b.mean(keepdims=True, axes=(1, 2), scale=other)
+            other = b.x
+        else:
+            other = b.layer("requantize", b.shape(), scale=other)
+        top = b.tensors[other].scale[0]
+        top = scale * top * 100 if kind == "mul" else max(scale, top)
+        out = top * (2.0 ** rng.integers(-1, 2) if even else rng.uniform(0.4, 2.5))
+        a, c = (x, other) if seed % 5 else (other, x)
+        b.joined(kind, a, c, act=str(rng.choice(ACTS)), scale=out)
+        return b
+
+    return make
+
+
 def softmax(seed):
     rng = np.random.default_rng(seed)
     b = Builder((2, 1, int(rng.integers(2, 300))), seed, scale=10 ** rng.uniform(-3, 0.8))
@@ -154,6 +181,7 @@ OPERATORS = {
     "max_pool": max_pool,
     "mean": mean,
     "add": add,
+    **{f"{kind}_joined": joined_by(kind) for kind in ("add", "sub", "mul")},
     "softmax": softmax,
     "concat_pad_reshape": joined,
     **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "elu", "requantize")},

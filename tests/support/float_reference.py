@@ -190,17 +190,63 @@ def _dense_columns(graph, op, x):
     return rows, lambda d: d
 
 
+def _operands(graph, op, xs):
+    """Both inputs without their zero points, activations or constants, with as many axes as the output."""
+    left, rank = list(xs), len(graph[op.outputs[0]].shape)
+    found = [graph[n].data if graph[n].constant else left.pop(0) for n in op.inputs]
+    return [
+        (v - float(graph[n].zero_point)).reshape((1,) * (rank - np.ndim(v)) + np.shape(v))
+        for v, n in zip(found, op.inputs)
+    ]
+
+
+def _summed(d, shape):
+    """The transpose of what numpy does when it repeats an array of this shape."""
+    shape = (1,) * (d.ndim - len(shape)) + tuple(shape)
+    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
+
+
+def _ratios(graph, op):
+    signs = (1, -1) if op.kind == "sub" else (1, 1)
+    return [sign * graph[n].scale[0] / graph[op.outputs[0]].scale[0] for sign, n in zip(signs, op.inputs)]
+
+
 def _add_forward(graph, op, xs):
-    y = graph[op.outputs[0]]
-    return (
-        sum((x - graph[n].zero_point) * graph[n].scale[0] for x, n in zip(xs, op.inputs)) / y.scale[0]
-        + y.zero_point
-    )
+    a, b = (v * ratio for v, ratio in zip(_operands(graph, op, xs), _ratios(graph, op)))
+    return a + b + graph[op.outputs[0]].zero_point
 
 
 def _add_backward(graph, op, xs, gy, rounding):
-    reals = [graph[n].scale[0] / graph[op.outputs[0]].scale[0] for n in op.inputs]
-    return [(*rounding.times(op.outputs[0], gy, reals, i), True) for i in range(2)], {}
+    """An input of the output's shape gets a multiple of gy; one that repeats gets a sum."""
+    reals, found = _ratios(graph, op), []
+    for i, name in enumerate(op.inputs):
+        if graph[name].constant:
+            continue
+        if graph[name].size == gy.size:
+            found.append((*rounding.times(op.outputs[0], gy, reals, i), True))
+        else:
+            d, unit = rounding.times(op.outputs[0], gy, reals[i], bits=8)
+            found.append((_summed(d, graph[name].shape), unit, False))
+    return found, {}
+
+
+def _mul_ratio(graph, op):
+    a, b, y = (graph[n].scale[0] for n in (*op.inputs, op.outputs[0]))
+    return a * b / y
+
+
+def _mul_forward(graph, op, xs):
+    a, b = _operands(graph, op, xs)
+    return a * b * _mul_ratio(graph, op) + graph[op.outputs[0]].zero_point
+
+
+def _mul_backward(graph, op, xs, gy, rounding):
+    operands, found = _operands(graph, op, xs), []
+    for i, name in enumerate(op.inputs):
+        if not graph[name].constant:
+            d, unit = rounding.times(op.outputs[0], gy, _mul_ratio(graph, op), bits=8)
+            found.append((_summed(d * operands[1 - i], graph[name].shape), unit, False))
+    return found, {}
 
 
 def _mean_window(graph, op):
@@ -315,6 +361,8 @@ OPERATORS = {
     "depthwise": _weighted(_columns, _depthwise_forward, _depthwise_backward),
     "dense": _weighted(_dense_columns, _conv_forward, _conv_backward),
     "add": (_add_forward, _add_backward),
+    "sub": (_add_forward, _add_backward),
+    "mul": (_mul_forward, _mul_backward),
     "avg_pool": (_mean_forward, _mean_backward),
     "mean": (_mean_forward, _mean_backward),
     "max_pool": (_max_forward, _max_backward),
@@ -328,6 +376,8 @@ CLAMPED = (
     "depthwise",
     "dense",
     "add",
+    "sub",
+    "mul",
     "mean",
     "requantize",
 )  # the others end within int8 by themselves
@@ -438,12 +488,16 @@ def integers_before_clamp(graph, op, xs):
     if op.kind not in CLAMPED:
         return registry.row(op).oracle(graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
     xs = [x.astype(np.int64) for x in xs]
-    if op.kind == "add":
-        m, s, zeros = p["multiplier"], p["shift"], (p["a_zero"], p["b_zero"])
-        acc = sum(
-            multiply_twice_rounded((x - z) << 20, m[i], s[i]) for i, (x, z) in enumerate(zip(xs, zeros))
+    if op.kind in ("add", "sub"):
+        m, s = p["multiplier"], p["shift"]
+        a, b = (
+            multiply_twice_rounded(v.astype(np.int64) << 20, m[i], s[i])
+            for i, v in enumerate(_operands(graph, op, xs))
         )
-        m, s = m[2], s[2]
+        acc, m, s = a - b if op.kind == "sub" else a + b, m[2], s[2]
+    elif op.kind == "mul":
+        a, b = _operands(graph, op, xs)
+        acc, m, s = (a * b).astype(np.int64), p["multiplier"], p["shift"]
     else:
         m, s = p["multiplier"], p["shift"]
         if op.kind == "mean":

@@ -1,5 +1,6 @@
 """Builders of small random int8 graphs: every operator, any size, reproducible from a seed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,17 @@ class Builder:
 
     def add(self, a, b, act="none", **out_quant):
         return self.layer("add", self.shape(a), (a, b), act=act, **out_quant)
+
+    def joined(self, kind, a, b, act="none", **out_quant):
+        """mul, add or sub of two tensors, of which one may be smaller."""
+        shape = np.broadcast_shapes(self.shape(a), self.shape(b))
+        return self.layer(kind, shape, (a, b), act=act, **out_quant)
+
+    def constant(self, *shape, scale=None, zero=None):
+        name = self.tensor(f"constant_{len(self.tensors)}", shape, scale, zero)
+        data = self.rng.integers(-128, 128, shape).astype(np.int8)
+        self.tensors[name] = replace(self.tensors[name], data=data)
+        return name
 
     def pool(self, kind, kernel=(2, 2), stride=(2, 2), padding="valid", act="none"):
         pad, size = self.window(kernel, stride, padding)

@@ -48,6 +48,44 @@ def added(act="none", zero=-60):
     return grow
 
 
+def excited(b):
+    """Squeeze-and-excite: each channel times a factor that depends on all positions."""
+    x = b.x
+    b.mean(keepdims=True, scale=0.1, zero=-128)
+    b.conv(6, (1, 1), scale=0.05, zero=3)
+    b.unary("logistic")
+    b.joined("mul", b.x, x, scale=0.06, zero=-110)
+
+
+def joined(kind, other=None, scale=0.15, zero=-60, act="none", first=False):
+    """x and another tensor: what `other` grows on x, or a conv of x."""
+
+    def grow(b):
+        x = b.x
+        (other or (lambda b: b.conv(6, scale=0.05, zero=12)))(b)
+        b.joined(kind, *((b.x, x) if first else (x, b.x)), act=act, scale=scale, zero=zero)
+
+    return grow
+
+
+def channels(b):
+    b.mean(keepdims=True, scale=0.07, zero=-90)
+    b.conv(6, (1, 1), scale=0.04, zero=-10)
+
+
+def attention(b):
+    b.mean(keepdims=True, scale=0.1, zero=-128)
+    b.conv(36, (1, 1), scale=0.02, zero=0)
+    b.reshape(6, 6, 1)
+
+
+def constant(*shape):
+    def grow(b):
+        b.x = b.constant(*shape, scale=0.02, zero=4)
+
+    return grow
+
+
 def dense_on_reshaped(b):
     b.pool("avg_pool")
     b.reshape(3, 18)
@@ -102,6 +140,18 @@ OPERATORS = {
     "dense_on_reshaped": dense_on_reshaped,
     "add": added(),
     "add_relu": added("relu", -128),
+    "add_channels": joined("add", channels, zero=-80),
+    "add_constant": joined("add", constant(6), act="relu", zero=-128),
+    "sub": joined("sub", act="relu6", scale=0.024, zero=-128),
+    "sub_channels": joined("sub", channels, scale=0.1, zero=10, first=True),
+    "sub_from_constant": joined("sub", constant(1, 1, 1, 6), zero=60, first=True),
+    "mul": joined("mul", scale=0.3, zero=5),
+    "mul_relu": joined("mul", scale=0.2, zero=-128, act="relu"),
+    "mul_positions": joined("mul", attention, scale=0.3, zero=-10),
+    "mul_constant": joined("mul", constant(6), scale=0.2, zero=3),
+    "mul_scalar": joined("mul", constant(), scale=0.2, zero=3),
+    "squared": lambda b: b.joined("mul", b.x, b.x, scale=1.5, zero=-128),
+    "squeeze_and_excite": excited,
     "x_plus_x": lambda b: b.add(b.x, b.x, scale=0.2, zero=-100),
     "avg_pool": lambda b: b.pool("avg_pool"),
     "avg_pool_same": lambda b: b.pool("avg_pool", (3, 3), (2, 2), "same"),

@@ -210,12 +210,25 @@ class Reader:
             self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), index=number)
         return self.tensors[name]
 
-    def _need_int8(self, where, t):
-        if t.dtype != "int8":
-            self.refuse(f"{where} is {t.dtype}, not int8", CONVERT)
+    def operand(self, number: int) -> Tensor:
+        """An int8 activation, or a constant of int8 that stands in its place."""
+        if number == -1 or not self.file.tensors[number].data:
+            return self.activation(number)
+        t, name = self.file.tensors[number], self.names[number]
+        data = self.constant(number, "int8")
+        self._need_scale(f"constant {name!r}", t)
+        self.tensors[name] = Tensor(name, data.shape, "int8", t.scale, int(t.zero[0]), data, number)
+        return self.tensors[name]
+
+    def _need_scale(self, where, t):
         positive = t.scale.size == 1 and np.isfinite(t.scale[0]) and t.scale[0] > 0
         if not positive or not -128 <= t.zero[0] <= 127:
             self.refuse(f"{where} has no usable scale", CONVERT)
+
+    def _need_int8(self, where, t):
+        if t.dtype != "int8":
+            self.refuse(f"{where} is {t.dtype}, not int8", CONVERT)
+        self._need_scale(where, t)
         if not 1 <= len(t.shape) <= MOST_AXES or any(n < 1 for n in t.shape[1:]):
             self.refuse(f"{where} has shape {list(t.shape)}", "give every axis but the first a fixed size")
         if t.shape[0] not in (1, -1):

@@ -17,6 +17,8 @@ BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
 _ERROR = (("g", "gy"), ("g", "add"))
 IN_PLACE = {
     "add_fwd": (("y", "x"), ("y", "x2")),
+    "mul_fwd": (("y", "x"),),
+    "sum_fwd": (("y", "x"),),
     "lut_fwd": (("y", "x"),),
     "requantize_fwd": (("y", "x"),),
     "softmax_fwd": (("y", "x"),),
@@ -27,6 +29,7 @@ IN_PLACE = {
     "lut_dx": (*_ERROR, ("g", "x")),
     "depthwise_dx": _ERROR,
     "conv_dx": (("g", "add"),),
+    "mul_dx": (("g", "add"),),
     "avg_dx": (("g", "add"),),
     "max_dx": (("g", "add"),),
 }

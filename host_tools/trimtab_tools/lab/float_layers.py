@@ -204,6 +204,13 @@ class Fixed(Layer):
 
 
 class Add(Fixed):
+    def prepare(self, qas: bool) -> None:
+        tensors = [self.graph[name] for name in (*self.op.inputs, self.output)]
+        if len({t.size for t in tensors}) > 1 or any(t.constant for t in tensors):
+            raise ModelError(
+                f"layer {self.op.name}: the float twin adds tensors of one shape: compare another network"
+            )
+
     def backward(self, gy: np.ndarray, rate: float) -> list[np.ndarray | None]:
         g = gy.reshape(self.mask.shape) * self.mask
         return [g * self.ratio(name) for name in self.inputs]

@@ -16,12 +16,14 @@ from . import (
     logistic,
     max_pool,
     mean,
+    mul,
     pad,
     reduce_max,
     relu,
     requantize,
     reshape,
     softmax,
+    sub,
     tanh,
 )
 from .operator import Operator, Tflite
@@ -31,6 +33,8 @@ ROWS = (
     depthwise.OPERATOR,
     dense.OPERATOR,
     add.OPERATOR,
+    sub.OPERATOR,
+    mul.OPERATOR,
     avg_pool.OPERATOR,
     max_pool.OPERATOR,
     mean.OPERATOR,
