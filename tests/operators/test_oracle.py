@@ -185,6 +185,7 @@ OPERATORS = {
     "softmax": softmax,
     "concat_pad_reshape": joined,
     **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "elu", "requantize")},
+    **{k: one_input(k) for k in ("leaky_relu", "gelu", "gelu_tanh")},
 }
 
 

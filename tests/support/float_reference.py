@@ -7,6 +7,8 @@ Written with index arrays, apart from every other implementation of the operator
 of int8 with the exponents that the step chose. Only with `Same` can equality be asked for.
 """
 
+import math
+
 import numpy as np
 from trimtab_tools.graph.head import COSINES
 from trimtab_tools.graph.rounding import (
@@ -290,6 +292,15 @@ def sigmoid(v):
     return 1 / (1 + np.exp(-v))
 
 
+def normal(v):
+    """The probability that a normal number lies below v."""
+    return np.vectorize(lambda x: 0.5 + 0.5 * math.erf(x / 2**0.5))(v)
+
+
+def _bent(v):
+    return 0.7978845608028654 * (v + 0.044715 * v**3)
+
+
 CURVES = {  # the function, and its slope
     "relu": (lambda v: np.maximum(v, 0), lambda v: (v > 0) * 1.0),
     "relu6": (lambda v: np.minimum(np.maximum(v, 0), 6), lambda v: ((v > 0) & (v < 6)) * 1.0),
@@ -303,12 +314,34 @@ CURVES = {  # the function, and its slope
         lambda v: np.where(v < 0, np.exp(-np.abs(v)) - 1, v),
         lambda v: np.where(v < 0, np.exp(-np.abs(v)), 1.0),
     ),
+    "gelu": (lambda v: v * normal(v), lambda v: normal(v) + v * np.exp(-v * v / 2) / np.sqrt(2 * np.pi)),
+    "gelu_tanh": (  # 1 + tanh(t) is twice the sigmoid of 2t
+        lambda v: v * sigmoid(2 * _bent(v)),
+        lambda v: (
+            sigmoid(2 * _bent(v))
+            + 2
+            * v
+            * sigmoid(2 * _bent(v))
+            * sigmoid(-2 * _bent(v))
+            * (1 + 0.134145 * v * v)
+            * 0.7978845608028654
+        ),
+    ),
 }
+SMOOTH = (*CURVES, "leaky_relu")
+
+
+def curve(op):
+    """Function and slope of an operator of one input."""
+    if op.kind == "leaky_relu":
+        alpha = op.attrs["alpha"]
+        return (lambda v: v * np.where(v < 0, alpha, 1)), (lambda v: np.where(v < 0, alpha, 1))
+    return CURVES["gelu_tanh" if op.attrs.get("approximate") else op.kind]
 
 
 def _curve_forward(graph, op, xs):
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-    return CURVES[op.kind][0]((xs[0] - x.zero_point) * x.scale[0]) / y.scale[0] + y.zero_point
+    return curve(op)[0]((xs[0] - x.zero_point) * x.scale[0]) / y.scale[0] + y.zero_point
 
 
 def _curve_backward(graph, op, xs, gy, rounding):
@@ -316,7 +349,7 @@ def _curve_backward(graph, op, xs, gy, rounding):
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
     levels = np.arange(-128, 128)
     out = _curve_forward(graph, op, [levels])
-    slope = CURVES[op.kind][1]((levels - x.zero_point) * x.scale[0]) * x.scale[0] / y.scale[0]
+    slope = curve(op)[1]((levels - x.zero_point) * x.scale[0]) * x.scale[0] / y.scale[0]
     slope = np.where((out < -128.5) | (out > 127.5), 0, slope)
     return [(*rounding.times(op.outputs[0], gy, slope, xs[0].astype(int) + 128), False)], {}
 
@@ -366,7 +399,7 @@ OPERATORS = {
     "avg_pool": (_mean_forward, _mean_backward),
     "mean": (_mean_forward, _mean_backward),
     "max_pool": (_max_forward, _max_backward),
-    **{kind: (_curve_forward, _curve_backward) for kind in CURVES},
+    **{kind: (_curve_forward, _curve_backward) for kind in SMOOTH},
     "requantize": (_requantize_forward, _requantize_backward),
     "pad": _moved(lambda graph, op, xs, fill: np.pad(xs[0], op.attrs["pad"], constant_values=fill)),
     "concat": _moved(lambda graph, op, xs, fill: np.concatenate(xs, op.attrs["axis"])),

@@ -12,6 +12,11 @@ from trimtab_tools.operators.check import check
 from trimtab_tools.operators.registry import has_reference
 
 FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
+ATTRIBUTES = {  # of operators that need some
+    "leaky_relu": ("leaky_relu", {"alpha": float(np.float32(0.1))}),
+    "gelu": ("gelu", {"approximate": False}),
+    "gelu_tanh": ("gelu", {"approximate": True}),
+}
 
 
 class Builder:
@@ -117,7 +122,8 @@ class Builder:
         return self.layer("softmax", self.shape(), scale=1 / 256, zero=-128, beta=beta)
 
     def unary(self, kind, **out_quant):
-        return self.layer(kind, self.shape(), **FIXED.get(kind, out_quant))
+        kind, attrs = ATTRIBUTES.get(kind, (kind, {}))
+        return self.layer(kind, self.shape(), **FIXED.get(kind, out_quant), **attrs)
 
     def concat(self, *names, axis=3):
         shape = list(self.shape(names[0]))

@@ -12,7 +12,9 @@ from . import (
     dense,
     depthwise,
     elu,
+    gelu,
     hard_swish,
+    leaky_relu,
     logistic,
     max_pool,
     mean,
@@ -49,6 +51,8 @@ ROWS = (
     logistic.OPERATOR,
     tanh.OPERATOR,
     elu.OPERATOR,
+    gelu.OPERATOR,
+    leaky_relu.OPERATOR,
 )
 
 
