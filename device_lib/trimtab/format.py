@@ -105,6 +105,7 @@ _ERROR_OUT = (
     " exp:!i:1 track:!h:1 head_exp:i:1"
 )
 _UPDATE = " k:!b:NK r:?!r:NK acc:?!h:NK u:h:oc lr:i:2 rng:?!i:1 residual pre"
+_SPREAD = " n c n2 c2 zx2"
 _WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
 # fmt: off
 RECORDS = (
@@ -180,6 +181,13 @@ RECORDS = (
     ("prototype_dx", "g:!b:f err:i:n protos:h:n*f unit:h:f norm:i:2 sums:!i:f mask:?m:f exp:!i:1"
      " head_exp:!i:1 n f scale scale_exp"),
     ("prototype_add", "protos:!h:n*f totals:!i:n*f counts:!i:n label:i:1 unit:h:f n f window"),
+    # two operands of which the second, (n2, c2), repeats over (n, c) (plain/spread.py)
+    ("mul_fwd", "y:!b:n*c x:b:n*c x2:b:n2*c2 mask:?!m:n*c" + _SPREAD
+     + " zx zy mult shift lo hi", "n2|n c2|c"),
+    ("sum_fwd", "y:!b:n*c x:b:n*c x2:b:n2*c2 mask:?!m:n*c" + _SPREAD
+     + " zx zy mult shift mult2 shift2 mult_y shift_y sign sign2 lo hi", "n2|n c2|c"),
+    ("mul_dx", "gy:b:n*c row:!i:ic x2:b:n2*c2 gy_exp:i:1" + _SPREAD + " m m_shift m_exp ih iw ic gn"
+     + _ERROR_OUT, "n2|n c2|c ih*iw=gn gn|n ic|c"),
 )
 # fmt: on
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
@@ -206,6 +214,7 @@ LIMITS = {
     "scale_exp": _EXP, "u": (0, 255), "u_shift": _EXP, "limit": (0, 32767),
     "rate": (0, 255), "rate_shift": _EXP,
     "residual": (0, 8), "bound": (1, 127), "relu": (0, 1), "u_gamma": (0, 65535), "u_beta": (0, 65535),
+    "sign": (-1, 1), "sign2": (-1, 1),
     "keep": (0, 255),  # of a sum, in 1/256
     "window": (2, 65535),
 }

@@ -55,7 +55,10 @@ enum trimtab_opcode {
     TRIMTAB_OP_tinytrain_hold,
     TRIMTAB_OP_prototype_fwd,
     TRIMTAB_OP_prototype_dx,
-    TRIMTAB_OP_prototype_add
+    TRIMTAB_OP_prototype_add,
+    TRIMTAB_OP_mul_fwd,
+    TRIMTAB_OP_sum_fwd,
+    TRIMTAB_OP_mul_dx
 };
 
 struct trimtab_geometry {
@@ -693,6 +696,71 @@ struct trimtab_prototype_add {
     int32_t window;
 };
 
+struct trimtab_mul_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n, c), written
+    int32_t x; // int8 (n, c)
+    int32_t x2; // int8 (n2, c2)
+    int32_t mask; // bits (n, c), written, or NULL
+    int32_t n;
+    int32_t c;
+    int32_t n2;
+    int32_t c2;
+    int32_t zx2;
+    int32_t zx;
+    int32_t zy;
+    int32_t mult;
+    int32_t shift;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_sum_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n, c), written
+    int32_t x; // int8 (n, c)
+    int32_t x2; // int8 (n2, c2)
+    int32_t mask; // bits (n, c), written, or NULL
+    int32_t n;
+    int32_t c;
+    int32_t n2;
+    int32_t c2;
+    int32_t zx2;
+    int32_t zx;
+    int32_t zy;
+    int32_t mult;
+    int32_t shift;
+    int32_t mult2;
+    int32_t shift2;
+    int32_t mult_y;
+    int32_t shift_y;
+    int32_t sign;
+    int32_t sign2;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_mul_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (n, c)
+    int32_t row; // int32 (ic), written
+    int32_t x2; // int8 (n2, c2)
+    int32_t gy_exp; // int32 (1)
+    int32_t n;
+    int32_t c;
+    int32_t n2;
+    int32_t c2;
+    int32_t zx2;
+    int32_t m;
+    int32_t m_shift;
+    int32_t m_exp;
+    int32_t ih;
+    int32_t iw;
+    int32_t ic;
+    int32_t gn;
+    struct trimtab_error_out error_out;
+};
+
 int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off);
@@ -739,6 +807,9 @@ int32_t trimtab_tinytrain_hold(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_prototype_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mul_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_sum_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_mul_dx(uint8_t *const *mem, uint32_t off);
 
 // What a module has: all kernels, or those that one package calls. A method whose file is absent has none.
 #define TRIMTAB_CORE_KERNELS(X) \
@@ -773,6 +844,9 @@ int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off);
     X(fold_head) \
     X(begin_step) \
     X(end_step) \
+    X(mul_fwd) \
+    X(sum_fwd) \
+    X(mul_dx) \
 
 #if __has_include("tinytl.c")
 #define TRIMTAB_TINYTL_KERNELS(X) \

@@ -38,6 +38,11 @@ PLAIN = {
     "zero point not subtracted in depthwise":
         ("depthwise", "forward", "depthwise.py", "def depthwise_fwd", *NO_ZERO),
     "zero point not subtracted in add": ("add", "forward", "elementwise.py", "def add_fwd", *NO_ZERO),
+    "zero point not subtracted in mul": ("mul", "forward", "spread.py", "def mul_fwd", *NO_ZERO),
+    "zero point not subtracted in sub": ("sub", "forward", "spread.py", "def sum_fwd", "- zx)", ")"),
+    "sub adds": ("sub", "forward", "spread.py", "def sum_fwd", "sign2 *", ""),
+    "error of repeated input not summed":
+        ("squeeze_and_excite", "gradients", "spread.py", "def mul_dx", "range(q, n, gn)", "range(q, q + 1)"),
     "zero point not subtracted in mean": ("mean", "forward", "pool.py", "def mean_fwd", *NO_ZERO),
     "zero point not subtracted in head": ("depthwise", "gradients", "head.py", "def head_fwd", *NO_ZERO),
     "zero point not subtracted in conv's update":

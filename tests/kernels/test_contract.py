@@ -46,7 +46,9 @@ def test_every_tier_exports_the_same_kernels():
     if not any(map(left_out, METHODS)):
         assert there == NAMES
     listed = re.findall(r"    X\((\w+)\)", records_header.text())
-    assert listed == [row[0] for row in format.RECORDS]  # also where a method's file is missing
+    assert sorted(listed) == sorted(
+        row[0] for row in format.RECORDS
+    )  # by families; also where a method's file is missing
 
 
 def test_numbers_with_limits_are_fields():
@@ -73,7 +75,7 @@ def test_without_its_file_a_method_is_absent_and_all_else_is_there(method, tmp_p
     source = '#include "records.h"\n#define NAME(name) name\nTRIMTAB_KERNELS(NAME)\n'
     command = ["gcc", "-std=c99", "-E", "-P", "-I%s" % (tmp_path / "kernels"), "-xc", "-"]
     text = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
-    assert [word for word in text.split() if word in NAMES] == left
+    assert sorted(word for word in text.split() if word in NAMES) == sorted(left)
     monkeypatch.setattr(kernel_builds, "FIRMWARE", tmp_path)
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     library = ctypes.CDLL(str(kernel_builds.host_library()))

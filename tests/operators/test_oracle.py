@@ -19,7 +19,8 @@ def differences(data, n, seed=0):
     graph = read(data)
     x = samples(graph, n, seed)
     theirs, ours = run(data, x, kernels_for(graph)), oracle.forward(graph, x)
-    return [name for name, values in ours.items() if not np.array_equal(values, theirs[graph[name].index])]
+    known = {name: graph[name].index for name in ours if graph[name].index is not None}
+    return [name for name, index in known.items() if not np.array_equal(ours[name], theirs[index])]
 
 
 def random_input(seed, **quant):
@@ -56,6 +57,14 @@ def dense(seed):
     return b
 
 
+def dense_on_positions(seed):
+    b, rng = random_input(seed)
+    if seed % 2:
+        b.reshape(int(np.prod(b.shape()[1:3])), b.shape()[3])
+    b.dense(int(rng.integers(1, 30)), act=str(rng.choice(ACTS)), per_channel=True, positions=True)
+    return b
+
+
 def avg_pool(seed):
     b, rng = random_input(seed)
     b.pool("avg_pool", **random_window(b, rng))
@@ -79,6 +88,16 @@ def mean(seed):
     return b
 
 
+def mean_of_leading_axes(seed):
+    b, rng = random_input(seed)
+    axes = ((1,), (1, 2), (1, 2, 3))[seed % 3]
+    if seed % 2:
+        b.reshape(int(np.prod(b.shape()[1:3])), b.shape()[3])
+        axes = axes[: 1 + (seed % 3 > 1)]
+    b.mean(keepdims=bool(seed % 5), axes=axes, scale=b.tensors[b.x].scale[0] * rng.uniform(0.05, 1.5))
+    return b
+
+
 def add(seed):
     """A tensor and itself moved by one pixel: 4096 pairs a sample; powers of two as scales make ties."""
     rng = np.random.default_rng(seed)
@@ -93,6 +112,33 @@ def add(seed):
     out = max(scale, other) * (2.0 ** rng.integers(-1, 2) if even else rng.uniform(0.4, 2.5))
     b.add(a, c, act=str(rng.choice(ACTS)), scale=out)
     return b
+
+
+def joined_by(kind):
+    """Two tensors of one shape, or one that repeats along some axes, or a constant, in either order."""
+
+    def make(seed):
+        rng = np.random.default_rng(seed)
+        even = seed % 3 == 0
+        b = Builder((16, 16, 8), seed, scale=2.0**-5 if even else None)
+        x, scale = b.x, b.tensors[b.x].scale[0]
+        small = [(1, 1, 1, 8), (1, 16, 16, 1), (1, 1, 16, 8), (1, 16, 1, 1), (8,), (), (1, 1, 16, 1)]
+        other = scale * (2.0 ** rng.integers(-2, 3) if even else rng.uniform(0.1, 8))
+        if seed % 2:
+            other = b.constant(*small[seed % len(small)], scale=other)
+        elif seed % 4:
+            b.mean(keepdims=True, axes=(1, 2), scale=other)
+            other = b.x
+        else:
+            other = b.layer("requantize", b.shape(), scale=other)
+        top = b.tensors[other].scale[0]
+        top = scale * top * 100 if kind == "mul" else max(scale, top)
+        out = top * (2.0 ** rng.integers(-1, 2) if even else rng.uniform(0.4, 2.5))
+        a, c = (x, other) if seed % 5 else (other, x)
+        b.joined(kind, a, c, act=str(rng.choice(ACTS)), scale=out)
+        return b
+
+    return make
 
 
 def softmax(seed):
@@ -129,13 +175,17 @@ OPERATORS = {
     "conv": conv,
     "depthwise": depthwise,
     "dense": dense,
+    "dense_on_positions": dense_on_positions,
+    "mean_of_leading_axes": mean_of_leading_axes,
     "avg_pool": avg_pool,
     "max_pool": max_pool,
     "mean": mean,
     "add": add,
+    **{f"{kind}_joined": joined_by(kind) for kind in ("add", "sub", "mul")},
     "softmax": softmax,
     "concat_pad_reshape": joined,
     **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "elu", "requantize")},
+    **{k: one_input(k) for k in ("leaky_relu", "gelu", "gelu_tanh")},
 }
 
 

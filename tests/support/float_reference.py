@@ -7,6 +7,8 @@ Written with index arrays, apart from every other implementation of the operator
 of int8 with the exponents that the step chose. Only with `Same` can equality be asked for.
 """
 
+import math
+
 import numpy as np
 from trimtab_tools.graph.head import COSINES
 from trimtab_tools.graph.rounding import (
@@ -190,24 +192,71 @@ def _dense_columns(graph, op, x):
     return rows, lambda d: d
 
 
+def _operands(graph, op, xs):
+    """Both inputs without their zero points, activations or constants, with as many axes as the output."""
+    left, rank = list(xs), len(graph[op.outputs[0]].shape)
+    found = [graph[n].data if graph[n].constant else left.pop(0) for n in op.inputs]
+    return [
+        (v - float(graph[n].zero_point)).reshape((1,) * (rank - np.ndim(v)) + np.shape(v))
+        for v, n in zip(found, op.inputs)
+    ]
+
+
+def _summed(d, shape):
+    """The transpose of what numpy does when it repeats an array of this shape."""
+    shape = (1,) * (d.ndim - len(shape)) + tuple(shape)
+    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
+
+
+def _ratios(graph, op):
+    signs = (1, -1) if op.kind == "sub" else (1, 1)
+    return [sign * graph[n].scale[0] / graph[op.outputs[0]].scale[0] for sign, n in zip(signs, op.inputs)]
+
+
 def _add_forward(graph, op, xs):
-    y = graph[op.outputs[0]]
-    return (
-        sum((x - graph[n].zero_point) * graph[n].scale[0] for x, n in zip(xs, op.inputs)) / y.scale[0]
-        + y.zero_point
-    )
+    a, b = (v * ratio for v, ratio in zip(_operands(graph, op, xs), _ratios(graph, op)))
+    return a + b + graph[op.outputs[0]].zero_point
 
 
 def _add_backward(graph, op, xs, gy, rounding):
-    reals = [graph[n].scale[0] / graph[op.outputs[0]].scale[0] for n in op.inputs]
-    return [(*rounding.times(op.outputs[0], gy, reals, i), True) for i in range(2)], {}
+    """An input of the output's shape gets a multiple of gy; one that repeats gets a sum."""
+    reals, found = _ratios(graph, op), []
+    for i, name in enumerate(op.inputs):
+        if graph[name].constant:
+            continue
+        if graph[name].size == gy.size:
+            found.append((*rounding.times(op.outputs[0], gy, reals, i), True))
+        else:
+            d, unit = rounding.times(op.outputs[0], gy, reals[i], bits=8)
+            found.append((_summed(d, graph[name].shape), unit, False))
+    return found, {}
+
+
+def _mul_ratio(graph, op):
+    a, b, y = (graph[n].scale[0] for n in (*op.inputs, op.outputs[0]))
+    return a * b / y
+
+
+def _mul_forward(graph, op, xs):
+    a, b = _operands(graph, op, xs)
+    return a * b * _mul_ratio(graph, op) + graph[op.outputs[0]].zero_point
+
+
+def _mul_backward(graph, op, xs, gy, rounding):
+    operands, found = _operands(graph, op, xs), []
+    for i, name in enumerate(op.inputs):
+        if not graph[name].constant:
+            d, unit = rounding.times(op.outputs[0], gy, _mul_ratio(graph, op), bits=8)
+            found.append((_summed(d * operands[1 - i], graph[name].shape), unit, False))
+    return found, {}
 
 
 def _mean_window(graph, op):
     if op.kind == "avg_pool":
         return window(graph, op)
-    shape = graph[op.inputs[0]].shape
-    return Window(shape, (1, 1, 1, shape[3]), shape[1:3], (1, 1), (0, 0))
+    x = graph[op.inputs[0]]
+    n = int(np.prod([x.shape[a] for a in op.attrs["axes"]]))
+    return Window((1, n, 1, x.size // n), (1, 1, 1, x.size // n), (n, 1), (1, 1), (0, 0))
 
 
 def _mean_forward(graph, op, xs):
@@ -243,6 +292,15 @@ def sigmoid(v):
     return 1 / (1 + np.exp(-v))
 
 
+def normal(v):
+    """The probability that a normal number lies below v."""
+    return np.vectorize(lambda x: 0.5 + 0.5 * math.erf(x / 2**0.5))(v)
+
+
+def _bent(v):
+    return 0.7978845608028654 * (v + 0.044715 * v**3)
+
+
 CURVES = {  # the function, and its slope
     "relu": (lambda v: np.maximum(v, 0), lambda v: (v > 0) * 1.0),
     "relu6": (lambda v: np.minimum(np.maximum(v, 0), 6), lambda v: ((v > 0) & (v < 6)) * 1.0),
@@ -256,12 +314,34 @@ CURVES = {  # the function, and its slope
         lambda v: np.where(v < 0, np.exp(-np.abs(v)) - 1, v),
         lambda v: np.where(v < 0, np.exp(-np.abs(v)), 1.0),
     ),
+    "gelu": (lambda v: v * normal(v), lambda v: normal(v) + v * np.exp(-v * v / 2) / np.sqrt(2 * np.pi)),
+    "gelu_tanh": (  # 1 + tanh(t) is twice the sigmoid of 2t
+        lambda v: v * sigmoid(2 * _bent(v)),
+        lambda v: (
+            sigmoid(2 * _bent(v))
+            + 2
+            * v
+            * sigmoid(2 * _bent(v))
+            * sigmoid(-2 * _bent(v))
+            * (1 + 0.134145 * v * v)
+            * 0.7978845608028654
+        ),
+    ),
 }
+SMOOTH = (*CURVES, "leaky_relu")
+
+
+def curve(op):
+    """Function and slope of an operator of one input."""
+    if op.kind == "leaky_relu":
+        alpha = op.attrs["alpha"]
+        return (lambda v: v * np.where(v < 0, alpha, 1)), (lambda v: np.where(v < 0, alpha, 1))
+    return CURVES["gelu_tanh" if op.attrs.get("approximate") else op.kind]
 
 
 def _curve_forward(graph, op, xs):
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-    return CURVES[op.kind][0]((xs[0] - x.zero_point) * x.scale[0]) / y.scale[0] + y.zero_point
+    return curve(op)[0]((xs[0] - x.zero_point) * x.scale[0]) / y.scale[0] + y.zero_point
 
 
 def _curve_backward(graph, op, xs, gy, rounding):
@@ -269,7 +349,7 @@ def _curve_backward(graph, op, xs, gy, rounding):
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
     levels = np.arange(-128, 128)
     out = _curve_forward(graph, op, [levels])
-    slope = CURVES[op.kind][1]((levels - x.zero_point) * x.scale[0]) * x.scale[0] / y.scale[0]
+    slope = curve(op)[1]((levels - x.zero_point) * x.scale[0]) * x.scale[0] / y.scale[0]
     slope = np.where((out < -128.5) | (out > 127.5), 0, slope)
     return [(*rounding.times(op.outputs[0], gy, slope, xs[0].astype(int) + 128), False)], {}
 
@@ -314,10 +394,12 @@ OPERATORS = {
     "depthwise": _weighted(_columns, _depthwise_forward, _depthwise_backward),
     "dense": _weighted(_dense_columns, _conv_forward, _conv_backward),
     "add": (_add_forward, _add_backward),
+    "sub": (_add_forward, _add_backward),
+    "mul": (_mul_forward, _mul_backward),
     "avg_pool": (_mean_forward, _mean_backward),
     "mean": (_mean_forward, _mean_backward),
     "max_pool": (_max_forward, _max_backward),
-    **{kind: (_curve_forward, _curve_backward) for kind in CURVES},
+    **{kind: (_curve_forward, _curve_backward) for kind in SMOOTH},
     "requantize": (_requantize_forward, _requantize_backward),
     "pad": _moved(lambda graph, op, xs, fill: np.pad(xs[0], op.attrs["pad"], constant_values=fill)),
     "concat": _moved(lambda graph, op, xs, fill: np.concatenate(xs, op.attrs["axis"])),
@@ -327,6 +409,8 @@ CLAMPED = (
     "depthwise",
     "dense",
     "add",
+    "sub",
+    "mul",
     "mean",
     "requantize",
 )  # the others end within int8 by themselves
@@ -437,12 +521,16 @@ def integers_before_clamp(graph, op, xs):
     if op.kind not in CLAMPED:
         return registry.row(op).oracle(graph, op, p, [x.astype(np.int8) for x in xs]).astype(np.float64)
     xs = [x.astype(np.int64) for x in xs]
-    if op.kind == "add":
-        m, s, zeros = p["multiplier"], p["shift"], (p["a_zero"], p["b_zero"])
-        acc = sum(
-            multiply_twice_rounded((x - z) << 20, m[i], s[i]) for i, (x, z) in enumerate(zip(xs, zeros))
+    if op.kind in ("add", "sub"):
+        m, s = p["multiplier"], p["shift"]
+        a, b = (
+            multiply_twice_rounded(v.astype(np.int64) << 20, m[i], s[i])
+            for i, v in enumerate(_operands(graph, op, xs))
         )
-        m, s = m[2], s[2]
+        acc, m, s = a - b if op.kind == "sub" else a + b, m[2], s[2]
+    elif op.kind == "mul":
+        a, b = _operands(graph, op, xs)
+        acc, m, s = (a * b).astype(np.int64), p["multiplier"], p["shift"]
     else:
         m, s = p["multiplier"], p["shift"]
         if op.kind == "mean":

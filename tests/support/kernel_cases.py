@@ -49,6 +49,8 @@ class Case:
             values.update(self._geometry())
         if "yh" in names:
             values.update(self._window())
+        if "n2" in names:
+            values.update(self._repeated())
         for name in names:
             if name not in values:
                 values[name] = self._number(name)
@@ -100,6 +102,19 @@ class Case:
         if depthwise and self.rng.random() < 0.3:  # of one size, so that it may work in place
             v.update(sh=1, sw=1, oh=v["ih"], ow=v["iw"], kh=3, kw=3, pt=1, pl=1, oc=v["ic"])
         return v
+
+    def _repeated(self):
+        """(n2, c2) repeats over (n, c), and so does the error (ih * iw, ic) of mul_dx."""
+
+        def part(whole):
+            return self._pick(1, whole, self._pick(*(d for d in range(1, whole + 1) if whole % d == 0)))
+
+        v = {"n": self._between(1, 12), "c": self._between(1, 6)}
+        if self.rng.random() < 0.05:
+            v[self._pick("n", "c")] = 300  # more than loops hold at once
+        v.update(n2=part(v["n"]), c2=part(v["c"]), gn=part(v["n"]), ic=part(v["c"]))
+        v["iw"] = part(v["gn"])
+        return {**v, "ih": v["gn"] // v["iw"]}
 
     def _window(self):
         v, most = {}, self._pick(0, 3, 3)
@@ -337,9 +352,12 @@ NUMBERS = {
     "keep": (0, 255),
     "window": (2, 40),
 }
-CHOICES = {"residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
+CHOICES = {"sign": (-1, 1), "sign2": (-1, 1), "residual": (0, 4, 8), "fill": (-128, 0, 127, 256)}
 IN_PLACE = {
     "add_fwd": [("y", "x"), ("y", "x2")],
+    "mul_fwd": [("y", "x")],
+    "sum_fwd": [("y", "x")],
+    "mul_dx": [("g", "add")],
     "lut_fwd": [("y", "x")],
     "softmax_fwd": [("y", "x")],
     "requantize_fwd": [("y", "x")],

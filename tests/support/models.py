@@ -1,5 +1,6 @@
 """Builders of small random int8 graphs: every operator, any size, reproducible from a seed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,11 @@ from trimtab_tools.operators.check import check
 from trimtab_tools.operators.registry import has_reference
 
 FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
+ATTRIBUTES = {  # of operators that need some
+    "leaky_relu": ("leaky_relu", {"alpha": float(np.float32(0.1))}),
+    "gelu": ("gelu", {"approximate": False}),
+    "gelu_tanh": ("gelu", {"approximate": True}),
+}
 
 
 class Builder:
@@ -73,23 +79,36 @@ class Builder:
         out_quant.setdefault("scale", scale)
         return self.layer("depthwise", (1, *size, c), inputs, stride=stride, pad=pad, act=act, **out_quant)
 
-    def dense(self, out, act="none", per_channel=False, **out_quant):
-        n = int(np.prod(self.shape()))
+    def dense(self, out, act="none", per_channel=False, positions=False, **out_quant):
+        shape = self.shape()
+        n = shape[-1] if positions else int(np.prod(shape))
         inputs, scale = self.weights((out, n), out, n, per_channel)
         out_quant.setdefault("scale", scale)
-        return self.layer("dense", (1, out), inputs, act=act, per_channel=per_channel, **out_quant)
+        y = (*shape[:-1], out) if positions else (1, out)
+        return self.layer("dense", y, inputs, act=act, per_channel=per_channel, **out_quant)
 
     def add(self, a, b, act="none", **out_quant):
         return self.layer("add", self.shape(a), (a, b), act=act, **out_quant)
+
+    def joined(self, kind, a, b, act="none", **out_quant):
+        """mul, add or sub of two tensors, of which one may be smaller."""
+        shape = np.broadcast_shapes(self.shape(a), self.shape(b))
+        return self.layer(kind, shape, (a, b), act=act, **out_quant)
+
+    def constant(self, *shape, scale=None, zero=None):
+        name = self.tensor(f"constant_{len(self.tensors)}", shape, scale, zero)
+        data = self.rng.integers(-128, 128, shape).astype(np.int8)
+        self.tensors[name] = replace(self.tensors[name], data=data)
+        return name
 
     def pool(self, kind, kernel=(2, 2), stride=(2, 2), padding="valid", act="none"):
         pad, size = self.window(kernel, stride, padding)
         shape = (1, *size, self.shape()[3])
         return self.layer(kind, shape, kernel=kernel, stride=stride, pad=pad, act=act, **self.same_scale())
 
-    def mean(self, keepdims=False, **out_quant):
-        c = self.shape()[3]
-        return self.layer("mean", (1, 1, 1, c) if keepdims else (1, c), axes=(1, 2), **out_quant)
+    def mean(self, keepdims=False, axes=(1, 2), **out_quant):
+        kept = [1 if i in axes else n for i, n in enumerate(self.shape()) if keepdims or i not in axes]
+        return self.layer("mean", kept, axes=axes, **out_quant)
 
     def pad(self, *pairs):
         pairs = ((0, 0), *pairs)
@@ -103,7 +122,8 @@ class Builder:
         return self.layer("softmax", self.shape(), scale=1 / 256, zero=-128, beta=beta)
 
     def unary(self, kind, **out_quant):
-        return self.layer(kind, self.shape(), **FIXED.get(kind, out_quant))
+        kind, attrs = ATTRIBUTES.get(kind, (kind, {}))
+        return self.layer(kind, self.shape(), **FIXED.get(kind, out_quant), **attrs)
 
     def concat(self, *names, axis=3):
         shape = list(self.shape(names[0]))

@@ -11,7 +11,7 @@ def around(grow, shape=(6, 6, 3), seed=1):
     b = Builder(shape, seed)
     b.conv(6, act="relu", scale=0.1, zero=-128)
     grow(b)
-    if len(b.shape()) == 4:
+    if len(b.shape()) == 4 and b.shape()[3] > 1:
         b.conv(8, (1, 1), scale=0.05, zero=3)
         b.mean(scale=0.02, zero=-5)
     else:
@@ -44,6 +44,44 @@ def added(act="none", zero=-60):
         x = b.x
         b.conv(6, (3, 3), scale=0.1, zero=12)
         b.add(x, b.x, act, scale=0.15, zero=zero)
+
+    return grow
+
+
+def excited(b):
+    """Squeeze-and-excite: each channel times a factor that depends on all positions."""
+    x = b.x
+    b.mean(keepdims=True, scale=0.1, zero=-128)
+    b.conv(6, (1, 1), scale=0.05, zero=3)
+    b.unary("logistic")
+    b.joined("mul", b.x, x, scale=0.06, zero=-110)
+
+
+def joined(kind, other=None, scale=0.15, zero=-60, act="none", first=False):
+    """x and another tensor: what `other` grows on x, or a conv of x."""
+
+    def grow(b):
+        x = b.x
+        (other or (lambda b: b.conv(6, scale=0.05, zero=12)))(b)
+        b.joined(kind, *((b.x, x) if first else (x, b.x)), act=act, scale=scale, zero=zero)
+
+    return grow
+
+
+def channels(b):
+    b.mean(keepdims=True, scale=0.07, zero=-90)
+    b.conv(6, (1, 1), scale=0.04, zero=-10)
+
+
+def attention(b):
+    b.mean(keepdims=True, scale=0.1, zero=-128)
+    b.conv(36, (1, 1), scale=0.02, zero=0)
+    b.reshape(6, 6, 1)
+
+
+def constant(*shape):
+    def grow(b):
+        b.x = b.constant(*shape, scale=0.02, zero=4)
 
     return grow
 
@@ -102,12 +140,27 @@ OPERATORS = {
     "dense_on_reshaped": dense_on_reshaped,
     "add": added(),
     "add_relu": added("relu", -128),
+    "add_channels": joined("add", channels, zero=-80),
+    "add_constant": joined("add", constant(6), act="relu", zero=-128),
+    "sub": joined("sub", act="relu6", scale=0.024, zero=-128),
+    "sub_channels": joined("sub", channels, scale=0.1, zero=10, first=True),
+    "sub_from_constant": joined("sub", constant(1, 1, 1, 6), zero=60, first=True),
+    "mul": joined("mul", scale=0.3, zero=5),
+    "mul_relu": joined("mul", scale=0.2, zero=-128, act="relu"),
+    "mul_positions": joined("mul", attention, scale=0.3, zero=-10),
+    "mul_constant": joined("mul", constant(6), scale=0.2, zero=3),
+    "mul_scalar": joined("mul", constant(), scale=0.2, zero=3),
+    "squared": lambda b: b.joined("mul", b.x, b.x, scale=1.5, zero=-128),
+    "squeeze_and_excite": excited,
     "x_plus_x": lambda b: b.add(b.x, b.x, scale=0.2, zero=-100),
     "avg_pool": lambda b: b.pool("avg_pool"),
     "avg_pool_same": lambda b: b.pool("avg_pool", (3, 3), (2, 2), "same"),
     "max_pool": lambda b: b.pool("max_pool"),
     "max_pool_overlapping": lambda b: b.pool("max_pool", (3, 3), (2, 2), "same"),
     "mean": lambda b: b.mean(keepdims=True, scale=0.07, zero=-90),
+    "mean_over_time": lambda b: (b.reshape(36, 6), b.mean(axes=(1,), scale=0.07, zero=-90)),
+    "mean_of_rows": lambda b: b.mean(axes=(1,), scale=0.07, zero=-90),
+    "dense_on_positions": lambda b: b.dense(7, "relu6", positions=True, scale=0.024, zero=-128),
     "mean_flat": lambda b: b.mean(scale=0.07, zero=-90),
     "relu": unary("relu", -128, 0.03),
     "relu6": unary("relu6", -128, 6 / 255),
@@ -115,6 +168,9 @@ OPERATORS = {
     "logistic": unary("logistic"),
     "tanh": unary("tanh"),
     "elu": unary("elu", -80),
+    "gelu": unary("gelu", -110),
+    "gelu_tanh": unary("gelu_tanh", -110),
+    "leaky_relu": unary("leaky_relu", -60),
     "pad": lambda b: b.pad((1, 0), (2, 1), (0, 0)),
     "concat": concat(3),
     "concat_rows": concat(1),

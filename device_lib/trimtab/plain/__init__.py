@@ -11,12 +11,12 @@ The trained part of a layer's weights is a plane k, which holds only the channel
 conv adds it to the frozen w (which may hold zeros there), and their sum stays within int8; in a depthwise
 layer it replaces w.
 
-An output may lie where an input lies if each element is read before it is written: add, tables, requantize
-and softmax; g upon its addend, and upon gy or x where elements match. Depthwise, this holds for whole
-channels.
+An output may lie where an input lies if each element is read before it is written: add, mul, tables,
+requantize and softmax; g upon its addend, and upon gy or x where elements match. Depthwise, this holds for
+whole channels.
 """
 
-FAMILIES = ("conv", "depthwise", "elementwise", "pool", "update", "head", "clock")
+FAMILIES = ("conv", "depthwise", "elementwise", "spread", "pool", "update", "head", "clock")
 METHODS = ("tinytl", "mobiletl", "tinytrain", "prototypes")  # a board that does not use one may lack its file
 
 

@@ -115,6 +115,13 @@ class Lowering:
             self._activations[name] = Buffer(name, t.size, shape=image(t.shape))
         return self._activations[name]
 
+    def operand(self, name: str) -> Buffer:
+        """An activation, or a constant of int8 that an operator reads in its place."""
+        t = self.graph[name]
+        if not t.constant:
+            return self.activation(name)
+        return self.program.where.setdefault(name, self.const(t.data, np.int8))
+
     def mask(self, name: str) -> Buffer | None:
         """One bit for each element, kept where the tensor's error will be wanted; else None."""
         name = self.root(name)

@@ -5,7 +5,8 @@ operator. What cannot run exactly as TensorFlow Lite runs it is refused, by laye
 """
 
 from collections.abc import Sequence
-from typing import NoReturn
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 import tflite
@@ -14,7 +15,7 @@ from ..errors import ModelError
 from ..graph.geometry import same_pad
 from ..graph.ir import Graph, Op, Tensor
 from ..operators.check import check
-from ..operators.registry import CODES, WEIGHTED
+from ..operators.registry import CODES, SPELLINGS, WEIGHTED, form
 from .layer_names import layer_name, unique
 from .tflite_file import File, OpEntry, Source, load, parse
 
@@ -29,6 +30,7 @@ EDGES = {"float32": "DEQUANTIZE", "uint8": "QUANTIZE"}  # output type -> the ope
 CONVERT = "convert the model to full int8, for instance with trimtab's Keras import"
 LARGEST_SIDE = 1 << 15  # of a kernel or a stride
 LARGEST_TENSOR = 1 << 31
+MOST_AXES = 5
 
 
 def read(source: Source) -> Graph:
@@ -105,21 +107,25 @@ class Reader:
     """What the `read` rules of operators ask for. An entry is one operator of the file; a layer is its name.
 
     `x`, `y`, `activation` and `weights` add tensors to the graph; all refuse what cannot be run exactly.
+    `node`, `between` and `reshaped` add nodes, for an operator that the graph says with several.
     """
 
     def __init__(self, file: File):
         self.file = file
         self.names = unique([t.name for t in file.tensors])
         self.tensors: dict[str, Tensor] = {}
+        self.nodes: list[Op] = []
         self.layer = ""
 
     def ops(self, entries: list, x: int, y: int) -> list:
         """The nodes of the graph between two tensors, by number."""
         self.layer = self.names[x]
         self.activation(x)
-        ops = [self._op(entry, name) for entry, name in zip(entries, self._layer_names(entries))]
+        for entry, name in zip(entries, self._layer_names(entries)):
+            self.layer = name
+            self._read(entry)
         self.activation(y)
-        return ops
+        return self.nodes
 
     def _layer_names(self, entries):
         def name(entry):
@@ -130,22 +136,50 @@ class Reader:
 
         return unique([name(entry) for entry in entries])
 
-    def _op(self, entry, name):
-        self.layer = name
+    def _read(self, entry):
         if entry.code == "DEQUANTIZE":
             self.refuse("turns to float in the middle of the network", CONVERT)
-        if entry.code not in CODES:
-            supported = ", ".join(sorted(CODES))
+        known = form(entry.code)
+        if known is None:
+            supported = ", ".join(sorted({*CODES, *SPELLINGS}))
             self.refuse(f"operator {entry.code} is not supported", f"use only {supported}")
         if len(entry.inputs) < (2 if entry.code in HOLD_WEIGHTS else 1) or len(entry.outputs) != 1:
             self.refuse("has the wrong number of inputs or outputs", "convert the model again")
-        row = CODES[entry.code]
-        inputs, attrs = row.tflite.read(self, entry)
-        return Op(row.kind, name, inputs, (self.names[entry.outputs[0]],), attrs)
+        found = known.read(self, entry)
+        if found:
+            inputs, attrs = found
+            kind = CODES[entry.code].kind
+            self.nodes.append(Op(kind, self.layer, inputs, (self.names[entry.outputs[0]],), attrs))
 
     def refuse(self, what: str, cure: str) -> NoReturn:
         """Raise ModelError: what is wrong with the layer, and what the user can do."""
         raise ModelError(f"layer {self.layer}: {what}; {cure}")
+
+    # -- nodes
+
+    def node(self, kind: str, inputs: tuple, y: Tensor, name: str = "", **attrs: Any) -> Tensor:
+        """Add a node that writes the tensor y; its output."""
+        name = name or self._own(f"{self.layer}/{kind}", [op.name for op in self.nodes])
+        self.nodes.append(Op(kind, name, inputs, (y.name,), attrs))
+        return y
+
+    def between(self, kind: str, x: Tensor, shape: tuple, **attrs: Any) -> Tensor:
+        """Add a node that reads x; its output, with the scale of x, is no tensor of the file."""
+        name = self._own(f"{self.layer}/{kind}", [*self.tensors, *self.names])
+        self.tensors[name] = replace(x, name=name, shape=shape, data=None, index=None)
+        return self.node(kind, (x.name,), self.tensors[name], **attrs)
+
+    def reshaped(self, x: Tensor, shape: tuple) -> Tensor:
+        """The tensor x under this shape."""
+        return x if x.shape == shape else self.between("reshape", x, shape)
+
+    def _own(self, name, taken):
+        """A name that is not taken yet."""
+        fresh, n = name, 1
+        while fresh in taken:
+            n += 1
+            fresh = f"{name}_{n}"
+        return fresh
 
     # -- activations
 
@@ -176,13 +210,26 @@ class Reader:
             self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), index=number)
         return self.tensors[name]
 
-    def _need_int8(self, where, t):
-        if t.dtype != "int8":
-            self.refuse(f"{where} is {t.dtype}, not int8", CONVERT)
+    def operand(self, number: int) -> Tensor:
+        """An int8 activation, or a constant of int8 that stands in its place."""
+        if number == -1 or not self.file.tensors[number].data:
+            return self.activation(number)
+        t, name = self.file.tensors[number], self.names[number]
+        data = self.constant(number, "int8")
+        self._need_scale(f"constant {name!r}", t)
+        self.tensors[name] = Tensor(name, data.shape, "int8", t.scale, int(t.zero[0]), data, number)
+        return self.tensors[name]
+
+    def _need_scale(self, where, t):
         positive = t.scale.size == 1 and np.isfinite(t.scale[0]) and t.scale[0] > 0
         if not positive or not -128 <= t.zero[0] <= 127:
             self.refuse(f"{where} has no usable scale", CONVERT)
-        if not 1 <= len(t.shape) <= 4 or any(n < 1 for n in t.shape[1:]):
+
+    def _need_int8(self, where, t):
+        if t.dtype != "int8":
+            self.refuse(f"{where} is {t.dtype}, not int8", CONVERT)
+        self._need_scale(where, t)
+        if not 1 <= len(t.shape) <= MOST_AXES or any(n < 1 for n in t.shape[1:]):
             self.refuse(f"{where} has shape {list(t.shape)}", "give every axis but the first a fixed size")
         if t.shape[0] not in (1, -1):
             self.refuse(f"works on a batch of {t.shape[0]}", "convert the model with batch size 1")
@@ -225,7 +272,7 @@ class Reader:
         channels = w.shape[axis]
         self._need_scales(t, axis, channels)
         scale = np.broadcast_to(t.scale, channels).copy()
-        name = self._own(self.names[number], "weights")
+        name = self._apart(self.names[number], "weights")
         self.tensors[name] = Tensor(name, w.shape, "int8", scale, 0, w, number)
         bias = self._bias(entry, channels, x.scale * scale)
         return (x.name, name, bias), self.tensors[name], t.scale.size > 1
@@ -247,14 +294,14 @@ class Reader:
         if number == -1:
             name, data, number = f"{self.layer}/bias", np.zeros(channels, np.int32), None
         else:
-            name, data = self._own(self.names[number], "bias"), self.constant(number, "int32")
+            name, data = self._apart(self.names[number], "bias"), self.constant(number, "int32")
         if data.shape != (channels,):
             what = f"has a bias of {data.size} values for {channels} channels"
             self.refuse(what, "convert the model again")
         self.tensors[name] = Tensor(name, data.shape, "int32", scale, 0, data, number)
         return name
 
-    def _own(self, name, what):
+    def _apart(self, name, what):
         """Converters merge equal constants; each layer gets its own here, to be trained apart."""
         return f"{self.layer}/{what}" if name in self.tensors else name
 

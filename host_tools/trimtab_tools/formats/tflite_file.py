@@ -13,7 +13,7 @@ import numpy as np
 import tflite
 
 from ..errors import ModelError
-from ..operators.registry import CODES
+from ..operators.registry import form
 
 Source = str | Path | bytes | bytearray | memoryview  # a model file: its path or its bytes
 
@@ -148,11 +148,11 @@ def _read_tensor(t, index, buffers):
 
 def _read_operator(op, code, inputs, outputs):
     """Of the options only the fields that the operator reads; what a file leaves out is 0."""
-    fields = CODES[code].tflite.fields if code in CODES else ()
-    table = op.BuiltinOptions()
-    if not fields or table is None:
+    known = form(code)
+    fields, table = known.fields if known else (), op.BuiltinOptions()
+    if not known or not fields or table is None:
         return OpEntry(code, inputs, outputs, dict.fromkeys(fields, 0))
-    options = getattr(tflite, CODES[code].tflite.options)()
+    options = getattr(tflite, known.options)()
     options.Init(table.Bytes, table.Pos)
     return OpEntry(code, inputs, outputs, {f: getattr(options, f)() for f in fields})
 

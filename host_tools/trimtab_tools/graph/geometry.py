@@ -33,9 +33,3 @@ def _dense(graph, op):
     n_out, n_in = graph[op.inputs[1]].shape
     rows = graph[op.inputs[0]].size // n_in
     return dict(ih=1, iw=rows, ic=n_in, oh=1, ow=rows, oc=n_out, kh=1, kw=1, sh=1, sw=1, pt=0, pl=0)
-
-
-def whole(graph: Graph, op: Op) -> dict:
-    """The same words of a mean: one window that covers the whole map."""
-    ih, iw, ic = image(graph[op.inputs[0]].shape)
-    return dict(ih=ih, iw=iw, ic=ic, oh=1, ow=1, oc=ic, kh=ih, kw=iw, sh=1, sw=1, pt=0, pl=0)

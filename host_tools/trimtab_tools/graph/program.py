@@ -21,6 +21,8 @@ BITS = {"b": 8, "h": 16, "x": 16, "i": 32, "m": 1}
 _ERROR = (("g", "gy"), ("g", "add"))
 IN_PLACE = {
     "add_fwd": (("y", "x"), ("y", "x2")),
+    "mul_fwd": (("y", "x"),),
+    "sum_fwd": (("y", "x"),),
     "lut_fwd": (("y", "x"),),
     "requantize_fwd": (("y", "x"),),
     "softmax_fwd": (("y", "x"),),
@@ -31,6 +33,7 @@ IN_PLACE = {
     "lut_dx": (*_ERROR, ("g", "x")),
     "depthwise_dx": _ERROR,
     "conv_dx": (("g", "add"),),
+    "mul_dx": (("g", "add"),),
     "avg_dx": (("g", "add"),),
     "max_dx": (("g", "add"),),
 }

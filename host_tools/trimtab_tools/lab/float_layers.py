@@ -177,7 +177,8 @@ class Depthwise(Conv):
 
 class Dense(Weighted):
     def accumulate(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(-1, self.w.shape[1]) @ self.w8.T
+        y = x.reshape(-1, self.w.shape[1]) @ self.w8.T
+        return y.reshape(len(x), *self.graph[self.output].shape[1:])
 
     def error(self, d: np.ndarray) -> np.ndarray:
         return (d.reshape(-1, len(self.w8)) @ self.w8).reshape(self.x.shape)
@@ -203,6 +204,13 @@ class Fixed(Layer):
 
 
 class Add(Fixed):
+    def prepare(self, qas: bool) -> None:
+        tensors = [self.graph[name] for name in (*self.op.inputs, self.output)]
+        if len({t.size for t in tensors}) > 1 or any(t.constant for t in tensors):
+            raise ModelError(
+                f"layer {self.op.name}: the float twin adds tensors of one shape: compare another network"
+            )
+
     def backward(self, gy: np.ndarray, rate: float) -> list[np.ndarray | None]:
         g = gy.reshape(self.mask.shape) * self.mask
         return [g * self.ratio(name) for name in self.inputs]
@@ -213,6 +221,10 @@ class Mean(Fixed):
 
     def prepare(self, qas: bool) -> None:
         op, shape = self.op, self.graph[self.op.inputs[0]].shape
+        if op.kind == "mean" and (len(shape), op.attrs["axes"]) != (4, (1, 2)):
+            raise ModelError(
+                f"layer {op.name}: the float twin knows only means of pictures: compare another network"
+            )
         if op.kind == "avg_pool" and tuple(op.attrs["kernel"]) != tuple(shape[1:3]):
             raise ModelError(
                 f"layer {op.name}: the float twin knows only global average pools: compare another network"

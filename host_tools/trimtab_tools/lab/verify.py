@@ -106,13 +106,13 @@ class Reference:
         self.graph = graph
 
     def run(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """{tensor name: int8 array} of every activation."""
+        """{tensor name: int8 array} of every activation that the file has."""
         details = self.interpreter.get_input_details()[0]
         given = x if details["dtype"] == np.int8 else self._converted(x, details)
         self.interpreter.set_tensor(details["index"], given.reshape(details["shape"]))
         self.interpreter.invoke()
-        names = [n for op in self.graph.ops for n in op.outputs]
-        return {n: self.interpreter.get_tensor(self.graph[n].index) for n in names}
+        known = [t for t in self.graph.tensors.values() if not t.constant and t.index is not None]
+        return {t.name: self.interpreter.get_tensor(t.index) for t in known}
 
     def _converted(self, x, details):
         """An int8 input for a model that begins by quantizing floats or uint8."""
@@ -127,7 +127,7 @@ class Reference:
 def first_difference(graph: Graph, ours: Ours, wanted: dict[str, np.ndarray], i: int) -> dict | None:
     """The first layer whose output differs for input i, and the first element of it that does."""
     for op in graph.ops:
-        for name in op.outputs:
+        for name in wanted.keys() & set(op.outputs):
             mine, theirs = ours.tensor(name).ravel(), wanted[name].ravel()
             wrong = np.flatnonzero(mine != theirs)
             if len(wrong):

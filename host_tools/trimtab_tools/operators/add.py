@@ -1,9 +1,7 @@
-"""The sum of two tensors of one shape, each with a scale of its own."""
+"""The sum of two tensors, each with a scale of its own. One may be smaller, or a constant."""
 
-import numpy as np
-
-from ..errors import ModelError
 from ..graph.rounding import factors, multiply_twice_rounded, quantize_multipliers
+from . import spread
 from .exact import finish, output, scale
 from .operator import Contribution, Operator, Tflite
 
@@ -11,12 +9,7 @@ HEAD_ROOM = 20  # bits that both inputs are shifted up by: 255 * 2**20 * 2 < 2**
 
 
 def read(file, entry):
-    if len(entry.inputs) != 2:
-        file.refuse("needs two inputs", "convert the model again")
-    a, b = (file.activation(i) for i in entry.inputs)
-    if a.shape != b.shape:
-        file.refuse(f"adds {list(a.shape)} and {list(b.shape)}", "bring both to one shape before adding")
-    y = file.y(entry, a.shape)
+    a, b, y = spread.read(file, entry)
     if 2 * max(a.scale[0], b.scale[0]) >= y.scale[0] * (1 << HEAD_ROOM):
         file.refuse(
             "has an output scale far below its inputs'", "quantize with samples that are like the data"
@@ -38,43 +31,48 @@ def params(graph, op):
     return {"multiplier": m, "shift": shift, **zeros, **output(graph, op)}
 
 
-def oracle(graph, op, p, xs):
+def oracle(graph, op, p, xs, sign=1):
     m, shift = p["multiplier"], p["shift"]
     a, b = (
-        multiply_twice_rounded((x.astype(np.int64) - zero) << HEAD_ROOM, m[i], shift[i])
-        for i, (x, zero) in enumerate(zip(xs, (p["a_zero"], p["b_zero"])))
+        multiply_twice_rounded((x - zero) << HEAD_ROOM, m[i], shift[i])
+        for i, (x, zero) in enumerate(zip(spread.aligned(graph, op, xs), (p["a_zero"], p["b_zero"])))
     )
-    return finish(multiply_twice_rounded(a + b, m[2], shift[2]), p)
+    return finish(multiply_twice_rounded(a + sign * b, m[2], shift[2]), p)
 
 
-def forward(lower, op):
-    graph = lower.graph
-    if graph[op.inputs[0]].shape != graph[op.inputs[1]].shape:
-        raise ModelError(
-            f"layer {op.name}: add of different shapes is not supported: give both inputs one shape"
-        )
-    p = params(graph, op)
+def forward(lower, op, sign=1):
+    """Two activations of one shape have a kernel of their own, which knows no other case and is faster."""
+    p = params(lower.graph, op)
     m, s = p["multiplier"], p["shift"]
-    values = dict(
-        y=lower.activation(op.outputs[0]),
-        x=lower.activation(op.inputs[0]),
-        x2=lower.activation(op.inputs[1]),
-        mask=lower.mask(op.outputs[0]),
-        n=graph[op.outputs[0]].size,
-        zx=p["a_zero"],
-        zx2=p["b_zero"],
-        zy=p["y_zero"],
-        **dict(mult=m[0], shift=s[0], mult2=m[1], shift2=s[1], mult_y=m[2], shift_y=s[2]),
-        lo=p["act_min"],
-        hi=p["act_max"],
-    )
-    lower.emit("add_fwd", values, op.name)
+    sum_of = dict(mult_y=m[2], shift_y=s[2])
+    values = spread.values(lower, op, p)
+    if sign == 1 and _alike(lower.graph, op):
+        values = {**values, "n": values["n"] * values["c"]}
+        for name in ("c", "n2", "c2"):
+            del values[name]
+        each = dict(mult=m[0], shift=s[0], mult2=m[1], shift2=s[1])
+        lower.emit("add_fwd", {**values, **each, **sum_of}, op.name)
+        return
+    i = spread.larger(lower.graph, op)
+    each = dict(mult=m[i], shift=s[i], mult2=m[1 - i], shift2=s[1 - i])
+    signs = dict(sign=(1, sign)[i], sign2=(sign, 1)[i])
+    lower.emit("sum_fwd", {**values, **each, **sum_of, **signs}, op.name)
 
 
-def gradient(lower, op, index):
-    y = lower.graph[op.outputs[0]]
-    m, e = factors([lower.graph[n].scale[0] / y.scale[0] for n in op.inputs])
-    return Contribution(None, {}, int(m[index]), e)
+def _alike(graph, op):
+    """Whether both inputs are activations of one shape."""
+    a, b = (graph[name] for name in op.inputs)
+    return a.size == b.size and not (a.constant or b.constant)
+
+
+def gradient(lower, op, index, sign=1):
+    graph, y = lower.graph, lower.graph[op.outputs[0]]
+    ratios = [graph[name].scale[0] / y.scale[0] for name in op.inputs]
+    sign = sign if index else 1
+    if graph[op.inputs[index]].size < y.size:
+        return spread.gradient(lower, op, index, sign * ratios[index], None)
+    m, e = factors(ratios)
+    return Contribution(None, {}, sign * int(m[index]), e)
 
 
 OPERATOR = Operator(

@@ -1,4 +1,7 @@
-"""A dense layer. Weights are (outputs, inputs); in records it is a 1x1 convolution on a map of one pixel."""
+"""A dense layer. Weights are (outputs, inputs).
+
+In records it is a 1x1 convolution on a map of one pixel, or of one row where it works on several positions.
+"""
 
 import numpy as np
 
@@ -24,8 +27,9 @@ def read(file, entry):
     inputs, w, per_channel = file.weights(entry, 2, 0, x)
     if entry.options["WeightsFormat"]:
         file.refuse("has shuffled weights", "convert the model again, without an accelerator's layout")
-    if x.size != w.shape[1]:
-        file.refuse("works on several positions at once", "flatten its input, or use a 1x1 convolution")
+    one = x.size == w.shape[1]
+    if not one and (x.shape[-1] != w.shape[1] or not entry.options["KeepNumDims"]):
+        file.refuse(f"takes {w.shape[1]} numbers of {list(x.shape)}", "flatten its input")
     file.y(entry, (*x.shape[:-1], w.shape[0]) if entry.options["KeepNumDims"] else (1, w.shape[0]))
     return inputs, {"act": file.act(entry), "per_channel": per_channel}
 
@@ -47,7 +51,7 @@ def params(graph, op):
 
 def oracle(graph, op, p, xs):
     w = graph[op.inputs[1]].data
-    x = xs[0].astype(np.int64).reshape(len(xs[0]), -1) - p["x_zero"]
+    x = xs[0].astype(np.int64).reshape(len(xs[0]), -1, w.shape[1]) - p["x_zero"]
     return once_rounded(matmul(x, w.T) + bias(graph, op), p)
 
 

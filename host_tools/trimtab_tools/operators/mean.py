@@ -1,11 +1,9 @@
-"""The mean over height and width, with a scale of its own."""
+"""The mean over the first axes, as over height and width, with a scale of its own."""
 
 import math
 
 import numpy as np
 
-from ..errors import ModelError
-from ..graph.geometry import image, whole
 from ..graph.rounding import multiply_twice_rounded, quantize_multiplier
 from . import pooled
 from .exact import finish, output, scale
@@ -13,13 +11,30 @@ from .operator import Operator, Tflite
 
 
 def read(file, entry):
-    x = file.x(entry, 4)
-    axes = file.argument(entry).reshape(-1) % 4
-    if sorted(axes) != [1, 2]:
-        file.refuse(f"averages over axes {axes.tolist()}", "average over height and width")
-    c = x.shape[3]
-    file.y(entry, (1, 1, 1, c) if entry.options["KeepDims"] else (1, c))
-    return (x.name,), {"axes": (1, 2)}
+    x = file.x(entry)
+    axes = leading_axes(file, entry, x)
+    file.y(entry, reduced(x.shape, axes, entry.options["KeepDims"]))
+    return (x.name,), {"axes": axes}
+
+
+def leading_axes(file, entry, x):
+    """The axes of an operator that reduces 1, 2, ... up to one of them."""
+    rank = len(x.shape)
+    axes = tuple(sorted({int(a) % rank for a in file.argument(entry).reshape(-1)}))
+    if axes != tuple(range(1, len(axes) + 1)) or not axes:
+        file.refuse(f"reduces axes {list(axes)}", "reduce the first axes behind the batch, as over time")
+    return axes
+
+
+def reduced(shape, axes, keep):
+    """The shape that is left: without these axes, or with 1 in their place."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes)
+
+
+def sizes(shape, axes):
+    """(height, width, channels): the first axis, the other ones that are reduced, and those that stay."""
+    last = axes[-1] + 1
+    return shape[1], math.prod(shape[2:last]), math.prod(shape[last:])
 
 
 def write(file, op):
@@ -43,10 +58,8 @@ def oracle(graph, op, p, xs):
 
 
 def forward(lower, op):
-    if tuple(op.attrs["axes"]) != (1, 2):
-        raise ModelError(f"layer {op.name}: mean over axes {op.attrs['axes']} is not supported: use (1, 2)")
     p = params(lower.graph, op)
-    h, w, c = image(lower.graph[op.inputs[0]].shape)
+    h, w, c = sizes(lower.graph[op.inputs[0]].shape, op.attrs["axes"])
     values = dict(
         y=lower.activation(op.outputs[0]),
         x=lower.activation(op.inputs[0]),
@@ -62,12 +75,14 @@ def forward(lower, op):
 
 
 def gradient(lower, op, index):
-    return pooled.mean_gradient(lower, op, whole(lower.graph, op), full=True)
+    h, w, c = sizes(lower.graph[op.inputs[0]].shape, op.attrs["axes"])
+    whole = dict(ih=h, iw=w, ic=c, oh=1, ow=1, oc=c, kh=h, kw=w, sh=1, sw=1, pt=0, pl=0)
+    return pooled.mean_gradient(lower, op, whole, full=True)
 
 
 OPERATOR = Operator(
     "mean",
-    attributes=("axes",),  # over (1, 2) of NHWC; the output keeps those axes or not
+    attributes=("axes",),  # 1, 2, ...; the output keeps those axes or not
     tflite=Tflite(
         "MEAN", 2, "ReducerOptions", ("KeepDims",), read, write, lambda graph, op: op.attrs["axes"]
     ),

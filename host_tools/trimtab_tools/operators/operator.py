@@ -2,7 +2,8 @@
 
 A rule of an operator gets the node of the graph (`op`) and whoever asks:
 
-    read(file, entry)           file: formats/read_tflite.Reader -> (inputs, attributes) of the node
+    read(file, entry)           file: formats/read_tflite.Reader -> (inputs, attributes) of the node, or None
+                                where it has added the nodes itself
     write(file, op)             file: formats/write_tflite.Writer -> fields of the options table
     params(graph, op)           the integers that a record and the oracle need, by name
     oracle(graph, op, p, xs)    int8 inputs (n, ...) and those integers -> the output, exact
@@ -29,7 +30,7 @@ Entry = Any  # formats/tflite_file.OpEntry
 Writer = Any  # formats/write_tflite.Writer
 
 # The rules. A function of this room that is named like the field of a row has the type of that field.
-Read = Callable[[Reader, Entry], tuple[tuple, dict]]
+Read = Callable[[Reader, Entry], tuple[tuple, dict] | None]
 Write = Callable[[Writer, Op], dict]
 Argument = Callable[[Graph, Op], Any]
 Params = Callable[[Graph, Op], dict]

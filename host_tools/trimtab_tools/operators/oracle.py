@@ -17,7 +17,12 @@ def forward(graph: Graph, x: npt.ArrayLike) -> dict:
     for op in graph.ops:
         row = OPERATORS[op.kind]
         assert row.oracle, op.kind  # every row of the registry has one
-        y = row.oracle(graph, op, row.params(graph, op), [values.get(name) for name in op.inputs])
+        y = row.oracle(graph, op, row.params(graph, op), [_value(graph, values, name) for name in op.inputs])
         shape = graph[op.outputs[0]].shape
         values[op.outputs[0]] = y.astype(np.int8).reshape(len(y), *shape[1:])
     return values
+
+
+def _value(graph, values, name):
+    """An activation or a constant; None where an optional input is absent."""
+    return values[name] if name in values else graph[name].data if name else None

@@ -12,24 +12,31 @@ from . import (
     dense,
     depthwise,
     elu,
+    gelu,
     hard_swish,
+    leaky_relu,
     logistic,
     max_pool,
     mean,
+    mul,
     pad,
+    reduce_max,
     relu,
     requantize,
     reshape,
     softmax,
+    sub,
     tanh,
 )
-from .operator import Operator
+from .operator import Operator, Tflite
 
 ROWS = (
     conv.OPERATOR,
     depthwise.OPERATOR,
     dense.OPERATOR,
     add.OPERATOR,
+    sub.OPERATOR,
+    mul.OPERATOR,
     avg_pool.OPERATOR,
     max_pool.OPERATOR,
     mean.OPERATOR,
@@ -44,6 +51,8 @@ ROWS = (
     logistic.OPERATOR,
     tanh.OPERATOR,
     elu.OPERATOR,
+    gelu.OPERATOR,
+    leaky_relu.OPERATOR,
 )
 
 
@@ -57,8 +66,15 @@ OPERATORS = {row.kind: row for row in (*ROWS, *([tinytl.OPERATOR] if tinytl else
 # attribute of a marked node -> (row, value of the attribute) -> the row that holds instead
 MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}
 CODES = {row.tflite.code: row for row in OPERATORS.values() if row.tflite}
+# Operators of files that a graph says with those of the rows: their `read` adds the nodes.
+SPELLINGS = {form.code: form for form in (*reshape.SPELLINGS, reduce_max.SPELLING)}
 WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, bias
 MACS = {kernel: count for row in OPERATORS.values() for kernel, count in row.macs.items()}
+
+
+def form(code: str) -> Tflite | None:
+    """How files hold an operator, or None where it is not supported."""
+    return SPELLINGS.get(code) or (CODES[code].tflite if code in CODES else None)
 
 
 def has_reference(graph: Graph) -> bool:

@@ -1,4 +1,7 @@
-"""The same values under another shape. It moves nothing, so it takes no record."""
+"""The same values under another shape. It moves nothing, so it takes no record.
+
+EXPAND_DIMS and SQUEEZE are other spellings of it.
+"""
 
 from .operator import Operator, Tflite
 
@@ -11,6 +14,11 @@ def read(file, entry):
     return (x.name,), {}
 
 
+def read_other(file, entry):
+    inputs, _ = read(file, entry)
+    file.node("reshape", inputs, file.activation(entry.outputs[0]))
+
+
 OPERATOR = Operator(
     "reshape",
     tflite=Tflite(
@@ -18,3 +26,4 @@ OPERATOR = Operator(
     ),
     oracle=lambda graph, op, p, xs: xs[0],  # the oracle's loop gives it the output's shape
 )
+SPELLINGS = (Tflite("EXPAND_DIMS", 1, read=read_other), Tflite("SQUEEZE", 1, read=read_other))

@@ -5,6 +5,7 @@ Such an operator is a real function, its slope, and the table of the integers th
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -21,10 +22,12 @@ def operator(
     code: str,
     version: int,
     options: str = "",
+    fields: tuple = (),
     *,
     function: Callable,  # of real values
     slope: Callable,  # its derivative
     table: Callable,  # (x, y), the tensors -> the 256 outputs in order of LEVELS
+    attributes: tuple = (),  # that all three take too, by name, in the order of `fields`
     refuse: Callable = lambda file, x, y: None,  # what the reference does not compute
     paper: str = "smooth",
     reference: bool = True,
@@ -34,18 +37,26 @@ def operator(
     def read(file, entry):
         x = file.x(entry)
         refuse(file, x, file.y(entry, x.shape))
-        return (x.name,), {}
+        return (x.name,), {name: entry.options[field] for name, field in zip(attributes, fields)}
+
+    def write(file, op):
+        return {field: op.attrs[name] for name, field in zip(attributes, fields)}
+
+    def given(op):
+        return {name: op.attrs[name] for name in attributes}
 
     def params(graph, op):
-        values = table(graph[op.inputs[0]], graph[op.outputs[0]])
+        values = table(graph[op.inputs[0]], graph[op.outputs[0]], **given(op))
         return {"table": np.clip(values, INT8_MIN, INT8_MAX).astype(np.int8)}
 
     def gradient(lower, op, index):
-        return _gradient(lower, op, function, slope)
+        own = given(op)
+        return _gradient(lower, op, partial(function, **own), partial(slope, **own))
 
     return Operator(
         kind,
-        tflite=Tflite(code, version, options, read=read, reference=reference),
+        attributes=attributes,
+        tflite=Tflite(code, version, options, fields, read, write, reference=reference),
         params=params,
         oracle=lambda graph, op, p, xs: p["table"][xs[0].view(np.uint8)],
         forward=lambda lower, op: _forward(lower, op, params),

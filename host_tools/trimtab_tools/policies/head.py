@@ -43,8 +43,9 @@ def _is_head(graph, op):
     if op.attrs.get("act", "none") != "none":
         return False
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-    on_one_position = x.size == x.shape[-1] and y.size == y.shape[-1]
-    return op.kind == "dense" or (op.kind == "conv" and on_one_position)
+    if op.kind == "dense":
+        return x.size == graph[op.inputs[1]].shape[1]  # else it works on several positions
+    return op.kind == "conv" and x.size == x.shape[-1] and y.size == y.shape[-1]
 
 
 def _new(graph, features, classes):
