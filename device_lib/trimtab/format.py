@@ -92,7 +92,7 @@ PHASES = (
 # A field is "name" for a number, or "name:kind:extent" for a reference: kind is ? (may be NULL) and !
 # (written), then the element: b int8, h int16, i int32, m one bit, r `residual` bits, x uint16 indices below
 # the fourth part. Extents are products of fields; each factor but nk is at least 1. A third column adds
-# rules: a+b<=c, a*b=c, or a|b (divides).
+# rules: a+b<=c, a*b=c, a|b (divides), or n@s+...<size (the last of n elements that lie s apart is there).
 _GEOMETRY = " ih iw ic oh ow oc kh kw sh sw pt pl"
 # Memory that is free while the kernel runs, for words of operands that fast loops pack. It is given where no
 # weight is -128; what it holds before and after is nobody's business.
@@ -105,6 +105,7 @@ _ERROR_OUT = (
     " exp:!i:1 track:!h:1 head_exp:i:1"
 )
 _UPDATE = " k:!b:NK r:?!r:NK acc:?!h:NK u:h:oc lr:i:2 rng:?!i:1 residual pre"
+_STEPS = " s0 s1 s2 s3 size"
 _SPREAD = " n c n2 c2 zx2"
 _WINDOW = "top+ih<=yh left+iw<=yw first+ic<=yc"
 # fmt: off
@@ -188,6 +189,10 @@ RECORDS = (
      + " zx zy mult shift mult2 shift2 mult_y shift_y sign sign2 lo hi", "n2|n c2|c"),
     ("mul_dx", "gy:b:n*c row:!i:ic x2:b:n2*c2 gy_exp:i:1" + _SPREAD + " m m_shift m_exp ih iw ic gn"
      + _ERROR_OUT, "n2|n c2|c ih*iw=gn gn|n ic|c"),
+    # elements in another order, or some of them: along axis k they lie sk apart (plain/move.py)
+    ("move_fwd", "y:!b:n0*n1*n2*n3 x:b:size n0 n1 n2 n3" + _STEPS, "n0@s0+n1@s1+n2@s2+n3@s3<size"),
+    ("move_dx", "gy:b:size row:!i:ic gy_exp:i:1 n0 n1 ih iw ic f0 f1 f2 f3 c0 c1 c2 c3" + _STEPS + _ERROR_OUT,
+     "n0*n1=ih f0+c0<=n0 f1+c1<=n1 f2+c2<=iw f3+c3<=ic c0@s0+c1@s1+c2@s2+c3@s3<size"),
 )
 # fmt: on
 OPCODES = {row[0]: code for code, row in enumerate(RECORDS)}
@@ -215,6 +220,7 @@ LIMITS = {
     "rate": (0, 255), "rate_shift": _EXP,
     "residual": (0, 8), "bound": (1, 127), "relu": (0, 1), "u_gamma": (0, 65535), "u_beta": (0, 65535),
     "sign": (-1, 1), "sign2": (-1, 1),
+    "f0": (0, OFFSET_MASK), "f1": (0, OFFSET_MASK), "f2": (0, OFFSET_MASK), "f3": (0, OFFSET_MASK),
     "keep": (0, 255),  # of a sum, in 1/256
     "window": (2, 65535),
 }

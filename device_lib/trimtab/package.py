@@ -339,7 +339,11 @@ def _check_indices(name, ref, n, bound, lists):
 
 
 def _holds(rule, value):
-    """Rules: a|b (a divides b), a+b<=c and a<=b (sizes that fit), a*b=c."""
+    """Rules: a|b (a divides b), a+b<=c and a<=b (sizes that fit), a*b=c, n@s+...<size (steps that fit)."""
+    if "@" in rule:
+        terms, limit = rule.split("<")
+        pairs = [term.split("@") for term in terms.split("+")]
+        return sum([(value[n] - 1) * value[s] for n, s in pairs]) < value[limit]
     if "|" in rule:
         a, b = rule.split("|")
         return value[b] % (int(a) if a[0].isdigit() else value[a]) == 0

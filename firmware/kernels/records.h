@@ -58,7 +58,9 @@ enum trimtab_opcode {
     TRIMTAB_OP_prototype_add,
     TRIMTAB_OP_mul_fwd,
     TRIMTAB_OP_sum_fwd,
-    TRIMTAB_OP_mul_dx
+    TRIMTAB_OP_mul_dx,
+    TRIMTAB_OP_move_fwd,
+    TRIMTAB_OP_move_dx
 };
 
 struct trimtab_geometry {
@@ -761,6 +763,47 @@ struct trimtab_mul_dx {
     struct trimtab_error_out error_out;
 };
 
+struct trimtab_move_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n0, n1, n2, n3), written
+    int32_t x; // int8 (size)
+    int32_t n0;
+    int32_t n1;
+    int32_t n2;
+    int32_t n3;
+    int32_t s0;
+    int32_t s1;
+    int32_t s2;
+    int32_t s3;
+    int32_t size;
+};
+
+struct trimtab_move_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (size)
+    int32_t row; // int32 (ic), written
+    int32_t gy_exp; // int32 (1)
+    int32_t n0;
+    int32_t n1;
+    int32_t ih;
+    int32_t iw;
+    int32_t ic;
+    int32_t f0;
+    int32_t f1;
+    int32_t f2;
+    int32_t f3;
+    int32_t c0;
+    int32_t c1;
+    int32_t c2;
+    int32_t c3;
+    int32_t s0;
+    int32_t s1;
+    int32_t s2;
+    int32_t s3;
+    int32_t size;
+    struct trimtab_error_out error_out;
+};
+
 int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_add_fwd(uint8_t *const *mem, uint32_t off);
@@ -810,6 +853,8 @@ int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_mul_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_sum_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_mul_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_move_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_move_dx(uint8_t *const *mem, uint32_t off);
 
 // What a module has: all kernels, or those that one package calls. A method whose file is absent has none.
 #define TRIMTAB_CORE_KERNELS(X) \
@@ -847,6 +892,8 @@ int32_t trimtab_mul_dx(uint8_t *const *mem, uint32_t off);
     X(mul_fwd) \
     X(sum_fwd) \
     X(mul_dx) \
+    X(move_fwd) \
+    X(move_dx) \
 
 #if __has_include("tinytl.c")
 #define TRIMTAB_TINYTL_KERNELS(X) \

@@ -43,6 +43,8 @@ PLAIN = {
     "sub adds": ("sub", "forward", "spread.py", "def sum_fwd", "sign2 *", ""),
     "error of repeated input not summed":
         ("squeeze_and_excite", "gradients", "spread.py", "def mul_dx", "range(q, n, gn)", "range(q, q + 1)"),
+    "elements in the old order": ("transpose", "forward", "move.py", "def move_fwd", "i3 * s3", "i3"),
+    "error not put where it came from": ("slice", "gradients", "move.py", "def move_dx", "f3 + i3", "i3"),
     "zero point not subtracted in mean": ("mean", "forward", "pool.py", "def mean_fwd", *NO_ZERO),
     "zero point not subtracted in head": ("depthwise", "gradients", "head.py", "def head_fwd", *NO_ZERO),
     "zero point not subtracted in conv's update":

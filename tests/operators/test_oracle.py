@@ -171,6 +171,22 @@ def joined(seed):
     return b
 
 
+def moved(kind):
+    def make(seed):
+        b, rng = random_input(seed)
+        if seed % 3 == 0:
+            b.reshape(*b.shape()[1:3], 1, b.shape()[3])
+        axes = range(1, len(b.shape()))
+        if kind == "transpose":
+            b.transpose(*(int(i) for i in rng.permutation(axes)))
+        else:
+            begin = [int(rng.integers(b.shape()[i])) for i in axes]
+            b.slice(begin, [int(rng.integers(1, b.shape()[i] - first + 1)) for i, first in zip(axes, begin)])
+        return b
+
+    return make
+
+
 OPERATORS = {
     "conv": conv,
     "depthwise": depthwise,
@@ -183,6 +199,7 @@ OPERATORS = {
     "add": add,
     **{f"{kind}_joined": joined_by(kind) for kind in ("add", "sub", "mul")},
     "softmax": softmax,
+    **{kind: moved(kind) for kind in ("slice", "transpose")},
     "concat_pad_reshape": joined,
     **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "elu", "requantize")},
     **{k: one_input(k) for k in ("leaky_relu", "gelu", "gelu_tanh")},

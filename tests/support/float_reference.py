@@ -402,6 +402,12 @@ OPERATORS = {
     **{kind: (_curve_forward, _curve_backward) for kind in SMOOTH},
     "requantize": (_requantize_forward, _requantize_backward),
     "pad": _moved(lambda graph, op, xs, fill: np.pad(xs[0], op.attrs["pad"], constant_values=fill)),
+    "slice": _moved(
+        lambda graph, op, xs, fill: xs[0][0][
+            tuple(slice(b, b + n) for b, n in zip(op.attrs["begin"], graph[op.outputs[0]].shape[1:]))
+        ]
+    ),
+    "transpose": _moved(lambda graph, op, xs, fill: xs[0].transpose(op.attrs["order"])),
     "concat": _moved(lambda graph, op, xs, fill: np.concatenate(xs, op.attrs["axis"])),
 }
 CLAMPED = (

@@ -49,7 +49,9 @@ class Case:
             values.update(self._geometry())
         if "yh" in names:
             values.update(self._window())
-        if "n2" in names:
+        if "s3" in names:
+            values.update(self._moved())
+        elif "n2" in names:
             values.update(self._repeated())
         for name in names:
             if name not in values:
@@ -102,6 +104,24 @@ class Case:
         if depthwise and self.rng.random() < 0.3:  # of one size, so that it may work in place
             v.update(sh=1, sw=1, oh=v["ih"], ow=v["iw"], kh=3, kw=3, pt=1, pl=1, oc=v["ic"])
         return v
+
+    def _moved(self):
+        """A window of a tensor of four axes, which lie in any order in the other one."""
+        n = [self._between(1, 4) for _ in range(4)]
+        if self.rng.random() < 0.05:
+            n[self.rng.integers(4)] = 70
+        first = [self._pick(0, self._between(0, size - 1)) for size in n]
+        count = [size - f for size, f in zip(n, first)]
+        steps, reach = [0] * 4, 1
+        for k in self.rng.permutation(4):
+            steps[k] = reach * self._pick(1, 1, 2)
+            reach = 1 + sum((c - 1) * s for c, s in zip(count, steps))
+        v = {
+            f"{name}{k}": row[k] for name, row in (("s", steps), ("f", first), ("c", count)) for k in range(4)
+        }
+        sizes = n if self.name == "move_dx" else count
+        v.update({f"n{k}": sizes[k] for k in range(4)}, size=reach + self._pick(0, 3))
+        return {**v, "ih": n[0] * n[1], "iw": n[2], "ic": n[3]}
 
     def _repeated(self):
         """(n2, c2) repeats over (n, c), and so does the error (ih * iw, ic) of mul_dx."""
@@ -358,6 +378,7 @@ IN_PLACE = {
     "mul_fwd": [("y", "x")],
     "sum_fwd": [("y", "x")],
     "mul_dx": [("g", "add")],
+    "move_dx": [("g", "add")],
     "lut_fwd": [("y", "x")],
     "softmax_fwd": [("y", "x")],
     "requantize_fwd": [("y", "x")],

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from trimtab_tools.graph.geometry import same_pad
 from trimtab_tools.graph.ir import Graph, Op, Tensor
 from trimtab_tools.operators.check import check
-from trimtab_tools.operators.registry import has_reference
+from trimtab_tools.operators.registry import OPERATORS, has_reference
 
 FIXED = {"logistic": {"scale": 1 / 256, "zero": -128}, "tanh": {"scale": 1 / 128, "zero": 0}}  # of outputs
 ATTRIBUTES = {  # of operators that need some
@@ -115,6 +115,13 @@ class Builder:
         shape = [n + a + b for n, (a, b) in zip(self.shape(), pairs)]
         return self.layer("pad", shape, pad=pairs, **self.same_scale())
 
+    def slice(self, begin, shape):
+        return self.layer("slice", (1, *shape), begin=begin, **self.same_scale())
+
+    def transpose(self, *order):
+        order = (0, *order)
+        return self.layer("transpose", [self.shape()[i] for i in order], order=order, **self.same_scale())
+
     def reshape(self, *shape):
         return self.layer("reshape", (1, *shape), **self.same_scale())
 
@@ -155,7 +162,12 @@ def run(data, x, kernels=OpResolverType.BUILTIN_REF):
 
 def kernels_for(graph):
     """Where TensorFlow Lite lists the kernels that a graph is compared with."""
-    if has_reference(graph):
+    return kernels_for_codes(OPERATORS[op.kind].tflite.code for op in graph.ops)
+
+
+def kernels_for_codes(codes):
+    """The same for the operators of a file."""
+    if has_reference(codes):
         return OpResolverType.BUILTIN_REF
     return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 

@@ -128,6 +128,15 @@ def two_skips_and_a_branch(b):
     b.concat(z, branch)
 
 
+def halves_added(b):
+    """Both halves of the channels, each read apart: their errors come together again."""
+    x = b.x
+    one = b.slice((0, 0, 0), (6, 6, 3))
+    b.x = x
+    b.slice((0, 0, 3), (6, 6, 3))
+    b.add(one, b.x, scale=0.2, zero=-128)
+
+
 OPERATORS = {
     "conv3x3": lambda b: b.conv(5),
     "conv_stride2": lambda b: b.conv(7, (3, 3), (2, 2), act="relu6"),
@@ -174,6 +183,11 @@ OPERATORS = {
     "pad": lambda b: b.pad((1, 0), (2, 1), (0, 0)),
     "concat": concat(3),
     "concat_rows": concat(1),
+    "slice": lambda b: b.slice((1, 0, 2), (4, 5, 3)),
+    "slice_of_channels": lambda b: b.slice((0, 0, 3), (6, 6, 2)),
+    "halves_added": halves_added,
+    "transpose": lambda b: b.transpose(3, 1, 2),
+    "transpose_columns": lambda b: (b.reshape(3, 12, 2, 3), b.transpose(2, 1, 4, 3), b.reshape(6, 6, 6)),
     "reshape": lambda b: b.reshape(3, 12, 6),
     "requantize": lambda b: b.layer("requantize", b.shape(), scale=0.09, zero=11),
     "three_consumers": three_consumers,

@@ -16,7 +16,7 @@ requantize and softmax; g upon its addend, and upon gy or x where elements match
 whole channels.
 """
 
-FAMILIES = ("conv", "depthwise", "elementwise", "spread", "pool", "update", "head", "clock")
+FAMILIES = ("conv", "depthwise", "elementwise", "spread", "move", "pool", "update", "head", "clock")
 METHODS = ("tinytl", "mobiletl", "tinytrain", "prototypes")  # a board that does not use one may lack its file
 
 

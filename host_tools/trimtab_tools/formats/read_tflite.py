@@ -115,12 +115,14 @@ class Reader:
         self.names = unique([t.name for t in file.tensors])
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Op] = []
+        self.wanted: set[int] = set()  # tensors that something reads
         self.layer = ""
 
     def ops(self, entries: list, x: int, y: int) -> list:
         """The nodes of the graph between two tensors, by number."""
         self.layer = self.names[x]
         self.activation(x)
+        self.wanted = {y, *(number for entry in entries for number in entry.inputs)}
         for entry, name in zip(entries, self._layer_names(entries)):
             self.layer = name
             self._read(entry)
@@ -143,7 +145,8 @@ class Reader:
         if known is None:
             supported = ", ".join(sorted({*CODES, *SPELLINGS}))
             self.refuse(f"operator {entry.code} is not supported", f"use only {supported}")
-        if len(entry.inputs) < (2 if entry.code in HOLD_WEIGHTS else 1) or len(entry.outputs) != 1:
+        outputs = 1 if entry.code in CODES else len(entry.outputs)  # split gives several
+        if len(entry.inputs) < (2 if entry.code in HOLD_WEIGHTS else 1) or len(entry.outputs) != outputs:
             self.refuse("has the wrong number of inputs or outputs", "convert the model again")
         found = known.read(self, entry)
         if found:
@@ -163,15 +166,19 @@ class Reader:
         self.nodes.append(Op(kind, name, inputs, (y.name,), attrs))
         return y
 
-    def between(self, kind: str, x: Tensor, shape: tuple, **attrs: Any) -> Tensor:
-        """Add a node that reads x; its output, with the scale of x, is no tensor of the file."""
+    def like(self, kind: str, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """A tensor with the scale of x that is none of the file."""
         name = self._own(f"{self.layer}/{kind}", [*self.tensors, *self.names])
-        self.tensors[name] = replace(x, name=name, shape=shape, data=None, index=None)
-        return self.node(kind, (x.name,), self.tensors[name], **attrs)
+        self.tensors[name] = replace(x, name=name, shape=tuple(shape), data=None, index=None)
+        return self.tensors[name]
 
-    def reshaped(self, x: Tensor, shape: tuple) -> Tensor:
+    def between(self, kind: str, x: Tensor, shape: Sequence[int], **attrs: Any) -> Tensor:
+        """Add a node that reads x; its output, with the scale of x, is no tensor of the file."""
+        return self.node(kind, (x.name,), self.like(kind, x, shape), **attrs)
+
+    def reshaped(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """The tensor x under this shape."""
-        return x if x.shape == shape else self.between("reshape", x, shape)
+        return x if x.shape == tuple(shape) else self.between("reshape", x, shape)
 
     def _own(self, name, taken):
         """A name that is not taken yet."""
@@ -198,15 +205,22 @@ class Reader:
             self.refuse(f"says shape {list(y.shape)} but computes {list(shape)}", "convert the model again")
         return y
 
-    def activation(self, number: int) -> Tensor:
-        """An int8 activation by its number in the file; it joins the graph once."""
+    def activation(self, number: int, stacked: bool = False) -> Tensor:
+        """An int8 activation by its number in the file; it joins the graph once.
+
+        stacked: one whose first axis counts steps, not samples, as recurrent layers stack them; the graph
+        puts a batch before it.
+        """
         if number == -1 or self.file.tensors[number].data:
             cure = "fold the constant into a layer's bias"
             self.refuse("reads a constant where it needs an activation", cure)
         name, t = self.names[number], self.file.tensors[number]
+        stacked = stacked and bool(t.shape) and t.shape[0] not in (1, -1)
+        if t.shape and t.shape[0] not in (1, -1) and not stacked:
+            self.refuse(f"works on a batch of {t.shape[0]}", "convert the model with batch size 1")
         if name not in self.tensors:
             self._need_int8(f"tensor {name!r}", t)
-            shape = (1, *t.shape[1:])
+            shape = (1, *t.shape) if stacked else (1, *t.shape[1:])
             self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), index=number)
         return self.tensors[name]
 
@@ -231,8 +245,6 @@ class Reader:
         self._need_scale(where, t)
         if not 1 <= len(t.shape) <= MOST_AXES or any(n < 1 for n in t.shape[1:]):
             self.refuse(f"{where} has shape {list(t.shape)}", "give every axis but the first a fixed size")
-        if t.shape[0] not in (1, -1):
-            self.refuse(f"works on a batch of {t.shape[0]}", "convert the model with batch size 1")
         if np.prod(t.shape[1:], dtype=np.float64) > LARGEST_TENSOR:
             self.refuse(f"{where} has shape {list(t.shape)}", "use a smaller input")
 
@@ -255,11 +267,11 @@ class Reader:
             raise ModelError("the .tflite file is damaged or cut short: copy or convert it again")
         return np.frombuffer(t.data, kind).reshape(t.shape)
 
-    def argument(self, entry: OpEntry) -> np.ndarray:
-        """The second input of an operator that takes its argument as a tensor."""
-        if len(entry.inputs) != 2 or entry.inputs[1] == -1:
+    def argument(self, entry: OpEntry, index: int = 1) -> np.ndarray:
+        """The second input, or another one, of an operator that takes its argument as a tensor."""
+        if len(entry.inputs) <= index or entry.inputs[index] == -1:
             self.refuse("lacks its argument", "convert the model again")
-        return self.constant(entry.inputs[1], "int32").astype(np.int64)
+        return self.constant(entry.inputs[index], "int32").astype(np.int64)
 
     def weights(self, entry: OpEntry, rank: int, axis: int, x: Tensor) -> tuple:
         """(input names, the weights' tensor, whether each channel has a scale); channels: `axis`."""
@@ -314,6 +326,10 @@ class Reader:
             self.refuse(f"has fused activation number {act}", "use relu, relu6 or none")
         return ACTS[act]
 
+    def same(self, entry: OpEntry) -> bool:
+        """Whether a window is padded so that its output, at stride 1, has the size of its input."""
+        return entry.options["Padding"] == tflite.Padding.SAME
+
     def window(self, entry: OpEntry, x: Tensor, kernel: tuple) -> tuple:
         """(stride, explicit padding and activation as attributes; the output's height and width)."""
         o = entry.options
@@ -322,10 +338,7 @@ class Reader:
             self.refuse("has a stride or kernel of zero", "convert the model again")
         if max(*stride, *kernel) > LARGEST_SIDE:
             self.refuse("has a stride or kernel beyond all sizes", "convert the model again")
-        if (o.get("DilationHFactor", 1), o.get("DilationWFactor", 1)) != (1, 1):
-            self.refuse("is dilated", "use dilation 1")
-        same = o["Padding"] == tflite.Padding.SAME
-        pad = same_pad(x.shape[1:3], kernel, stride) if same else (0, 0, 0, 0)
+        pad = same_pad(x.shape[1:3], kernel, stride) if self.same(entry) else (0, 0, 0, 0)
         room = [n + a + b - k for n, a, b, k in zip(x.shape[1:3], pad[:2], pad[2:], kernel)]
         if min(room) < 0:
             self.refuse("has a kernel larger than its input", "use padding or a smaller kernel")

@@ -138,13 +138,14 @@ class Writer:
                 f"layer {op.name}: TensorFlow Lite has no such operator: write the tensors of this network "
                 "with `trimtab export PACKAGE -o tensors.npz`"
             )
-        inputs = (op.inputs[0], self._argument(op, t)) if t.argument else op.inputs
+        inputs = (op.inputs[0], *self._arguments(op, t)) if t.arguments else op.inputs
         return Row(t.code, t.version, inputs, op.outputs, t.options, t.write(self, op))
 
-    def _argument(self, op, t):
-        data, name = np.array(t.argument(self.graph, op), np.int32), f"{op.name}/{t.code.lower()}_argument"
-        self.tensors[name] = Tensor(name, data.shape, "int32", data=data)
-        return name
+    def _arguments(self, op, t):
+        for i, values in enumerate(t.arguments(self.graph, op)):
+            data, name = np.array(values, np.int32), f"{op.name}/{t.code.lower()}_argument{i or ''}"
+            self.tensors[name] = Tensor(name, data.shape, "int32", data=data)
+            yield name
 
     def act(self, op: Op) -> int:
         """The number of the fused activation."""

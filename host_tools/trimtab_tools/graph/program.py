@@ -34,6 +34,7 @@ IN_PLACE = {
     "depthwise_dx": _ERROR,
     "conv_dx": (("g", "add"),),
     "mul_dx": (("g", "add"),),
+    "move_dx": (("g", "add"),),
     "avg_dx": (("g", "add"),),
     "max_dx": (("g", "add"),),
 }

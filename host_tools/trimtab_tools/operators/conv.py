@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import dilated, grouped
 from .exact import matmul, windows
 from .operator import Contribution, Operator, Tflite
 from .weighted import (
@@ -22,7 +23,9 @@ def read(file, entry):
     x = file.x(entry, 4)
     inputs, w, _ = file.weights(entry, 4, 0, x)
     if w.shape[3] != x.shape[3]:
-        file.refuse("is a grouped convolution", "use a depthwise or an ordinary convolution")
+        return grouped.read(file, entry, x, inputs)
+    if dilated.dilation(entry, w) != 1:
+        return dilated.read(file, entry, "conv", x, inputs)
     attrs, size = file.window(entry, x, w.shape[1:3])
     file.y(entry, (1, *size, w.shape[0]))
     return inputs, attrs

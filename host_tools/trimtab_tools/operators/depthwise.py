@@ -5,6 +5,7 @@ Weights are (1, height, width, outputs); output channel * multiplier + m reads t
 
 import numpy as np
 
+from . import dilated
 from .exact import windows
 from .operator import Contribution, Operator, Tflite, product
 from .weighted import (
@@ -28,6 +29,8 @@ def read(file, entry):
         file.refuse(
             f"has weights of shape {list(w.shape)} for {x.shape[3]} channels", "convert the model again"
         )
+    if dilated.dilation(entry, w) != 1:
+        return dilated.read(file, entry, "depthwise", x, inputs)
     attrs, size = file.window(entry, x, w.shape[1:3])
     file.y(entry, (1, *size, w.shape[3]))
     return inputs, attrs

@@ -1,4 +1,7 @@
-"""The mean over the first axes, as over height and width, with a scale of its own."""
+"""The mean over the first axes, as over height and width, with a scale of its own.
+
+Over others it is the mean of a transpose, which has them first.
+"""
 
 import math
 
@@ -12,18 +15,26 @@ from .operator import Operator, Tflite
 
 def read(file, entry):
     x = file.x(entry)
-    axes = leading_axes(file, entry, x)
-    file.y(entry, reduced(x.shape, axes, entry.options["KeepDims"]))
-    return (x.name,), {"axes": axes}
+    x, axes, y = reduction(file, entry, x)
+    if file.tensors[y.name].shape == reduced(x.shape, axes, entry.options["KeepDims"]):
+        return (x.name,), {"axes": axes}
+    flat = file.node("mean", (x.name,), file.like("mean", y, reduced(x.shape, axes, False)), axes=axes)
+    file.node("reshape", (flat.name,), y)
+    return None
 
 
-def leading_axes(file, entry, x):
-    """The axes of an operator that reduces 1, 2, ... up to one of them."""
+def reduction(file, entry, x):
+    """(x with the axes that are reduced before the others, those axes, the output)."""
     rank = len(x.shape)
-    axes = tuple(sorted({int(a) % rank for a in file.argument(entry).reshape(-1)}))
-    if axes != tuple(range(1, len(axes) + 1)) or not axes:
-        file.refuse(f"reduces axes {list(axes)}", "reduce the first axes behind the batch, as over time")
-    return axes
+    axes = sorted({int(a) % rank for a in file.argument(entry).reshape(-1)})
+    if not axes or axes[0] == 0:
+        file.refuse(f"reduces axes {axes}", "reduce axes behind the batch")
+    y = file.y(entry, reduced(x.shape, axes, entry.options["KeepDims"]))
+    first = tuple(range(1, len(axes) + 1))
+    if tuple(axes) != first:
+        order = (0, *axes, *(i for i in range(1, rank) if i not in axes))
+        x = file.between("transpose", x, [x.shape[i] for i in order], order=order)
+    return x, first, y
 
 
 def reduced(shape, axes, keep):
@@ -84,7 +95,7 @@ OPERATOR = Operator(
     "mean",
     attributes=("axes",),  # 1, 2, ...; the output keeps those axes or not
     tflite=Tflite(
-        "MEAN", 2, "ReducerOptions", ("KeepDims",), read, write, lambda graph, op: op.attrs["axes"]
+        "MEAN", 2, "ReducerOptions", ("KeepDims",), read, write, lambda graph, op: (op.attrs["axes"],)
     ),
     params=params,
     oracle=oracle,

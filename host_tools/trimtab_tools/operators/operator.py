@@ -32,7 +32,7 @@ Writer = Any  # formats/write_tflite.Writer
 # The rules. A function of this room that is named like the field of a row has the type of that field.
 Read = Callable[[Reader, Entry], tuple[tuple, dict] | None]
 Write = Callable[[Writer, Op], dict]
-Argument = Callable[[Graph, Op], Any]
+Arguments = Callable[[Graph, Op], tuple]
 Params = Callable[[Graph, Op], dict]
 Oracle = Callable[[Graph, Op, dict, list], np.ndarray]
 Forward = Callable[[Lowering, Op], None]
@@ -57,7 +57,9 @@ class Tflite:
     fields: tuple = ()  # what `read` needs of that table
     read: Read | None = None
     write: Write = lambda file, op: {}
-    argument: Argument | None = None  # (graph, op) -> its second input, which the graph holds as an attribute
+    arguments: Arguments | None = (
+        None  # (graph, op) -> inputs behind the first that the graph has as attributes
+    )
     reference: bool = True  # its set of reference kernels has it; if not, its only kernel is the reference
 
 

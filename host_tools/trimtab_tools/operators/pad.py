@@ -44,7 +44,7 @@ def place(graph: Graph, op: Op, index: int) -> dict:
 OPERATOR = Operator(
     "pad",
     attributes=("pad",),  # ((before, after), ...), one pair for each axis
-    tflite=Tflite("PAD", 2, "PadOptions", read=read, argument=lambda graph, op: op.attrs["pad"]),
+    tflite=Tflite("PAD", 2, "PadOptions", read=read, arguments=lambda graph, op: (op.attrs["pad"],)),
     params=params,
     oracle=oracle,
     forward=forward,

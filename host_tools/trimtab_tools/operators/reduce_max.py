@@ -5,9 +5,7 @@ from .operator import Tflite
 
 
 def read(file, entry):
-    x = file.x(entry)
-    axes = mean.leading_axes(file, entry, x)
-    y = file.y(entry, mean.reduced(x.shape, axes, entry.options["KeepDims"]))
+    x, axes, y = mean.reduction(file, entry, file.x(entry))
     file.same_quantization(entry, x, y)
     h, w, c = mean.sizes(x.shape, axes)
     picture = file.reshaped(x, (1, h, w, c))

@@ -1,5 +1,6 @@
 """Every operator that the tools know: one row each. A new operator is a new file and its row here."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -20,13 +21,17 @@ from . import (
     mean,
     mul,
     pad,
+    parts,
     reduce_max,
     relu,
+    repeated,
     requantize,
     reshape,
+    slice,
     softmax,
     sub,
     tanh,
+    transpose,
 )
 from .operator import Operator, Tflite
 
@@ -43,6 +48,8 @@ ROWS = (
     pad.OPERATOR,
     concat.OPERATOR,
     reshape.OPERATOR,
+    slice.OPERATOR,
+    transpose.OPERATOR,
     softmax.OPERATOR,
     requantize.OPERATOR,
     relu.RELU,
@@ -66,8 +73,9 @@ OPERATORS = {row.kind: row for row in (*ROWS, *([tinytl.OPERATOR] if tinytl else
 # attribute of a marked node -> (row, value of the attribute) -> the row that holds instead
 MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}
 CODES = {row.tflite.code: row for row in OPERATORS.values() if row.tflite}
+SPELLED = (*reshape.SPELLINGS, *parts.SPELLINGS, *repeated.SPELLINGS, reduce_max.SPELLING)
 # Operators of files that a graph says with those of the rows: their `read` adds the nodes.
-SPELLINGS = {form.code: form for form in (*reshape.SPELLINGS, reduce_max.SPELLING)}
+SPELLINGS = {form.code: form for form in SPELLED}
 WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, bias
 MACS = {kernel: count for row in OPERATORS.values() for kernel, count in row.macs.items()}
 
@@ -77,9 +85,9 @@ def form(code: str) -> Tflite | None:
     return SPELLINGS.get(code) or (CODES[code].tflite if code in CODES else None)
 
 
-def has_reference(graph: Graph) -> bool:
-    """Whether TensorFlow Lite's set of reference kernels can run a graph's operators."""
-    return all(OPERATORS[op.kind].tflite.reference for op in graph.ops if OPERATORS[op.kind].tflite)
+def has_reference(codes: Iterable[str]) -> bool:
+    """Whether TensorFlow Lite's set of reference kernels can run these operators of a file."""
+    return all(known.reference for known in map(form, codes) if known)
 
 
 def row(op: Op) -> Operator:

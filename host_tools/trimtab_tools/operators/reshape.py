@@ -7,7 +7,7 @@ from .operator import Operator, Tflite
 
 
 def read(file, entry):
-    x, y = file.x(entry), file.activation(entry.outputs[0])
+    x, y = file.x(entry), file.activation(entry.outputs[0], stacked=True)
     if x.size != y.size:
         file.refuse(f"turns {list(x.shape)} into {list(y.shape)}", "convert the model again")
     file.same_quantization(entry, x, y)
@@ -22,7 +22,7 @@ def read_other(file, entry):
 OPERATOR = Operator(
     "reshape",
     tflite=Tflite(
-        "RESHAPE", 1, "ReshapeOptions", read=read, argument=lambda graph, op: graph[op.outputs[0]].shape
+        "RESHAPE", 1, "ReshapeOptions", read=read, arguments=lambda graph, op: (graph[op.outputs[0]].shape,)
     ),
     oracle=lambda graph, op, p, xs: xs[0],  # the oracle's loop gives it the output's shape
 )

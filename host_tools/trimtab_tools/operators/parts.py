@@ -1,0 +1,103 @@
+"""Other spellings of slices: STRIDED_SLICE, SPLIT, SPLIT_V, UNPACK. And PACK, the way back."""
+
+import math
+
+import numpy as np
+
+from . import slice
+from .operator import Tflite
+
+BEGIN, END, NEW, ELLIPSIS, SHRINK = MASKS = (
+    "BeginMask",
+    "EndMask",
+    "NewAxisMask",
+    "EllipsisMask",
+    "ShrinkAxisMask",
+)
+
+
+def read_strided(file, entry):
+    x, y = file.x(entry), file.activation(entry.outputs[0])
+    begin, end, step = (file.argument(entry, i).reshape(-1).tolist() for i in (1, 2, 3))
+    masks = entry.options
+    if masks[NEW] or masks[ELLIPSIS] or not len(begin) == len(end) == len(step) == len(x.shape):
+        file.refuse("adds axes or leaves some out", "slice every axis, and reshape before or after")
+    if any(s != 1 for s in step):
+        file.refuse(f"takes steps of {step}", "use a pool or a convolution with strides")
+    first, last = zip(*(_range(masks, i, b, e, n) for i, (b, e, n) in enumerate(zip(begin, end, x.shape))))
+    first, last = (0, *first[1:]), (1, *last[1:])
+    shape = tuple(e - b for b, e in zip(first, last))
+    if y.size != math.prod(shape):
+        file.refuse(f"says shape {list(y.shape)} but computes {list(shape)}", "convert the model again")
+    _part(file, entry, x, y, first, shape)
+
+
+def _range(masks, i, begin, end, size):
+    """(first, last + 1) along axis i."""
+    begin = 0 if masks[BEGIN] >> i & 1 else begin + size * (begin < 0)
+    if masks[SHRINK] >> i & 1:
+        return begin, begin + 1
+    return begin, size if masks[END] >> i & 1 else min(end + size * (end < 0), size)
+
+
+def _part(file, entry, x, y, begin, shape):
+    """The nodes that take a part of x; y may have it under another shape."""
+    slice.check(file, entry, x, y, begin, shape)
+    attrs = {"begin": tuple(begin[1:])}
+    if y.shape == shape:
+        file.node("slice", (x.name,), y, **attrs)
+    else:
+        file.node("reshape", (file.between("slice", x, shape, **attrs).name,), y)
+
+
+def read_split(file, entry):
+    axis = int(file.constant(entry.inputs[0], "int32").reshape(-1)[0])
+    _split(file, entry, entry.inputs[1], axis)
+
+
+def read_split_v(file, entry):
+    _split(file, entry, entry.inputs[0], int(file.argument(entry, 2).reshape(-1)[0]))
+
+
+def read_unpack(file, entry):
+    _split(file, entry, entry.inputs[0], entry.options["Axis"])
+
+
+def _split(file, entry, number, axis):
+    """A slice for each output that is used, one behind the other along the axis."""
+    x, at = file.activation(number, stacked=True), 0
+    axis = len(x.shape) + axis if axis < 0 else axis + len(x.shape) - len(file.file.tensors[number].shape)
+    rest = x.size // x.shape[axis]
+    for output in entry.outputs:
+        y = file.activation(output)
+        if axis == 0 or y.size % rest or at + y.size // rest > x.shape[axis]:
+            file.refuse(f"splits {list(x.shape)} along axis {axis}", "split behind the batch")
+        shape, begin = list(x.shape), [0] * len(x.shape)
+        shape[axis], begin[axis] = y.size // rest, at
+        at += shape[axis]
+        if output in file.wanted:
+            _part(file, entry, x, y, begin, tuple(shape))
+
+
+def read_pack(file, entry):
+    xs, y = [file.activation(i) for i in entry.inputs], file.activation(entry.outputs[0])
+    axis = entry.options["Axis"] % len(y.shape)
+    shape = list(xs[0].shape)
+    shape.insert(axis, 1)
+    if axis == 0 or any(x.shape != xs[0].shape for x in xs) or y.shape[axis] != len(xs):
+        file.refuse("stacks shapes that do not fit", "stack tensors of one shape behind the batch")
+    for x in xs:
+        file.same_quantization(entry, x, y)
+    names = tuple(file.reshaped(x, shape).name for x in xs)
+    if np.prod(shape) * len(xs) != y.size:
+        file.refuse("stacks shapes that do not fit", "convert the model again")
+    file.node("concat", names, y, axis=axis)
+
+
+SPELLINGS = (
+    Tflite("STRIDED_SLICE", 2, "StridedSliceOptions", MASKS, read_strided),
+    Tflite("SPLIT", 2, "SplitOptions", read=read_split),
+    Tflite("SPLIT_V", 2, "SplitVOptions", read=read_split_v),
+    Tflite("UNPACK", 2, "UnpackOptions", ("Axis",), read_unpack),
+    Tflite("PACK", 2, "PackOptions", ("Axis",), read_pack),
+)
