@@ -26,9 +26,18 @@ static void fill_bytes(int8_t *to, int32_t value, int32_t n) {
 
 FAST static void copy_rows(int8_t *to, const int8_t *from, int32_t n, int32_t rows, int32_t to_pitch,
     int32_t from_pitch) {
+    if (((int32_t)(uintptr_t)from | (int32_t)(uintptr_t)to | n | to_pitch | from_pitch) & 3) {
+        for (; rows; rows--, to += to_pitch, from += from_pitch) {
+            for (int32_t i = n - 1; i >= 0; i--) {
+                to[i] = from[i];
+                NO_LIBRARY_CALL;
+            }
+        }
+        return;
+    }
     for (; rows; rows--, to += to_pitch, from += from_pitch) {
-        for (int32_t i = n - 1; i >= 0; i--) {
-            to[i] = from[i];
+        for (int32_t i = n - 4; i >= 0; i -= 4) {
+            *(word_t *)(to + i) = *(const word_t *)(from + i);
             NO_LIBRARY_CALL;
         }
     }
@@ -137,7 +146,7 @@ static void pack_weights(const struct layer *c, int32_t o, uint32_t *to, int32_t
 }
 
 // Packs the inputs of positions first .. first + n.
-static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
+FAST static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
     const struct packed *p = &c->p;
     const struct trimtab_geometry *geo = &c->r->geometry;
     int32_t oy = first / geo->ow, ox = first - oy * geo->ow, pitch = geo->kw * geo->ic;

@@ -48,7 +48,7 @@
 #define SHIFT_LEAST 8 // of errors, so that they fit 16 bits: |gy * m| <= 2^22
 #define PRODUCT_MOST (255 * 128) // of (x - zx) * w
 
-static inline uint32_t pack(int32_t low, int32_t high) {
+INLINE uint32_t pack(int32_t low, int32_t high) {
     return (uint16_t)low + ((uint32_t)high << 16);
 }
 
@@ -62,7 +62,7 @@ static inline int32_t two_products(uint32_t x, uint32_t w) {
 #define SHIFT_LEAST 0
 #define PRODUCT_MOST (255 * 127) // of (x - zx) * w: no weight is -128
 
-static inline uint32_t pack(int32_t low, int32_t high) {
+INLINE uint32_t pack(int32_t low, int32_t high) {
     return (uint32_t)low + ((uint32_t)high << 16);
 }
 
@@ -290,7 +290,16 @@ static inline int32_t every(int32_t first, int32_t end, int32_t stride) {
     return first < end ? (end - first + stride - 1) / stride : 0;
 }
 
-// -- updates (loops.c, armv6m/update.S)
+// -- updates (loops.c, swar.c, armv6m/update.S)
+
+struct correlate { // armv6m/update.S knows the order
+    int32_t width, rows; // bytes of a row of g: a multiple of 16
+    int32_t skip; // of x from the end of a row to the next one
+};
+
+// The sum of x * g, two products in each word; correlate2 takes every other x.
+int32_t trimtab_correlate1(const uint32_t *x, const uint32_t *g, const struct correlate *p);
+int32_t trimtab_correlate2(const uint32_t *x, const uint32_t *g, const struct correlate *p);
 
 struct update_row {
     int32_t n, pre, shift;
@@ -310,6 +319,12 @@ int32_t trimtab_add_packed(const struct trimtab_add_fwd *r, const int8_t *x, con
 int32_t trimtab_conv_dx_packed(uint8_t *const *mem, const struct trimtab_conv_dx *r, int32_t exp);
 int32_t trimtab_depthwise_dx_packed(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, int32_t exp);
 int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up);
+#if TRIMTAB_DSP
+#define trimtab_depthwise_dw_packed(mem, r, up) 0
+#else
+int32_t trimtab_depthwise_dw_packed(uint8_t *const *mem, const struct trimtab_depthwise_dw *r,
+    const struct update *up);
+#endif
 
 #else
 
@@ -321,6 +336,7 @@ int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw
 #define trimtab_conv_dx_packed(mem, r, exp) 0
 #define trimtab_depthwise_dx_packed(mem, r, exp) 0
 #define trimtab_conv_dw_packed(mem, r, up) 0
+#define trimtab_depthwise_dw_packed(mem, r, up) 0
 
 #endif
 

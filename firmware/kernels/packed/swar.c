@@ -131,6 +131,24 @@ void trimtab_slide3(int32_t *plane, const int32_t *w, const struct slide *p) {
     }
 }
 
+static int32_t correlate(const uint32_t *x, const uint32_t *g, const struct correlate *p, int32_t step) {
+    int32_t sum = 0;
+    for (int32_t row = p->rows; row; row--, x += p->skip / 4) {
+        for (int32_t n = p->width; n; n -= 4, x += step) {
+            sum += two_products(*x, *g++);
+        }
+    }
+    return sum;
+}
+
+int32_t trimtab_correlate1(const uint32_t *x, const uint32_t *g, const struct correlate *p) {
+    return correlate(x, g, p, 1);
+}
+
+int32_t trimtab_correlate2(const uint32_t *x, const uint32_t *g, const struct correlate *p) {
+    return correlate(x, g, p, 2);
+}
+
 void trimtab_spread(const uint32_t *w, const uint32_t *w_end, const int32_t *d, int32_t *sums,
     int32_t pairs) {
     for (; pairs; pairs--, d += 2) {

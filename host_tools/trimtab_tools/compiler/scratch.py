@@ -177,10 +177,21 @@ def _depthwise_dx(v):
     return n, n
 
 
+def _depthwise_dw(v):
+    """Pairs of rows of errors, in fours, and of the inputs that they see."""
+    if v["sw"] > 2 or v["pt"] >= v["kh"] or v["pl"] >= v["kw"]:
+        return 0, 0
+    pairs, width = (v["oh"] + 1) // 2, (v["ow"] + 3) // 4 * 4
+    columns = max((width - 1) * v["sw"] + v["kw"], v["pl"] + v["iw"])
+    n = pairs * width + (pairs + (v["kh"] - 1) // (2 * v["sh"])) * columns
+    return n, n
+
+
 WORDS = {
     "conv_fwd": _conv_fwd,
     "conv_dw": _conv_dw,
     "conv_dx": _conv_dx,
     "depthwise_fwd": _depthwise_fwd,
     "depthwise_dx": _depthwise_dx,
+    "depthwise_dw": _depthwise_dw,
 }
