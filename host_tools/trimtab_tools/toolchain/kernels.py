@@ -106,7 +106,8 @@ def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str
         name, chosen = f"natmod-{arch}", None
     else:
         name, chosen = f"natmod-{arch}-part", sorted(kernels)
-        variables = {**variables, "SWITCHES": packed_only(packed)}
+        dense = " -DTRIMTAB_DENSE=0" if arch in PACKED and subset.DENSE not in chosen else ""
+        variables = {**variables, "SWITCHES": packed_only(packed) + dense}
     if arch == "xtensawin":
         variables = {**variables, "CROSS": xtensa_compiler()}
 
