@@ -2,6 +2,7 @@
 
 import ctypes
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from trimtab.format import RECORDS
@@ -38,13 +39,18 @@ def functions(library: ctypes.CDLL) -> dict:
     return table
 
 
+def loaded(path: Path) -> Tier:
+    """The kernels of a library."""
+    return Tier("c", functions(ctypes.CDLL(str(path))), bytearray, bind)
+
+
 @lru_cache
 def tier(level: str | None = None) -> Tier:
     """The kernels with the vector loops of a level of toolchain/kernels.py, by default the best here."""
-    return Tier("c", functions(ctypes.CDLL(str(wide_library(level)))), bytearray, bind)
+    return loaded(wide_library(level))
 
 
 @lru_cache
 def plain_loops() -> Tier:
     """The kernels as boards without fast loops have them."""
-    return Tier("c", functions(ctypes.CDLL(str(host_library()))), bytearray, bind)
+    return loaded(host_library())
