@@ -1,5 +1,5 @@
-// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 is tested; NEON and WebAssembly
-// were never run.
+// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 and WebAssembly are tested; NEON
+// was never run.
 //
 // One source serves every level. GCC and clang lower these vector types themselves; the few operations that they lower
 // badly have an intrinsic here. Compile the files once for each level: nothing is decided while a kernel runs.

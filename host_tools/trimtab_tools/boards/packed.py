@@ -1,6 +1,5 @@
 """Finds the kernels of a package that need no plain loops on a board; its native module leaves those out."""
 
-import ctypes
 import sys
 
 from trimtab.format import RECORDS
@@ -45,4 +44,4 @@ def _packed_only(arch: str) -> Tier:
     if packages.absent(["gcc"]):
         return webassembly.tier(arch)
     flags = *kernels.PACKED[arch], kernels.packed_only(scratch.WORDS)
-    return Tier("c", native.functions(ctypes.CDLL(str(kernels.host_library(flags)))), bytearray, native.bind)
+    return native.loaded(kernels.host_library(flags))

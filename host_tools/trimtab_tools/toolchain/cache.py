@@ -29,7 +29,7 @@ def built(name: str, inputs: Iterable[Any], build: Callable[[Path], None]) -> Pa
 
     The inputs are all that the result depends on: files, folders, and anything whose str() says what it is.
     """
-    out = folder() / f"{name}-{digest(inputs)}"
+    out = place(name, inputs)
     with FileLock(folder() / f"{name}.lock"):  # one process builds; the others wait, then find it
         if not out.exists():
             start = time.monotonic()
@@ -42,6 +42,11 @@ def built(name: str, inputs: Iterable[Any], build: Callable[[Path], None]) -> Pa
                 shutil.rmtree(scratch, ignore_errors=True)
             print(f"built {name} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     return out
+
+
+def place(name: str, inputs: Iterable[Any]) -> Path:
+    """Where a thing lies, or will lie once it is built."""
+    return folder() / f"{name}-{digest(inputs)}"
 
 
 def digest(inputs: Iterable[Any]) -> str:
