@@ -47,6 +47,43 @@ def data(model, images):
     return quantize(model, images)
 
 
+RECURRENT = {
+    "lstm": lambda: [layers.LSTM(4)],
+    "stacked": lambda: [layers.LSTM(3, return_sequences=True), layers.GRU(4)],
+    "both_ways": lambda: [layers.Bidirectional(layers.GRU(3, reset_after=False))],
+    "simple": lambda: [layers.SimpleRNN(5)],
+}
+
+
+def sequential(*parts, shape=(6, 3)):
+    tf.keras.utils.set_random_seed(1)
+    return tf.keras.Sequential([tf.keras.Input(shape), *parts, layers.Dense(3)])
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_are_unrolled_and_bit_exact(name):
+    model = sequential(*RECURRENT[name]())
+    found = quantize(model, np.random.default_rng(0).normal(size=(30, 6, 3)))
+    graph = read(found)
+    x = samples(graph, 20)
+    theirs, ours = run(found, x), oracle.forward(graph, x)
+    for tensor, values in ours.items():
+        index = graph[tensor].index
+        assert index not in theirs or np.array_equal(values.reshape(theirs[index].shape), theirs[index]), (
+            tensor
+        )
+    loops = [layer for layer in model._flatten_layers() if isinstance(layer, layers.RNN)]
+    assert loops and not any(layer.unroll for layer in loops)  # the model is as it was
+
+
+def test_recurrent_layers_that_would_not_do_are_refused():
+    with pytest.raises(ModelError, match="takes 65 steps"):
+        quantize(sequential(layers.LSTM(4), shape=(65, 3)), np.zeros((3, 65, 3)))
+    model = sequential(layers.ConvLSTM1D(2, 3), layers.Flatten(), shape=(4, 5, 2))
+    with pytest.raises(ModelError, match="ConvLSTM1D has no int8 form"):
+        quantize(model, np.zeros((3, 4, 5, 2)))
+
+
 def test_the_result_is_int8_of_batch_one_and_bit_exact(data):
     graph = read(data)
     assert (graph.input_dtype, graph.output_dtype) == ("int8", "int8")

@@ -148,6 +148,22 @@ def softmax(seed):
     return b
 
 
+def log_softmax(seed):
+    rng = np.random.default_rng(seed)
+    b = Builder((2, 1, int(rng.integers(2, 300))), seed, scale=10 ** rng.uniform(-3, 0.8))
+    b.layer("log_softmax", b.shape(), scale=1 / 16, zero=127)
+    return b
+
+
+def bounded(kind):
+    def make(seed):
+        b, rng = random_input(seed)
+        b.bounded(kind, int(rng.integers(-128, 128)))
+        return b
+
+    return make
+
+
 def one_input(kind):
     def make(seed):
         rng = np.random.default_rng(seed)
@@ -199,6 +215,8 @@ OPERATORS = {
     "add": add,
     **{f"{kind}_joined": joined_by(kind) for kind in ("add", "sub", "mul")},
     "softmax": softmax,
+    "log_softmax": log_softmax,
+    **{kind: bounded(kind) for kind in ("minimum", "maximum")},
     **{kind: moved(kind) for kind in ("slice", "transpose")},
     "concat_pad_reshape": joined,
     **{k: one_input(k) for k in ("relu", "relu6", "hard_swish", "logistic", "tanh", "elu", "requantize")},

@@ -111,6 +111,15 @@ CASES = {
     "tile_columns": one((3, 2, 4), (3, 6, 4), "TILE", "TileOptions", {}, (1, 1, 3, 1)),
     "tile_all": one((3, 2), (6, 6), "TILE", "TileOptions", {}, (1, 2, 3)),
     "tile_of_five_axes": one((3, 1, 2, 4), (3, 2, 2, 4), "TILE", "TileOptions", {}, (1, 1, 2, 1, 1)),
+    "larger_of_two": Case(
+        (3, 4),
+        (3, 2),
+        [
+            ("SPLIT", "SplitOptions", {"NumSplits": 2}, ("axis", "x"), ("a", "b")),
+            ("MAXIMUM", "MaximumMinimumOptions", {}, ("a", "b"), ("y",)),
+        ],
+        {"a": (3, 2), "b": (3, 2), "axis": np.array(2)},
+    ),
     "twice_as_large": resized((3, 4, 2), (6, 12, 2)),
     "twice_as_large_from_centres": resized((3, 4, 2), (6, 8, 2), HalfPixelCenters=True),
 }

@@ -328,11 +328,14 @@ CURVES = {  # the function, and its slope
         ),
     ),
 }
-SMOOTH = (*CURVES, "leaky_relu")
+SMOOTH = (*CURVES, "leaky_relu", "minimum", "maximum")
 
 
 def curve(op):
     """Function and slope of an operator of one input."""
+    if op.kind in ("minimum", "maximum"):
+        bound, passes = op.attrs["bound"], np.less if op.kind == "minimum" else np.greater
+        return (lambda v: np.where(passes(v, bound), v, bound)), (lambda v: passes(v, bound) * 1.0)
     if op.kind == "leaky_relu":
         alpha = op.attrs["alpha"]
         return (lambda v: v * np.where(v < 0, alpha, 1)), (lambda v: np.where(v < 0, alpha, 1))

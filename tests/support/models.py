@@ -101,6 +101,13 @@ class Builder:
         self.tensors[name] = replace(self.tensors[name], data=data)
         return name
 
+    def bounded(self, kind, level):
+        """minimum or maximum of x and one number."""
+        c = self.constant(1, **self.same_scale())
+        self.tensors[c] = replace(self.tensors[c], data=np.array([level], np.int8))
+        bound = (level - self.tensors[c].zero_point) * self.tensors[c].scale[0]
+        return self.layer(kind, self.shape(), (self.x, c), bound=float(bound), **self.same_scale())
+
     def pool(self, kind, kernel=(2, 2), stride=(2, 2), padding="valid", act="none"):
         pad, size = self.window(kernel, stride, padding)
         shape = (1, *size, self.shape()[3])

@@ -179,6 +179,8 @@ OPERATORS = {
     "elu": unary("elu", -80),
     "gelu": unary("gelu", -110),
     "gelu_tanh": unary("gelu_tanh", -110),
+    "minimum": lambda b: b.bounded("minimum", 40),
+    "maximum": lambda b: b.bounded("maximum", -70),
     "leaky_relu": unary("leaky_relu", -60),
     "pad": lambda b: b.pad((1, 0), (2, 1), (0, 0)),
     "concat": concat(3),

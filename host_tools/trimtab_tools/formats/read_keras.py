@@ -16,6 +16,8 @@ from ..errors import ModelError
 from ..output import write
 
 ENOUGH = 200  # samples that the converter looks at; more change the ranges little and take long
+UNROLLED = ("LSTM", "GRU", "SimpleRNN", "RNN")
+MOST_STEPS = 64  # about 20 operators each
 NAME_FIELD = 10  # of a tensor's table in the flatbuffer
 
 
@@ -29,11 +31,51 @@ def quantize(model: Any, samples: npt.ArrayLike, out: str | Path | None = None) 
         model = load(tf, model)
     _need_one_input_and_output(model)
     shape = tuple(model.inputs[0].shape)[1:]
+    loops = _loops(tf, model)
     samples = _samples(samples, shape)
-    data = _convert(tf, model, shape, samples)
+    with _unrolled(loops):
+        data = _convert(tf, model, shape, samples)
     if out is not None:
         write(out, data)
     return data
+
+
+def _loops(tf, model):
+    """Recurrent layers. The converter crashes on them, or makes loops that no int8 kernel runs."""
+    layers = model._flatten_layers(include_self=False)
+    loops = [layer for layer in layers if isinstance(layer, tf.keras.layers.RNN)]
+    for layer in loops:
+        if type(layer).__name__ not in UNROLLED:
+            raise ModelError(
+                f"layer {layer.name}: a {type(layer).__name__} has no int8 form; use LSTM, GRU or SimpleRNN, "
+                "or convolutions over time"
+            )
+    for layer in model.layers:
+        if layer in loops or isinstance(layer, tf.keras.layers.Bidirectional):
+            _need_few_steps(layer)
+    return loops
+
+
+def _need_few_steps(layer):
+    steps = layer.input.shape[1]
+    if steps is None or steps > MOST_STEPS:
+        raise ModelError(
+            f"layer {layer.name} takes {steps or 'any number of'} steps: recurrent layers are unrolled, to "
+            f"{MOST_STEPS} at most; shorten the sequence, or use convolutions over time"
+        )
+
+
+@contextmanager
+def _unrolled(loops):
+    """Recurrent layers step by step, which computes the same."""
+    before = [layer.unroll for layer in loops]
+    try:
+        for layer in loops:
+            layer.unroll = True
+        yield
+    finally:
+        for layer, unroll in zip(loops, before):
+            layer.unroll = unroll
 
 
 def _need_one_input_and_output(model):

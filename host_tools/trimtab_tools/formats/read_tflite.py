@@ -4,7 +4,7 @@ The file is parsed, float or uint8 conversions at its edges are taken off, and t
 operator. What cannot run exactly as TensorFlow Lite runs it is refused, by layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -16,6 +16,8 @@ from ..graph.geometry import same_pad
 from ..graph.ir import Graph, Op, Tensor
 from ..operators.check import check
 from ..operators.registry import CODES, SPELLINGS, WEIGHTED, form
+from .cures import CURES
+from .float_bridges import bridged
 from .layer_names import layer_name, unique
 from .tflite_file import File, OpEntry, Source, load, parse
 
@@ -42,7 +44,8 @@ def read(source: Source) -> Graph:
     entries = _needed(file)
     entries, x, input_dtype = _strip_input(file, entries)
     entries, y, output_dtype = _strip_output(file, entries)
-    reader = Reader(file)
+    entries, floats = bridged(file, entries)
+    reader = Reader(file, floats)
     ops = reader.ops(entries, x, y)
     inputs, outputs = (reader.names[x],), (reader.names[y],)
     return check(Graph(reader.tensors, tuple(ops), inputs, outputs, input_dtype, output_dtype))
@@ -110,8 +113,11 @@ class Reader:
     `node`, `between` and `reshaped` add nodes, for an operator that the graph says with several.
     """
 
-    def __init__(self, file: File):
+    def __init__(self, file: File, floats: Set[int] = frozenset()):
         self.file = file
+        self.floats = (
+            floats  # tensors that are float in the file, so that no number of it means their integers
+        )
         self.names = unique([t.name for t in file.tensors])
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Op] = []
@@ -144,7 +150,8 @@ class Reader:
         known = form(entry.code)
         if known is None:
             supported = ", ".join(sorted({*CODES, *SPELLINGS}))
-            self.refuse(f"operator {entry.code} is not supported", f"use only {supported}")
+            cure = CURES.get(entry.code, f"use only {supported}")
+            self.refuse(f"operator {entry.code} is not supported", cure)
         outputs = 1 if entry.code in CODES else len(entry.outputs)  # split gives several
         if len(entry.inputs) < (2 if entry.code in HOLD_WEIGHTS else 1) or len(entry.outputs) != outputs:
             self.refuse("has the wrong number of inputs or outputs", "convert the model again")
@@ -221,13 +228,14 @@ class Reader:
         if name not in self.tensors:
             self._need_int8(f"tensor {name!r}", t)
             shape = (1, *t.shape) if stacked else (1, *t.shape[1:])
-            self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), index=number)
+            index = None if number in self.floats else number
+            self.tensors[name] = Tensor(name, shape, "int8", t.scale, int(t.zero[0]), index=index)
         return self.tensors[name]
 
     def operand(self, number: int) -> Tensor:
         """An int8 activation, or a constant of int8 that stands in its place."""
         if number == -1 or not self.file.tensors[number].data:
-            return self.activation(number)
+            return self.activation(number, stacked=True)
         t, name = self.file.tensors[number], self.names[number]
         data = self.constant(number, "int8")
         self._need_scale(f"constant {name!r}", t)

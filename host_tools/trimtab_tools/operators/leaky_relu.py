@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..graph.ir import Tensor
-from ..graph.rounding import Reals, multiply_twice_rounded, quantize_multiplier
+from ..graph.rounding import Reals, multiply_twice_rounded, quantize_multipliers
 from .table import LEVELS, operator
 
 
@@ -15,8 +15,8 @@ def table(x: Tensor, y: Tensor, alpha: float) -> np.ndarray:
     """Each side has a multiplier of its own, made in float32."""
     sx, sy = np.float32(x.scale[0]), np.float32(y.scale[0])
     value = LEVELS - x.zero_point
-    above = multiply_twice_rounded(value, *quantize_multiplier(float(sx / sy)))
-    below = multiply_twice_rounded(value, *quantize_multiplier(float(sx * np.float32(alpha) / sy)))
+    m, shift = quantize_multipliers([float(sx / sy), float(sx * np.float32(alpha) / sy)])
+    above, below = (multiply_twice_rounded(value, m[i], shift[i]) for i in range(2))
     return np.where(value < 0, below, above) + y.zero_point
 
 

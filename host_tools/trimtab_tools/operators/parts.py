@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from . import slice
 from .operator import Tflite
 
@@ -66,7 +64,7 @@ def read_unpack(file, entry):
 def _split(file, entry, number, axis):
     """A slice for each output that is used, one behind the other along the axis."""
     x, at = file.activation(number, stacked=True), 0
-    axis = len(x.shape) + axis if axis < 0 else axis + len(x.shape) - len(file.file.tensors[number].shape)
+    axis = _axis(file, axis, number, x)
     rest = x.size // x.shape[axis]
     for output in entry.outputs:
         y = file.activation(output)
@@ -79,18 +77,21 @@ def _split(file, entry, number, axis):
             _part(file, entry, x, y, begin, tuple(shape))
 
 
+def _axis(file, axis, number, t):
+    """An axis of the file's tensor as one of the graph's, which puts a batch before steps."""
+    return axis + len(t.shape) - (len(file.file.tensors[number].shape) if axis >= 0 else 0)
+
+
 def read_pack(file, entry):
-    xs, y = [file.activation(i) for i in entry.inputs], file.activation(entry.outputs[0])
-    axis = entry.options["Axis"] % len(y.shape)
-    shape = list(xs[0].shape)
-    shape.insert(axis, 1)
-    if axis == 0 or any(x.shape != xs[0].shape for x in xs) or y.shape[axis] != len(xs):
+    xs = [file.activation(i) for i in entry.inputs]
+    y = file.activation(entry.outputs[0], stacked=True)
+    axis = _axis(file, entry.options["Axis"], entry.outputs[0], y)
+    shape = [n if i != axis else 1 for i, n in enumerate(y.shape)]
+    if axis == 0 or y.shape[axis] != len(xs) or any(x.size != math.prod(shape) for x in xs):
         file.refuse("stacks shapes that do not fit", "stack tensors of one shape behind the batch")
     for x in xs:
         file.same_quantization(entry, x, y)
     names = tuple(file.reshaped(x, shape).name for x in xs)
-    if np.prod(shape) * len(xs) != y.size:
-        file.refuse("stacks shapes that do not fit", "convert the model again")
     file.node("concat", names, y, axis=axis)
 
 

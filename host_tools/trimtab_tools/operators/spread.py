@@ -45,6 +45,13 @@ def _circle(whole, part):
     return math.prod(part) if part[ones:] == whole[ones:] else 0
 
 
+def circles(graph: Graph, op: Op, name: str) -> tuple:
+    """repeats() of an input over the output, which `read` found to fit."""
+    found = repeats(graph[op.outputs[0]].shape, graph[name].shape)
+    assert found, name
+    return found
+
+
 def larger(graph: Graph, op: Op) -> int:
     """The number of the input that has the output's size, of two such one that is no constant."""
     a, b = (graph[name] for name in op.inputs)
@@ -63,7 +70,7 @@ def values(lower: Lowering, op: Op, p: dict) -> dict:
     """What the forward records have in common: the larger input first. `zeros` are in the order of inputs."""
     graph, first = lower.graph, larger(lower.graph, op)
     large, small = op.inputs[first], op.inputs[1 - first]
-    n, c, n2, c2 = repeats(graph[op.outputs[0]].shape, graph[small].shape)
+    n, c, n2, c2 = circles(graph, op, small)
     return dict(
         y=lower.activation(op.outputs[0]),
         x=lower.operand(large),
@@ -83,8 +90,8 @@ def gradient(lower: Lowering, op: Op, index: int, ratio: float, other: str | Non
 
     |gy * m| < 2^22, and the shift keeps `terms` of them, each times at most 255, below TERMS.
     """
-    graph, y = lower.graph, lower.graph[op.outputs[0]].shape
-    n, c, gn, ic = repeats(y, graph[op.inputs[index]].shape)
+    graph = lower.graph
+    n, c, gn, ic = circles(graph, op, op.inputs[index])
     if n > 32767 and gn == n:
         raise ModelError(f"layer {op.name} has {n} positions: train layers behind it, or on smaller pictures")
     m, e = factors([abs(ratio)])
@@ -93,7 +100,7 @@ def gradient(lower: Lowering, op: Op, index: int, ratio: float, other: str | Non
         shift += 1
     zero = graph[other].zero_point if other else 0
     place = lower.operand(other) if other else lower.const([1], np.int8)
-    _, _, n2, c2 = repeats(y, graph[other].shape) if other else (n, c, 1, 1)
+    _, _, n2, c2 = circles(graph, op, other) if other else (n, c, 1, 1)
     return Contribution(
         "mul_dx",
         dict(

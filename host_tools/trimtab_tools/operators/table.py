@@ -42,6 +42,18 @@ def operator(
     def write(file, op):
         return {field: op.attrs[name] for name, field in zip(attributes, fields)}
 
+    return Operator(
+        kind,
+        attributes=attributes,
+        tflite=Tflite(code, version, options, fields, read, write, reference=reference),
+        **rules(function, slope, table, attributes),
+        paper=paper,
+    )
+
+
+def rules(function: Callable, slope: Callable, table: Callable, attributes: tuple) -> dict:
+    """What a row needs to compute a function of its first input."""
+
     def given(op):
         return {name: op.attrs[name] for name in attributes}
 
@@ -53,15 +65,11 @@ def operator(
         own = given(op)
         return _gradient(lower, op, partial(function, **own), partial(slope, **own))
 
-    return Operator(
-        kind,
-        attributes=attributes,
-        tflite=Tflite(code, version, options, fields, read, write, reference=reference),
+    return dict(
         params=params,
         oracle=lambda graph, op, p, xs: p["table"][xs[0].view(np.uint8)],
         forward=lambda lower, op: _forward(lower, op, params),
         gradient=gradient,
-        paper=paper,
     )
 
 

@@ -10,6 +10,7 @@ from ..graph.ir import Graph
 from ..operators.registry import WEIGHTED
 from .plan import Head, whole
 
+PROBABILITIES = ("softmax", "log_softmax")  # they belong to the loss
 PROTOTYPE_FEATURES = 16384  # at most: the sum of their squares has 30 bits
 MOST_FEATURES = 65536  # of a dense head: then weight_limit leaves 7 bits
 MOST_CLASSES = 65535
@@ -31,7 +32,7 @@ def cut_head(graph: Graph, classes: int) -> tuple[Graph, Head]:
 def _tail(graph):
     """(operators from the classifier on, the classifier or None, the tensor before them)."""
     tail, name = [], graph.outputs[0]
-    while (op := graph.producer(name)) is not None and op.kind in ("softmax", "reshape"):
+    while (op := graph.producer(name)) is not None and op.kind in (*PROBABILITIES, "reshape"):
         tail.append(op)
         name = op.inputs[0]
     if op is None or not _is_head(graph, op):
@@ -112,9 +113,9 @@ def with_spare_rows(head: Head | None, labels: tuple, max_classes: int) -> tuple
 
 
 def without_softmax(graph: Graph) -> Graph:
-    """The graph that ends before its softmax, if it has one."""
+    """The graph that ends before its probabilities, if it has some."""
     op = graph.producer(graph.outputs[0])
-    if op is not None and op.kind == "softmax":
+    if op is not None and op.kind in PROBABILITIES:
         return graph.with_ops([o for o in graph.ops if o is not op], (op.inputs[0],))
     return graph
 
