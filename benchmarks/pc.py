@@ -7,8 +7,8 @@ Prints two tables and writes benchmarks/results/pc.json. XNNPACK is what TensorF
 pc_torch.py runs there. Without it PyTorch's column stays empty.
 
 All rivals of a row take turns, some milliseconds each, and the least time of any call counts, so what else
-the machine does is in none of them. Only the network is timed: `classify_input` and TensorFlow Lite's `invoke`;
-a training step includes its sample, for PyTorch one batch of one.
+the machine does is in none of them. Only the network is timed: `classify_input`, and TensorFlow Lite's
+`invoke`. A training step includes its sample, for PyTorch one batch of one.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Training steps of PyTorch, eager, one thread, a batch of one: the other side of pc.py, which starts it.
 
-It needs PyTorch and nothing of trimtab. Each line of standard input is JSON, and so is each answer: "version";
-a network, which becomes the current one; or a number of nanoseconds, for which the current one trains. The
-answer to that is the least time of one step in nanoseconds.
+It needs PyTorch and nothing of trimtab. Each line of standard input is JSON, and so is each answer:
+"version"; a network, which becomes the current one; or a number of nanoseconds, for which the current one
+trains. The answer to that is the least time of one step in nanoseconds.
 """
 
 import json

@@ -35,6 +35,7 @@ typedef int8_t b8 __attribute__((vector_size(8), may_alias));
 typedef int8_t b16 __attribute__((vector_size(16), may_alias));
 // The same where memory is not aligned.
 typedef vec vec_at __attribute__((aligned(4)));
+typedef vec vec_bytes __attribute__((aligned(1)));
 typedef terms terms_at __attribute__((aligned(2)));
 typedef bytes bytes_at __attribute__((aligned(1)));
 typedef b16 b16_at __attribute__((aligned(1)));
@@ -80,6 +81,31 @@ INLINE terms wide(bytes b) {
 #else
     return __builtin_convertvector(b, terms);
 #endif
+}
+
+// LANES bytes as 32 bits.
+INLINE vec words(const int8_t *b) {
+#if defined(__AVX2__)
+    return (vec)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)b));
+#else
+    typedef int8_t four __attribute__((vector_size(LANES)));
+    four v;
+    memcpy(&v, b, LANES);
+    return __builtin_convertvector(v, vec);
+#endif
+}
+
+// The sum of all lanes, of each of four vectors.
+INLINE v4 across(vec a, vec b, vec c, vec d) {
+#if LANES == 8
+#define HALVES(v) (SHUFFLE(v, v, 0, 1, 2, 3) + SHUFFLE(v, v, 4, 5, 6, 7))
+#else
+#define HALVES(v) (v)
+#endif
+    v4 p = HALVES(a), q = HALVES(b), r = HALVES(c), s = HALVES(d);
+#undef HALVES
+    v4 pq = SHUFFLE(p, q, 0, 4, 1, 5) + SHUFFLE(p, q, 2, 6, 3, 7), rs = SHUFFLE(r, s, 0, 4, 1, 5) + SHUFFLE(r, s, 2, 6, 3, 7);
+    return SHUFFLE(pq, rs, 0, 1, 4, 5) + SHUFFLE(pq, rs, 2, 3, 6, 7);
 }
 
 INLINE vec least(vec a, vec b) {
