@@ -65,7 +65,7 @@ def total(rows, phases):
 
 def _line(row):
     step, v = row.step, row.step.values
-    macs = cost.step_macs(step)
+    macs = cost.record_macs(step)
     each = f"{row.cycles / macs:6.2f}" if macs else 6 * " "
     if "kh" in v:
         shape = "{ih}x{iw}x{ic} to {oh}x{ow}x{oc}, {kh}x{kw} by {sh}".format(**v)
