@@ -1,7 +1,8 @@
 // The Python module _kernels, as a native module or inside a firmware. No other file knows MicroPython.
 // run(mem, off) calls the kernel of a record: mem is a tuple of arena, state, const, steps and weights, off a
-// place in steps. One function serves all kernels, because each Python function of its own would cost a board
+// place in steps. A sixth buffer is the box that core 1 serves (cores.h): serve(box) is what it runs. One function serves all kernels, because each Python function of its own would cost a board
 // 60 bytes of RAM.
+#include "cores.h"
 #include "kernel.h"
 
 #if defined(MICROPY_ENABLE_DYNRUNTIME)
@@ -10,8 +11,6 @@
 #include "py/objstr.h"
 #include "py/runtime.h"
 #endif
-
-typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
 
 #define CODE(name) TRIMTAB_OP_##name,
 #define POINTER(name) trimtab_##name,
@@ -33,20 +32,21 @@ static kernel_t kernel_at(const int32_t *record, size_t off, size_t size) {
 // Loading a package has checked what its records point at.
 static mp_obj_t run(mp_obj_t mem_in, mp_obj_t off_in) {
     const mp_obj_tuple_t *spaces = MP_OBJ_TO_PTR(mem_in);
-    if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple) || spaces->len != 5) {
+    if (mp_obj_get_type(mem_in) != mp_obj_get_type(mp_const_empty_tuple) || spaces->len < 5
+        || spaces->len > 4 + TRIMTAB_CORES) {
         mp_raise_ValueError(MP_ERROR_TEXT("memory is a tuple of five buffers"));
     }
-    uint8_t *mem[5];
-    size_t length[5];
+    uint8_t *mem[TRIMTAB_SHARE + 1] = { 0 };
+    size_t length[TRIMTAB_SHARE];
     mp_buffer_info_t buffer;
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < spaces->len; i++) {
         mp_get_buffer_raise(spaces->items[i], &buffer, MP_BUFFER_READ);
         mem[i] = buffer.buf;
         length[i] = buffer.len;
     }
     size_t off = (size_t)mp_obj_get_int(off_in);
     kernel_t kernel = kernel_at((const int32_t *)(mem[TRIMTAB_STEPS] + off), off, length[TRIMTAB_STEPS]);
-    int32_t value = kernel ? kernel(mem, off) : TRIMTAB_DECLINED;
+    int32_t value = kernel ? trimtab_on_cores(mem, off, kernel) : TRIMTAB_DECLINED;
     if (value == TRIMTAB_DECLINED) {
         mp_raise_ValueError(MP_ERROR_TEXT("these kernels are for another package: run `trimtab deploy`"));
     }
@@ -55,6 +55,23 @@ static mp_obj_t run(mp_obj_t mem_in, mp_obj_t off_in) {
 
 static MP_DEFINE_CONST_FUN_OBJ_2(run_obj, run);
 
+#if TRIMTAB_CORES > 1
+
+// What core 1 runs, as a thread, until it is sent away.
+static mp_obj_t serve(mp_obj_t box) {
+    mp_buffer_info_t buffer;
+    mp_get_buffer_raise(box, &buffer, MP_BUFFER_RW);
+    if (buffer.len < sizeof(struct box)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("the box is too small"));
+    }
+    trimtab_serve(buffer.buf, buffer.len);
+    return mp_const_none;
+}
+
+static MP_DEFINE_CONST_FUN_OBJ_1(serve_obj, serve);
+
+#endif
+
 #if defined(MICROPY_ENABLE_DYNRUNTIME)
 
 mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
@@ -62,6 +79,9 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_run, MP_OBJ_FROM_PTR(&run_obj));
     mp_store_global(MP_QSTR_OPCODES, mp_obj_new_bytes(opcodes, sizeof(opcodes)));
     mp_store_global(MP_QSTR_ABI, MP_OBJ_NEW_SMALL_INT(TRIMTAB_ABI));
+    #if TRIMTAB_CORES > 1
+    mp_store_global(MP_QSTR_serve, MP_OBJ_FROM_PTR(&serve_obj));
+    #endif
     MP_DYNRUNTIME_INIT_EXIT
 }
 
@@ -74,6 +94,9 @@ static const mp_rom_map_elem_t globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_ABI), MP_ROM_INT(TRIMTAB_ABI) },
     { MP_ROM_QSTR(MP_QSTR_run), MP_ROM_PTR(&run_obj) },
     { MP_ROM_QSTR(MP_QSTR_OPCODES), MP_ROM_PTR(&opcodes_obj) },
+    #if TRIMTAB_CORES > 1
+    { MP_ROM_QSTR(MP_QSTR_serve), MP_ROM_PTR(&serve_obj) },
+    #endif
 };
 static MP_DEFINE_CONST_DICT(globals, globals_table);
 
