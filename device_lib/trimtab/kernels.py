@@ -9,11 +9,14 @@ from .format import ABI, RECORDS
 class Tier:
     """Kernels by name, and how they want their memory."""
 
-    def __init__(self, name, functions, alloc, bind):
+    def __init__(self, name, functions, alloc, bind, run=None):
         self.name = name
         self.functions = functions  # of one package's records at least
         self.alloc = alloc  # bytes -> writable buffer of zeros
         self.bind = bind  # (arena, state, const, steps, weights) -> first argument of every kernel
+        # (mem, offsets, i, stop, value) -> index behind the last record that ran; value[0] becomes what its
+        # kernel returned. None: Python calls each kernel.
+        self.run = run
 
     def function(self, name):
         if name not in self.functions:

@@ -9,8 +9,6 @@ from ..compiler import scratch
 from ..toolchain import kernels, packages
 from . import native
 
-DECLINED = -(1 << 31)  # TRIMTAB_DECLINED of kernel.h
-
 
 def always_packed(data: bytes, arch: str) -> set[str]:
     """The kernels whose records can all use the packed loops of an architecture.
@@ -33,4 +31,6 @@ def always_packed(data: bytes, arch: str) -> set[str]:
     flags = *kernels.PACKED[arch], kernels.packed_only(scratch.WORDS)
     library = str(kernels.host_library(flags))
     call, memory = native.functions(ctypes.CDLL(library)), native.bind(*spaces)
-    return names - {name for name, at in records if name in names and call[name](memory, at) == DECLINED}
+    return names - {
+        name for name, at in records if name in names and call[name](memory, at) == native.DECLINED
+    }

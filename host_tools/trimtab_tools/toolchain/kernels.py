@@ -81,7 +81,8 @@ def wide_library(name: str | None = None) -> Path:
 
 def host_library(flags: Iterable[str] = ()) -> Path:
     """The kernels as a shared library of this machine, with plain loops unless flags say otherwise."""
-    options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{FIRMWARE / 'kernels'}", *flags]
+    options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", "-DTRIMTAB_PC=1"]
+    options += [f"-I{FIRMWARE / 'kernels'}", *flags]
 
     def build(out):
         packages.need(["gcc"])
