@@ -40,7 +40,7 @@ PROCESSES = ("linux", "darwin", "win32")  # platforms on which Ctrl-C is a signa
 class Engine:
     """One package's memory and records, and the run of them that is a training step."""
 
-    def __init__(self, package, tier):
+    def __init__(self, package, tier, cores=2):
         self.package = package
         self.kernels = tier.name
         arena = allocate(tier, package.arena_bytes, "arena")
@@ -66,6 +66,10 @@ class Engine:
         else:
             self.functions = [functions[code] for codes, _ in phases for code in codes]
             self._run = None if adapts else tier.run  # a choice puts others in the place of its kernels
+        self.cores, self.alone = 1, ""  # how many cores work, and why not more
+        if tier.share and cores > 1:
+            self.alone = tier.share(scratch_bytes(phases, steps))
+            self.cores = 1 if self.alone else 2
         self.mem = tier.bind(arena, state, const, steps, weights)
         self.offsets = array("i")  # of each record; its kernel has the same index in `functions`
         self.phases = {}  # name -> (index of its first record, index after its last)
@@ -240,6 +244,17 @@ class Engine:
         if not done:
             self.require_whole()
         return values[0][0]
+
+
+def scratch_bytes(phases, steps):
+    """The most scratch memory that a record has."""
+    most = 0
+    for codes, offsets in phases:
+        for code, at in zip(codes, offsets):
+            words = RECORDS[code][1].split()
+            if words[-1] == "words":
+                most = max(most, struct.unpack_from("<i", steps, at + 4 * len(words))[0])
+    return 4 * most
 
 
 def tidy():

@@ -15,9 +15,9 @@ _RAW = (bytes, bytearray)
 class Net(Engine):
     """One network with its trained state. Samples are uint8 (raw), int8 (quantized) or real values."""
 
-    def __init__(self, package, tier=None, store=None):
+    def __init__(self, package, tier=None, store=None, cores=2):
         tier = tier if isinstance(tier, kernels.Tier) else kernels.choose(tier)
-        super().__init__(package, tier)
+        super().__init__(package, tier, cores)
         self.package_crc = package.crc
         names = package.labels()
         self.name = names[0]
@@ -293,6 +293,7 @@ class Net(Engine):
         about = {
             "name": self.name,
             "kernels": self.kernels,
+            "cores": "1: " + self.alone if self.alone else self.cores,
             "loss": self.loss,
             "classes": self.classes,
             "labels": self.labels,

@@ -94,10 +94,11 @@ def host_library(flags: Iterable[str] = ()) -> Path:
 # -- for a board
 
 
-def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = ()) -> Path:
+def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = (), cores: int = 1) -> Path:
     """The native module of an architecture, _kernels.mpy, with all kernels or only with some.
 
-    Those in `packed` get no plain loops: they refuse records that would need them.
+    Those in `packed` get no plain loops: they refuse records that would need them. With two cores it has besides
+    what lets them share a record.
     """
     if arch not in NATMODS:
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
@@ -108,6 +109,10 @@ def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str
     else:
         name, chosen = f"natmod-{arch}-part", sorted(kernels)
         variables = {**variables, "SWITCHES": packed_only(packed)}
+    if cores > 1:
+        name += f"-{cores}"
+        switches = f"{variables.get('SWITCHES', '')} -DTRIMTAB_CORES={cores}".strip()
+        variables = {**variables, "SWITCHES": switches}
     if arch == "xtensawin":
         variables = {**variables, "CROSS": xtensa_compiler()}
 
