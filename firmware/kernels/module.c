@@ -19,7 +19,13 @@
 #define TRIMTAB_CLOCK (TRIMTAB_SHARE + 1) // in memory, behind what kernels know
 
 uint32_t trimtab_microseconds(uint8_t *const *mem) {
-    return (uint32_t)mp_obj_get_int(mp_call_function_n_kw((mp_obj_t)mem[TRIMTAB_CLOCK], 0, 0, 0));
+    const mp_obj_fun_builtin_fixed_t *clock = (const void *)mem[TRIMTAB_CLOCK];
+    return (uint32_t)MP_OBJ_SMALL_INT_VALUE(clock->fun._0());
+}
+
+// time.ticks_us and its like: other functions might run Python.
+static void *clock_of(mp_obj_t function) {
+    return mp_obj_get_type(function) == &mp_type_fun_builtin_0 ? MP_OBJ_TO_PTR(function) : 0;
 }
 
 // The addresses of memory, of which kernels use the first; returns the bytes of steps.
@@ -36,7 +42,7 @@ static size_t memory(uint8_t **mem, mp_obj_t mem_in) {
         bytes = i == TRIMTAB_STEPS ? buffer.len : bytes;
     }
     mem[TRIMTAB_OWN] = mem[TRIMTAB_SHARE] = 0;
-    mem[TRIMTAB_CLOCK] = spaces->len > SPACES ? spaces->items[SPACES] : 0;
+    mem[TRIMTAB_CLOCK] = spaces->len > SPACES ? clock_of(spaces->items[SPACES]) : 0;
     if (TRIMTAB_CORES > 1 && spaces->len > SPACES + 1) {
         mp_get_buffer_raise(spaces->items[SPACES + 1], &buffer, MP_BUFFER_RW);
         mem[TRIMTAB_OWN] = buffer.buf;
