@@ -358,6 +358,8 @@ NUMBERS = {
     "rate": (0, 255),
     "rate_shift": (0, 30),
     ("softmax_loss", "shift"): (0, 24),
+    ("add_fwd", "n"): (1, 400),  # cores share them by 64
+    ("lut_fwd", "n"): (1, 400),
     "oh": (1, 9),
     "ow": (1, 9),
     "norm": (1, 5),

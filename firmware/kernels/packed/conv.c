@@ -135,6 +135,7 @@ struct layer {
     const int32_t *bias, *mult;
     const int8_t *x, *shift;
     int32_t size; // of a row
+    struct share outputs;
     struct rows rows;
     struct packed p;
 };
@@ -176,7 +177,7 @@ static void put_positions(const struct layer *c, struct finish *f, int32_t first
     const struct packed *p = &c->p;
     uint32_t *w = p->w;
     int32_t *start = p->start, oc = c->r->geometry.oc;
-    for (int32_t o = 0; o < oc; o++) {
+    for (int32_t o = c->outputs.first; o < c->outputs.end; o++) {
         if (!p->held) {
             pack_weights(c, o, w, start);
         }
@@ -244,9 +245,10 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
     if (positions == 1) {
         return forward_dense(mem, r, out);
     }
+    const struct share outputs = share_of(mem, OUTPUTS, oc);
     const struct layer c = { r, at(mem, r->bias), at(mem, r->mult), at(mem, r->x), at(mem, r->shift), size,
-                             rows_of(mem, &r->weights, geo, r->nk),
-                             divide(scratch, r->words, size, oc, positions) };
+                             outputs, rows_of(mem, &r->weights, geo, r->nk),
+                             divide(scratch, r->words, size, outputs.end - outputs.first, positions) };
     const struct packed *p = &c.p;
     if (p->block < 2 || size > MOST_TERMS) {
         return 0;
@@ -255,9 +257,11 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
     trimtab_finish_open(&f, out, oc, 0, 0, 1);
     f.bound = (uint32_t)size * PRODUCT_MOST;
     f.once = r->once;
-    trimtab_mask_open(out, positions * oc);
-    for (int32_t o = 0; o < oc && p->held; o++) {
-        pack_weights(&c, o, p->w + o * p->row, p->start + o);
+    if (!is_shared(mem)) { // else it is open
+        trimtab_mask_open(out, positions * oc);
+    }
+    for (int32_t o = outputs.first; o < outputs.end && p->held; o++) {
+        pack_weights(&c, o, p->w + (o - outputs.first) * p->row, p->start + o - outputs.first);
     }
     for (int32_t first = 0; first < positions; first += p->block) {
         int32_t n = min32(p->block, positions - first);

@@ -23,7 +23,8 @@ static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fw
     p.load.add = -r->zx;
     trimtab_finish_open(&f, out, geo->oc, geo->ow, p.skip, geo->oh);
     f.bound = SUM_MOST(9);
-    for (int32_t o = 0; o < geo->oc; o++) {
+    const struct share outputs = share_of(mem, OUTPUTS, geo->oc);
+    for (int32_t o = outputs.first; o < outputs.end; o++) {
         const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, o);
         const struct channel c = channel(mem, r, o);
         int32_t taps[9];
@@ -208,7 +209,8 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
     f.bound = SUM_MOST(geo->kh * geo->kw);
     fill_words(scratch, pad, (int32_t)((uint32_t *)p->acc - scratch));
     note_pairs(p);
-    for (int32_t o = 0; o < geo->oc; o++) {
+    const struct share outputs = share_of(mem, OUTPUTS, geo->oc);
+    for (int32_t o = outputs.first; o < outputs.end; o++) {
         const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, o);
         const struct channel c = channel(mem, r, o);
         uint32_t pairs[7 * PAIRS_MOST];
@@ -227,6 +229,12 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
     }
 }
 
+static void open_mask(uint8_t *const *mem, const struct trimtab_geometry *geo, const struct output *out) {
+    if (!is_shared(mem)) { // else it is open
+        trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+    }
+}
+
 int32_t trimtab_depthwise_packed(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
     const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
@@ -235,7 +243,7 @@ int32_t trimtab_depthwise_packed(uint8_t *const *mem, const struct trimtab_depth
         return 0;
     }
     if (trimtab_slides(geo, geo->ih, geo->iw, geo->pt, geo->pl, geo->oh, geo->ow, r->words)) {
-        trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+        open_mask(mem, geo, out);
         forward_slide(mem, r, out);
         return 1;
     }
@@ -243,7 +251,7 @@ int32_t trimtab_depthwise_packed(uint8_t *const *mem, const struct trimtab_depth
     if (p.words > r->words) {
         return 0;
     }
-    trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+    open_mask(mem, geo, out);
     forward_tiles(mem, r, out, &p);
     return 1;
 }

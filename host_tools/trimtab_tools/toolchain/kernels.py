@@ -98,10 +98,11 @@ def _by_gcc(name, inputs, build):
 # -- for a board
 
 
-def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = ()) -> Path:
+def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = (), cores: int = 1) -> Path:
     """The native module of an architecture, _kernels.mpy, with all kernels or only with some.
 
-    Those in `packed` get no plain loops: they refuse records that would need them.
+    Those in `packed` get no plain loops: they refuse records that would need them. With two cores it has besides
+    what lets them share a record.
     """
     if arch not in NATMODS:
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
@@ -113,6 +114,10 @@ def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str
         name, chosen = f"natmod-{arch}-part", sorted(kernels)
         dense = " -DTRIMTAB_DENSE=0" if arch in PACKED and subset.DENSE not in chosen else ""
         variables = {**variables, "SWITCHES": packed_only(packed) + dense}
+    if cores > 1:
+        name += f"-{cores}"
+        switches = f"{variables.get('SWITCHES', '')} -DTRIMTAB_CORES={cores}".strip()
+        variables = {**variables, "SWITCHES": switches}
     if arch == "xtensawin":
         variables = {**variables, "CROSS": xtensa_compiler()}
 
