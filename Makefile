@@ -10,7 +10,7 @@ PIP := PYTHONWARNINGS='ignore:Editable installation' $(PYTHON) -m pip install --
 PYTEST := $(PYTHON) -m pytest -ra -n auto --dist worksteal --durations=10
 BOARDS := sim unix pico m3 m4 c3 xtensa
 
-.PHONY: setup demo test test-all boards lint format docs bench firmware clean
+.PHONY: setup demo test test-all boards lint format docs bench wheel firmware clean
 
 setup: $(VENV)/.base
 
@@ -54,6 +54,10 @@ docs: $(VENV)/.base
 # Cycles of kernels and networks, sizes of the native modules: a table and benchmarks/results/BOARD.json.
 bench: $(VENV)/.keras
 	$(PYTHON) benchmarks/kernels.py $(BOARD)
+
+# The wheels, with kernels that no PC has to build.
+wheel: $(VENV)/.base
+	$(PYTHON) -m trimtab_tools.toolchain.wheel build/wheels
 
 firmware: $(VENV)/.base
 	$(PYTHON) -m trimtab_tools.toolchain firmware

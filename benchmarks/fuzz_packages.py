@@ -125,7 +125,7 @@ def mutated(rng, package, where):
         elif what < 0.35:
             change(rng, data, 8 + 4 * rng.randrange(len(HEADER), WORDS))
         elif what < 0.75:
-            offset, size = where["steps"]
+            offset, size = where["program"]
             change(rng, data, offset + 4 * rng.randrange(size // 4))
         else:
             offset, size = where[rng.choice([name for name in where if where[name][1]])]

@@ -40,6 +40,10 @@ SHAPES = {  # name -> (kernel, layer)
     "depthwise7_8x8x48": ("depthwise_fwd", layer(8, 48, 48, 7)),
     "depthwise3s2_16x16x24": ("depthwise_fwd", layer(16, 24, 24, 3, 2)),
     "conv3s2_3ch": ("conv_fwd", layer(32, 3, 16, 3, 2)),
+    "pointwise_64x16x96": ("conv_fwd", layer(8, 16, 96)),
+    "depthwise3_4x4x384": ("depthwise_fwd", layer(4, 384, 384, 3)),
+    "dense_256x64": ("conv_fwd", {**layer(1, 256, 64), "once": 1}),
+    "dense_64x10": ("conv_fwd", {**layer(1, 64, 10), "once": 1}),
     "depthwise3_dx_16x16x24": ("depthwise_dx", layer(16, 24, 24, 3)),
     "pointwise_dx_16x96x32": ("conv_dx", layer(4, 96, 32)),
     "pointwise_dw_64x96x32": ("conv_dw", layer(8, 96, 32)),
@@ -101,8 +105,8 @@ def run(name, seed=1, **numbers):
             words.append(NULL)
         else:
             words.append(_place(spaces, rng, field, kind, extent, values))
-    steps = struct.pack("<i%di" % len(words), OPCODES[kernel], *words)
-    return Run([(kernel, 0)], [*spaces, b"", steps, b""])
+    record = struct.pack("<i%di" % len(words), OPCODES[kernel], *words)
+    return Run([(kernel, 0)], [*spaces, b"", record, b""])
 
 
 def _place(spaces, rng, field, kind, extent, values):

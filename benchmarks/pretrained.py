@@ -39,7 +39,7 @@ def main():
                 net.train_latent(train[view, at].tobytes(), prepared.y[at])
                 bar.advance(task)
     tuned = Contents(made.data, b"".join(bytes(part) for part in net.segments)).graph()
-    modules = [op for op in tuned.ops if op.kind == "lite"]
+    modules = [op for op in tuned.ops if op.kind == "tinytl"]
     np.savez_compressed(
         RESULT, **{f"{op.name}|{name}": tuned[name].data for op in modules for name in op.inputs[2:]}
     )

@@ -35,7 +35,7 @@ def mcunet():
 
 
 def network(made, phases):
-    """The Run of a package's steps on one sample, and the net of this machine for the same.
+    """The Run of a package's records on one sample, and the net of this machine for the same.
 
     A head of zeros, as it is made, would have no error to send back: it is filled at random.
     """
@@ -55,8 +55,8 @@ def network(made, phases):
 
 def rows(made, result):
     """A Row for each record of a training step, from its Result."""
-    steps = [(phase, step) for phase in STEP for step in made.program.phases[phase]]
-    return [Row(cycles, *step) for step, cycles in zip(steps, result.cycles)]
+    records = [(phase, record) for phase in STEP for record in made.program.phases[phase]]
+    return [Row(cycles, *record) for record, cycles in zip(records, result.cycles)]
 
 
 def total(rows, phases):
@@ -65,7 +65,7 @@ def total(rows, phases):
 
 def _line(row):
     step, v = row.step, row.step.values
-    macs = cost.step_macs(step)
+    macs = cost.record_macs(step)
     each = f"{row.cycles / macs:6.2f}" if macs else 6 * " "
     if "kh" in v:
         shape = "{ih}x{iw}x{ic} to {oh}x{ow}x{oc}, {kh}x{kw} by {sh}".format(**v)

@@ -46,34 +46,39 @@ class Engine:
         arena = allocate(tier, package.arena_bytes, "arena")
         state = allocate(tier, package.state_bytes, "state")
         self.arena, self.state = bytes_view(arena), bytes_view(state)
-        const, steps = package.place("const"), package.place("steps")
-        phases = package.records(steps, const)
+        const, program = package.place("const"), package.place("program")
+        phases = package.records(program, const)
         phases = [phases[PHASES.index(name)] for name in LINE]
         tidy()
         adapts = package.bytes_of("choice")
         if adapts:
             from .tinytrain import Choice, with_room
 
-            steps = with_room(package, steps)
+            program = with_room(package, program)
         functions = {code: tier.function(RECORDS[code][0]) for codes, _ in phases for code in codes}
         weights = weights_in_memory(package)
         if weights is None:
             from .weights import stream
 
-            steps = bytearray(steps)
-            weights, self.functions = stream(package, steps, phases, functions, tier.alloc)
+            program = bytearray(program)
+            weights, self.functions = stream(package, program, phases, functions, tier.alloc)
+            self._run = None  # each record in a call of its own
         else:
             self.functions = [functions[code] for codes, _ in phases for code in codes]
-        self.mem = tier.bind(arena, state, const, steps, weights)
+            self._run = None if adapts else tier.run  # a choice puts others in the place of its kernels
+        self.mem = tier.bind(arena, state, const, program, weights)
         self.offsets = array("i")  # of each record; its kernel has the same index in `functions`
         self.phases = {}  # name -> (index of its first record, index after its last)
         for name, (_, offsets) in zip(LINE, phases):
             start = len(self.offsets)
             self.offsets.extend(array("i", offsets))
             self.phases[name] = (start, len(self.offsets))
-        self._ends = tuple(
-            [self.phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")]
-        )
+        # Behind these records the four parts of a step end. The last part ends with `fold` where sums move
+        # weights. Where no error comes back, `backward` is left out; else there is no stop at `head`.
+        stops = [self.phases[name][1] for name in ("loss", "gate", "head", "end")]
+        self._stops = tuple(stops), tuple(stops[:3] + [self.phases["fold"][1]])
+        self._backward_end = self.phases["backward"][1]
+        self._values = tuple([array("i", (0,)) for _ in stops])  # what each part's last kernel returned
         # Plain kernels allocate, so the heap stays open for them, and Ctrl-C may stop one half way.
         # MicroPython delivers Ctrl-C where Python code jumps, so never inside a native kernel.
         plain = tier.name == "plain"
@@ -84,7 +89,9 @@ class Engine:
         self.state_bytes = sum([len(view) for view in self.segments])
         self.choice = None  # what a board chose to train, where the package leaves that to the board
         if adapts:
-            self.choice = Choice(self, steps, const, lambda: tier.bind(arena, state, const, steps, weights))
+            self.choice = Choice(
+                self, program, const, lambda: tier.bind(arena, state, const, program, weights)
+            )
 
     # -- memory
 
@@ -168,12 +175,21 @@ class Engine:
 
     def run_records(self, i, stop):
         """Records i to stop; returns the last kernel's value. So few locals need no memory of the heap."""
+        if self._run:
+            return self._run_at_once(i, stop)
         functions, offsets, mem = self.functions, self.offsets, self.mem
         value = 0
         while i < stop:
             value = functions[i](mem, offsets[i])
             i += 1
         return value
+
+    def _run_at_once(self, i, stop):
+        value = self._values[3]
+        value[0] = 0
+        while i < stop:
+            i = self._run(self.mem, self.offsets, i, stop, value)
+        return value[0]
 
     def run_step(self, phase):
         """A training step from `prefix` or `forward` on, wholly or not at all; returns the loss.
@@ -184,32 +200,30 @@ class Engine:
         if not self.package.loss_kind:
             raise ValueError("this package was compiled without a training plan: compile it with --policy")
         self.require_whole()
-        functions, offsets, mem = self.functions, self.offsets, self.mem
-        loss_end, gate_end, head_end, backward_end, end, fold_end = self._ends
-        i = self.phases[phase][0]
+        run, functions, offsets, mem = self._run, self.functions, self.offsets, self.mem
+        values, backward_end = self._values, self._backward_end
+        values[0][0] = values[1][0] = 0
+        i, part, done = self.phases[phase][0], 0, 0
         summed = self._summed + 1
-        if summed == self.package.accumulate:
-            summed, end = 0, fold_end
-        loss = alive = done = 0
+        stops = self._stops[summed == self.package.accumulate]
         stopped = None
         while not done:
             self._lock()
             try:
-                while i < loss_end:
-                    loss = functions[i](mem, offsets[i])
-                    i += 1
-                while i < gate_end:
-                    alive = functions[i](mem, offsets[i])
-                    i += 1
-                while i < head_end:
-                    functions[i](mem, offsets[i])
-                    i += 1
-                if i < backward_end and not alive:
-                    i = backward_end
-                while i < end:
-                    functions[i](mem, offsets[i])
-                    i += 1
-                self._summed = summed
+                while part < 4:
+                    value, stop = values[part], stops[part]
+                    if part > 1 and values[1][0]:  # alive
+                        stop = stops[3]
+                    elif part == 3 and i < backward_end:
+                        i = backward_end
+                    while i < stop:
+                        if run:
+                            i = run(mem, offsets, i, stop, value)
+                        else:
+                            value[0] = functions[i](mem, offsets[i])
+                            i += 1
+                    part += 1
+                self._summed = 0 if summed == self.package.accumulate else summed
                 done = 1
             except ValueError:  # of the C kernels; it has no text, because the heap is locked
                 self._torn = "these kernels are for another package: run `trimtab deploy` with this one"
@@ -227,11 +241,14 @@ class Engine:
             raise stopped
         if not done:
             self.require_whole()
-        return loss
+        return values[0][0]
 
 
 def tidy():
-    """On a board, collect before an allocation that stays: it must not lie in the middle of garbage."""
+    """On a board, collect: an allocation that stays must not lie in the middle of garbage.
+
+    A PC does so by itself, and beside TensorFlow each call would cost a third of a second.
+    """
     if hasattr(gc, "mem_free"):
         gc.collect()
 

@@ -14,7 +14,7 @@ ABI = 2  # grows when a record or the meaning of a field changes
 
 # Memory is five spaces. A reference is space << 28 | byte offset; NULL where an optional one is absent.
 # CONST holds what is wider than a byte and lies aligned, WEIGHTS the bytes, which are read wherever they lie.
-ARENA, STATE, CONST, STEPS, WEIGHTS = range(5)
+ARENA, STATE, CONST, PROGRAM, WEIGHTS = range(5)
 SPACE_SHIFT = 28
 OFFSET_MASK = (1 << SPACE_SHIFT) - 1
 NULL = -1
@@ -51,7 +51,7 @@ LOSSES = ("none", "softmax", "mse")
 SECTIONS = (
     "const",
     "weights",
-    "steps",
+    "program",
     "state",
     "segments",
     "labels",
@@ -71,7 +71,7 @@ GOLDEN_BYTES = 1021
 LABEL_BYTES = 16
 SPARE_BIAS = -(1 << 29)  # of a row that is not in use: far below all others, so its probability is 0
 
-# The time line, cut where Python has a say. A phase is a run of records in the steps section.
+# The time line, cut where Python has a say. A phase is a run of records in the program section.
 PHASES = (
     "map",  # raw uint8 samples only: the input through a table, in place
     "begin",  # learning rate of this step

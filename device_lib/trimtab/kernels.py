@@ -9,11 +9,14 @@ from .format import ABI, RECORDS
 class Tier:
     """Kernels by name, and how they want their memory."""
 
-    def __init__(self, name, functions, alloc, bind):
+    def __init__(self, name, functions, alloc, bind, run=None):
         self.name = name
         self.functions = functions  # of one package's records at least
         self.alloc = alloc  # bytes -> writable buffer of zeros
-        self.bind = bind  # (arena, state, const, steps, weights) -> first argument of every kernel
+        self.bind = bind  # (arena, state, const, program, weights) -> first argument of every kernel
+        # (mem, offsets, i, stop, value) -> index behind the last record that ran; value[0] becomes what its
+        # kernel returned. None: Python calls each kernel.
+        self.run = run
 
     def function(self, name):
         if name not in self.functions:
@@ -40,10 +43,10 @@ def plain():
             "plain kernels need long integers, which this interpreter lacks: install native kernels"
         )
 
-    def bind(arena, state, const, steps, weights=b""):
+    def bind(arena, state, const, program, weights=b""):
         if not isinstance(weights, array):  # an array is a window that fills with other weights
             weights = array("b", bytes(weights))
-        return (arena, state, array("b", bytes(const)), array("i", bytes(steps)), weights)
+        return (arena, state, array("b", bytes(const)), array("i", bytes(program)), weights)
 
     return Tier("plain", _named(modules()), lambda n: array("b", bytes(n)), bind)
 
@@ -57,8 +60,8 @@ def native():
             "the board's kernels have ABI %d, the library needs %d: deploy again" % (_kernels.ABI, ABI)
         )
 
-    def bind(arena, state, const, steps, weights=b""):
-        return (arena, state, const, steps, weights)
+    def bind(arena, state, const, program, weights=b""):
+        return (arena, state, const, program, weights)
 
     return Tier("c", {RECORDS[code][0]: _kernels.run for code in _kernels.OPCODES}, bytearray, bind)
 
@@ -77,6 +80,13 @@ TIERS = {"c": native, "viper": viper, "plain": plain}  # the fastest first
 
 def choose(name=None):
     """The tier of that name, or the fastest that loads."""
+    if sys.implementation.name == "cpython" and name in (None, "c"):
+        try:  # a name in a string, because the library does without trimtab's tools
+            from importlib import import_module
+
+            return import_module("trimtab_tools.boards.simulated").tier(name)
+        except ImportError:
+            pass
     if name:
         return TIERS[name]()
     for tier in (native, viper):

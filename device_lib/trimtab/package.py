@@ -178,7 +178,7 @@ class Package:
                 "package %s is not there: copy it to the board with `trimtab deploy`" % self.path
             )
 
-    def records(self, steps, const):
+    def records(self, program, const):
         """[(opcodes, offsets)] of each phase, every record checked against the memory it names."""
         sizes, lists = self.sizes(const), {CONST: const}
         output = self.output_count * (4 if self.loss_kind == 1 else 1)
@@ -201,7 +201,7 @@ class Package:
             _check_ref(name, ref, size, sizes, True)
             if ref >> SPACE_SHIFT != space:
                 raise PackageError("%s lies in the wrong memory: compile the package again" % name)
-        phases = [_walk(steps, start, count) for start, count in self._phases]
+        phases = [_walk(program, start, count) for start, count in self._phases]
         _check_apart([(offsets[0], offsets[-1] + _bytes_of(codes[-1])) for codes, offsets in phases if codes])
         for code, row in enumerate(RECORDS):  # kind by kind, because the description of a kind takes RAM
             specs = rules = None
@@ -210,13 +210,13 @@ class Package:
                     if other == code:
                         specs = specs or fields(row[1])
                         rules = rules or (row[2].split() if len(row) > 2 else ())
-                        values = struct.unpack_from("<%di" % len(specs), steps, start + 4)
+                        values = struct.unpack_from("<%di" % len(specs), program, start + 4)
                         check_record(row[0], specs, rules, values, sizes, lists)
         return phases
 
-    def sizes(self, const, steps=0):
-        """Bytes of each space that records may name; `steps` where tinytrain wrote index lists there."""
-        return self.arena_bytes, self.state_bytes, len(const), steps, self.bytes_of("weights")
+    def sizes(self, const, program=0):
+        """Bytes of each space that records may name; `program` where tinytrain wrote index lists there."""
+        return self.arena_bytes, self.state_bytes, len(const), program, self.bytes_of("weights")
 
     def part(self, name, offset, size):
         """Some bytes of a section whose CRC was checked before."""
@@ -249,19 +249,19 @@ def _address(data):
     return addressof(data)
 
 
-def _walk(steps, start, count):
+def _walk(program, start, count):
     """(opcodes, offsets) of a phase."""
     codes, offsets = [], []
     for _ in range(count):
-        if start < 0 or start % 4 or start + 4 > len(steps):
+        if start < 0 or start % 4 or start + 4 > len(program):
             raise PackageError("a record lies outside the package: compile it again")
-        code = struct.unpack_from("<i", steps, start)[0]
+        code = struct.unpack_from("<i", program, start)[0]
         if not 0 <= code < len(RECORDS):
             raise PackageError("record %d is unknown to this library: deploy the library again" % code)
         codes.append(code)
         offsets.append(start)
         start += _bytes_of(code)
-        if start > len(steps):
+        if start > len(program):
             raise PackageError("record %s is cut short: copy the package again" % RECORDS[code][0])
     return codes, offsets
 

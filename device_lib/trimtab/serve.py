@@ -8,6 +8,7 @@ import gc
 import time
 
 from . import ports
+from .engine import tidy
 from .format import ABI, LOSSES
 from .session import EVALUATE, PREDICT, PURPOSE, RAW, TIERS, TRAIN, Board
 
@@ -31,7 +32,7 @@ else:  # CPython and CircuitPython
 
 def describe(net):
     """What the board tells a host that says hello."""
-    gc.collect()
+    tidy()
     return {
         "name": net.name,
         "run": net.run,
@@ -75,7 +76,7 @@ class Server:
         try:
             work(*event[1:])
         except Exception as error:  # the host shall read it; the board goes on serving
-            gc.collect()
+            tidy()
             self.board.fail(event[0], about, str(error) or "%s on the board" % type(error).__name__)
         return False
 

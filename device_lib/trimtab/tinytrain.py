@@ -12,7 +12,7 @@ import struct
 
 from . import fisher
 from .fisher import BIAS, CHANNELS, COUNT, ERROR, INPUTS, KEPT, PLANE, RESIDUAL, ROW, STATE, up
-from .format import ARENA, CONST, NULL, OFFSET_MASK, RECORDS, SPACE_SHIFT, STEPS, fields
+from .format import ARENA, CONST, NULL, OFFSET_MASK, PROGRAM, RECORDS, SPACE_SHIFT, fields
 from .format import STATE as STATE_SPACE
 from .package import PackageError, check_record
 
@@ -64,10 +64,10 @@ def parse(data):
     return head, rows, records
 
 
-def with_room(package, steps):
+def with_room(package, program):
     """A copy of the records with room for the index lists of all candidates behind them."""
     rows = parse(package.section("choice"))[1]
-    return bytearray(steps) + bytearray(sum([3 * up(2 * row[COUNT]) for row in rows]))
+    return bytearray(program) + bytearray(sum([3 * up(2 * row[COUNT]) for row in rows]))
 
 
 def chosen_of(bits, rows):
@@ -109,12 +109,12 @@ def places(rows, chosen):
 
 
 class Choice:
-    """What a net trains besides its head. bind() gives the patched records (steps) to the kernels."""
+    """What a net trains besides its head. bind() gives the patched records to the kernels."""
 
-    def __init__(self, net, steps, const, bind):
+    def __init__(self, net, program, const, bind):
         package = net.package
         head, self.rows, records = parse(package.section("choice"))
-        self.net, self.package, self.head, self.steps, self.bind = net, package, head, steps, bind
+        self.net, self.package, self.head, self.program, self.bind = net, package, head, program, bind
         sums = 4 * (sum([row[INPUTS] for row in self.rows]) + len(self.rows))
         for ref, size, space, limit in (
             (head["planes"], head["planes_bytes"], STATE_SPACE, package.state_bytes),
@@ -133,9 +133,9 @@ class Choice:
             raise PackageError(DAMAGED)
         self.records = [sorted([(line[at], at) for at in some]) for some in records]
         self.kernels = list(net.functions)
-        self.sizes = package.sizes(const, len(steps))
-        self.lists = {CONST: const, STEPS: steps}
-        self.behind = package.bytes_of("steps")
+        self.sizes = package.sizes(const, len(program))
+        self.lists = {CONST: const, PROGRAM: program}
+        self.behind = package.bytes_of("program")
         self.chosen = {}
 
     def choose(self, samples, epochs):
@@ -206,8 +206,8 @@ class Choice:
             factors = self._factors(i, channels)
         refs = []
         for numbers in (channels, [c // many for c in channels], factors):
-            struct.pack_into("<%dH" % len(numbers), self.steps, end, *numbers)
-            refs.append(STEPS << SPACE_SHIFT | end)
+            struct.pack_into("<%dH" % len(numbers), self.program, end, *numbers)
+            refs.append(PROGRAM << SPACE_SHIFT | end)
             end += up(2 * len(numbers))
         return dict(
             k=k,
@@ -234,8 +234,8 @@ class Choice:
                 values.update([(field, given[field]) for field in PATCHED[name]])
         for i, spec in enumerate(specs):
             if spec[0] in PATCHED[name]:
-                struct.pack_into("<i", self.steps, at + 4 + 4 * i, values[spec[0]])
-        words = struct.unpack_from("<%di" % len(specs), self.steps, at + 4)
+                struct.pack_into("<i", self.program, at + 4 + 4 * i, values[spec[0]])
+        words = struct.unpack_from("<%di" % len(specs), self.program, at + 4)
         check_record(name, specs, rules, words, self.sizes, self.lists)
 
     def _switch(self):
@@ -260,11 +260,11 @@ class Choice:
 
     def _kind(self, at):
         """(name, fields, rules) of a record."""
-        row = RECORDS[struct.unpack_from("<i", self.steps, at)[0]]
+        row = RECORDS[struct.unpack_from("<i", self.program, at)[0]]
         return row[0], fields(row[1]), row[2].split() if len(row) > 2 else ()
 
     def _original(self, at, specs):
-        words = struct.unpack("<%di" % len(specs), self.package.part("steps", at + 4, 4 * len(specs)))
+        words = struct.unpack("<%di" % len(specs), self.package.part("program", at + 4, 4 * len(specs)))
         return {spec[0]: word for spec, word in zip(specs, words)}
 
     def _record(self, i, *names):

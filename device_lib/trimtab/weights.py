@@ -26,8 +26,8 @@ class Reader:
         return self.kernel(mem, off)
 
 
-def stream(package, steps, phases, functions, alloc):
-    """(window, kernels of all records in order); rewrites `steps`. functions: the kernel of each opcode."""
+def stream(package, program, phases, functions, alloc):
+    """(window, kernels of all records in order); rewrites `program`. functions: the kernel of each opcode."""
     start, size, crc = package.span("weights")
     file = open(package.path, "rb")
     _check(file, start, size, crc)
@@ -37,7 +37,7 @@ def stream(package, steps, phases, functions, alloc):
         if offsets:
             specs = fields(row[1])
             for at in offsets:
-                plans[at] = _plan(steps, at, specs, start)
+                plans[at] = _plan(program, at, specs, start)
             gc.collect()  # or else plans lie scattered among garbage and leave no room in one piece
     window = _window(alloc, max([sum([part[2] for part in parts]) for parts in plans.values()] + [1]))
     made, kernels = {}, []  # records of one layer's strips share a reader
@@ -61,9 +61,9 @@ def _window(alloc, size):
         )
 
 
-def _plan(steps, at, specs, start):
+def _plan(program, at, specs, start):
     """Make a record refer to the window; returns what must be read into it: (position, place, bytes)."""
-    values = struct.unpack_from("<%di" % len(specs), steps, at + 4)
+    values = struct.unpack_from("<%di" % len(specs), program, at + 4)
     value = {spec[0]: v for spec, v in zip(specs, values)}
     parts, to = [], 0
     for i, (_, kind, extent, _) in enumerate(specs):
@@ -72,7 +72,7 @@ def _plan(steps, at, specs, start):
             for factor in extent:
                 n *= int(factor) if factor[0].isdigit() else value[factor]
             parts.append((start + (values[i] & OFFSET_MASK), to, n))
-            struct.pack_into("<i", steps, at + 4 + 4 * i, WEIGHTS << SPACE_SHIFT | to)
+            struct.pack_into("<i", program, at + 4 + 4 * i, WEIGHTS << SPACE_SHIFT | to)
             to += n
     return tuple(parts)
 

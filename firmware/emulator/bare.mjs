@@ -1,7 +1,7 @@
 // Runs kernels alone on the emulated core, without MicroPython, and counts their cycles.
-// node bare.mjs IMAGE SKEW < runs > results. IMAGE is linked to the start of RAM. A run is the number of its steps, the
-// bytes of the five memory spaces, each step (address of the kernel, offset of the record) and the spaces; a result is
-// the bytes of stack, each step's value and cycles, arena and state. Constants, steps and weights lie in flash, the
+// node bare.mjs IMAGE SKEW < runs > results. IMAGE is linked to the start of RAM. A run is the number of its calls, the
+// bytes of the five memory spaces, each call (address of the kernel, offset of the record) and the spaces; a result is
+// the bytes of stack, each call's value and cycles, arena and state. Constants, records and weights lie in flash, the
 // weights SKEW bytes behind an aligned address.
 
 import fs from 'fs';
@@ -69,13 +69,13 @@ function call(address, offset, table) {
   return [r[0] | 0, cycles];
 }
 
-function run(steps, spaces) {
+function run(calls, spaces) {
   const at = place(spaces);
   const table = STACK - 32;
   const bottom = table - STACK_BYTES;
   at.forEach((where, i) => mcu.sramView.setUint32(table - RAM + 4 * i, where, true));
   mcu.sram.fill(PAINT, bottom - RAM, table - RAM);
-  const done = steps.flatMap(([address, offset]) => call(address, offset, table));
+  const done = calls.flatMap(([address, offset]) => call(address, offset, table));
   let deepest = bottom;
   while (mcu.sram[deepest - RAM] === PAINT) { deepest++; }
   const kept = [0, 1].map(i => mcu.sram.slice(at[i] - RAM, at[i] - RAM + spaces[i].length));
@@ -85,7 +85,7 @@ function run(steps, spaces) {
 for (let i = 0; i < runs.length;) {
   const words = n => Array.from({ length: n }, () => { i += 4; return runs.readUInt32LE(i - 4); });
   const [count, ...sizes] = words(6);
-  const steps = Array.from({ length: count }, () => words(2));
+  const calls = Array.from({ length: count }, () => words(2));
   const spaces = sizes.map(size => { i += size; return runs.subarray(i - size, i); });
-  process.stdout.write(run(steps, spaces));
+  process.stdout.write(run(calls, spaces));
 }

@@ -14,7 +14,7 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
 }
 
 // The record at off, as a structure of its kind.
-#define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_STEPS] + off)
+#define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_PROGRAM] + off)
 
 // A module for one package may lack the plain loops of kernels whose records all take packed operands. The
 // number has a bit for each opcode. A record that needs the plain loops all the same is declined, and nothing

@@ -1,6 +1,6 @@
 // The Python module _kernels, as a native module or inside a firmware. No other file knows MicroPython.
-// run(mem, off) calls the kernel of a record: mem is a tuple of arena, state, const, steps and weights, off a
-// place in steps. One function serves all kernels, because each Python function of its own would cost a board
+// run(mem, off) calls the kernel of a record: mem is a tuple of arena, state, const, program and weights, off a
+// place in program. One function serves all kernels, because each Python function of its own would cost a board
 // 60 bytes of RAM.
 #include "kernel.h"
 
@@ -45,7 +45,7 @@ static mp_obj_t run(mp_obj_t mem_in, mp_obj_t off_in) {
         length[i] = buffer.len;
     }
     size_t off = (size_t)mp_obj_get_int(off_in);
-    kernel_t kernel = kernel_at((const int32_t *)(mem[TRIMTAB_STEPS] + off), off, length[TRIMTAB_STEPS]);
+    kernel_t kernel = kernel_at((const int32_t *)(mem[TRIMTAB_PROGRAM] + off), off, length[TRIMTAB_PROGRAM]);
     int32_t value = kernel ? kernel(mem, off) : TRIMTAB_DECLINED;
     if (value == TRIMTAB_DECLINED) {
         mp_raise_ValueError(MP_ERROR_TEXT("these kernels are for another package: run `trimtab deploy`"));

@@ -3,6 +3,7 @@
 #include "error.h"
 #include "output.h"
 #include "taps.h"
+#include "wide/wide.h"
 
 // Where the window of one output lies in the input (ih, iw, ic).
 struct window {
@@ -18,11 +19,6 @@ static struct window window(const struct trimtab_geometry *geo, const int8_t *x,
     int32_t pitch = geo->iw * geo->ic;
     x += (rows.origin + rows.first) * pitch + (cols.origin + cols.first) * geo->ic;
     return (struct window) { x, tap_count(rows), tap_count(cols), geo->ic, pitch, rows.first, cols.first };
-}
-
-// The mean of n numbers: ties away from zero.
-static int32_t mean_away(int32_t sum, int32_t n) {
-    return sum > 0 ? (sum + n / 2) / n : -((n / 2 - sum) / n);
 }
 
 // Channel i of the average: pads are not counted.
@@ -60,6 +56,9 @@ static void pool(uint8_t *const *mem, const struct trimtab_avg_pool_fwd *r,
 
 int32_t trimtab_avg_pool_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(avg_pool_fwd);
+    if (trimtab_avg_pool_wide(mem, r)) {
+        return 0;
+    }
     pool(mem, r, average);
     return 0;
 }
@@ -130,6 +129,9 @@ int32_t trimtab_mean_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(mean_fwd);
     const int8_t *x = at(mem, r->x); // (n, ic)
     const struct output out = output(mem, r->y, r->mask, -128, 127, r->zy);
+    if (trimtab_mean_wide(r, x, &out)) {
+        return 0;
+    }
     for (int32_t i = 0; i < r->ic; i++) {
         int32_t sum = 0; // at most 255 n: below 2^31 for 8 million positions
         for (int32_t p = 0; p < r->n; p++) {

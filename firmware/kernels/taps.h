@@ -52,4 +52,9 @@ static inline struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad,
     return (struct back_taps) { first + beyond * stride, o - beyond };
 }
 
+// The mean of n numbers: ties away from zero.
+static inline int32_t mean_away(int32_t sum, int32_t n) {
+    return sum > 0 ? (sum + n / 2) / n : -((n / 2 - sum) / n);
+}
+
 #endif

@@ -17,10 +17,10 @@ def put(words: ptr32, i: int, v: int):
     words[i] = v
 
 
-def bind(arena, state, const, steps, weights=b""):
+def bind(arena, state, const, program, weights=b""):
     """The first argument of every kernel: the scratch words, and all buffers, so that they stay alive."""
     words = bytearray(4 * SCRATCH)
-    buffers = [b if len(b) else words for b in (arena, state, const, steps, weights, words)]
+    buffers = [b if len(b) else words for b in (arena, state, const, program, weights, words)]
     places = [address(b) for b in buffers]
     origin = min(places) - 16
     if (max(places) - origin) >> 31:

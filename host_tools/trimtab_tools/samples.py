@@ -5,6 +5,7 @@ The type of x says what the numbers are: uint8 is raw (pixels as a camera gives 
 quantized for the network, and floats are real values that are quantized here.
 """
 
+import functools
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -256,9 +257,36 @@ def synthetic(seed: int, i: int, input_bytes: int, classes: int) -> Sample:
     """Sample i of noise: the low byte of each random number is an int8 input; one more number gives the
     label.
     """
-    state = (seed * 2654435761 + i | 1) & MASK
-    data = bytearray(input_bytes)
-    for k in range(input_bytes):
-        state = xorshift32(state)
-        data[k] = state & 255
-    return Sample(bytes(data), xorshift32(state) % classes)
+    words = random_words((seed * 2654435761 + i | 1) & MASK, input_bytes + 1)
+    return Sample(words[:-1].astype(np.uint8).tobytes(), int(words[-1]) % classes)
+
+
+def random_words(state: int, n: int) -> np.ndarray:
+    """The next n numbers of xorshift32. All that are known give as many more, each so many steps ahead."""
+    words, doublings = np.array([xorshift32(state)], np.uint32), 0
+    while len(words) < n:
+        words = np.concatenate([words, _ahead(words, _leap(doublings))])
+        doublings += 1
+    return words[:n]
+
+
+@functools.cache
+def _leap(doublings: int) -> np.ndarray:
+    """What each byte of a state adds to the state 2 ** doublings steps later: 4 tables of 256 words.
+
+    A step is linear over bits, so a later state is the exclusive or of what its four bytes become.
+    """
+    if doublings:
+        half = _leap(doublings - 1)
+        return _ahead(half, half)
+    words = np.arange(256, dtype=np.uint32) << (8 * np.arange(4, dtype=np.uint32)[:, None])
+    words ^= words << 13
+    words ^= words >> 17
+    return words ^ (words << 5)
+
+
+def _ahead(words: np.ndarray, leap: np.ndarray) -> np.ndarray:
+    later = leap[0][words & 255]
+    for byte in (1, 2, 3):
+        later ^= leap[byte][words >> (8 * byte) & 255]
+    return later

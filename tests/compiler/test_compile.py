@@ -16,8 +16,8 @@ from trimtab_tools.boards import simulated
 from trimtab_tools.errors import ModelError
 from trimtab_tools.graph import ir
 from trimtab_tools.operators import oracle
+from trimtab_tools.operators.registry import WEIGHTED
 from trimtab_tools.policies.head import weight_limit
-from trimtab_tools.policies.plan import TRAINABLE
 
 
 def random_case(seed, tmp_path):
@@ -93,7 +93,7 @@ def test_bias_policy_moves_biases_only(kernels):
     assert all(
         c.trunk[op.inputs[1]].data.tobytes() == c.program.where[op.inputs[1]].data
         for op in c.trunk.ops
-        if op.kind in TRAINABLE
+        if op.kind in WEIGHTED
     )
 
 

@@ -11,6 +11,7 @@ from models import Builder
 from networks import random_graph, random_plan
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import emit, lifetimes, memory
+from trimtab_tools.compiler.cuts import Line
 from trimtab_tools.compiler.gather import pack
 from trimtab_tools.compiler.lowering import lower
 from trimtab_tools.compiler.passes import optimize
@@ -20,8 +21,8 @@ from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import read_checkpoint
 from trimtab_tools.graph.ir import Graph
 from trimtab_tools.graph.program import IN_PLACE
+from trimtab_tools.operators.registry import WEIGHTED
 from trimtab_tools.policies.make import make_plan
-from trimtab_tools.policies.plan import TRAINABLE
 
 # 40 networks in `make test`; TRIMTAB_CASES=500 for all that was promised
 CASES = int(os.environ.get("TRIMTAB_CASES", 40))
@@ -50,7 +51,7 @@ def _random_unoptimized(seed, tmp_path):
         rate=0.03,
         optimize=False,
     )
-    if rng.integers(4) == 0 and trunk.producer(trunk.outputs[0]).kind in TRAINABLE:
+    if rng.integers(4) == 0 and trunk.producer(trunk.outputs[0]).kind in WEIGHTED:
         return compiled(trunk, policy, loss="mse", **options), rng
     return compiled(graph, policy, classes=0 if own_head else 5, **options), rng
 
@@ -120,6 +121,19 @@ def test_random_networks_take_every_path(tmp_path):
     assert seen == {"gather", "strips", "in place", "plane"}
 
 
+def test_a_try_costs_what_the_whole_program_would(tmp_path):
+    """The search prices the records of a run alone; the price of everything is the oracle."""
+    tried = 0
+    for seed in range(CASES):
+        c, rng = random_unoptimized(seed, tmp_path)
+        line = Line(pack(c.program))
+        for first, last in runs(line.program):
+            strips = Strips(first, last, int(rng.integers(1, 5)), bool(rng.integers(2)))
+            assert line.price_of(strips) == Line(cut(line.program, strips)).price
+            tried += 1
+    assert tried > CASES
+
+
 # -- the contract of kernels that work in place --------------------------------------------------------------
 
 
@@ -136,7 +150,7 @@ def element_wise(case, read):
 def run(case, kernels, arena, state, **references):
     """Arena and state after a call in which some fields refer to other places."""
     names = [spec[0] for spec in kernel_cases.SPECS[case.name]]
-    words = np.frombuffer(case.steps, "<i4").copy()
+    words = np.frombuffer(case.program, "<i4").copy()
     for name, ref in references.items():
         words[1 + names.index(name)] = ref
     memory = tier(kernels)
@@ -224,6 +238,32 @@ def test_strips_of_any_height_compute_the_same(rows, keep):
         program, ties = lifetimes.in_place(cut(c.program, Strips(first, last, rows, keep)))
         data, _ = package(c, program, ties)
         assert history(data, c) == history(c.data, c), f"forward steps {first} to {last}"
+
+
+def uneven_network():
+    """Skips around tall kernels, of which some read far ahead: later strips have less to compute."""
+    b = Builder((13, 4, 2), seed=1)
+    for kernel, stride in ((7, 1), (3, 2), (7, 1)):
+        start = b.x
+        b.conv(3, (1, 1))
+        b.depthwise(kernel=(kernel, 1), stride=(stride, 1))
+        b.conv(2, (1, 1))
+        if b.shape() == b.shape(start):
+            b.add(start, b.x)
+    b.mean()
+    return b.graph()
+
+
+@pytest.mark.parametrize("rows", (1, 2, 3))
+def test_rows_that_were_computed_ahead_stay(rows):
+    c = compiled(uneven_network(), "last", optimize=False)
+    cut_at_once = 0
+    for first, last in runs(c.program):
+        program, ties = lifetimes.in_place(cut(c.program, Strips(first, last, rows, True)))
+        data, _ = package(c, program, ties)
+        assert history(data, c) == history(c.data, c), f"forward steps {first} to {last}"
+        cut_at_once = max(cut_at_once, last - first)
+    assert cut_at_once > 8
 
 
 def test_kept_halos_compute_nothing_twice():

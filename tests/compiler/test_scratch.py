@@ -31,7 +31,7 @@ class Sized(kernel_cases.Case):
         spaces = [bytearray(space) for space in self.spaces]
         space, offset, size = self.places["scratch"]
         spaces[space][offset : offset + size] = b"\x5a" * size
-        functions[self.name](native.bind(*spaces, self.steps), 0)
+        functions[self.name](native.bind(*spaces, self.program), 0)
         return spaces[space][offset : offset + size] != b"\x5a" * size
 
 

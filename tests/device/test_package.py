@@ -139,9 +139,9 @@ def test_hostile_opcodes_and_phases(data):
     for at, count in (
         (2, 1),
         (1 << 31, 1),
-        (len(parts["steps"]), 1),
+        (len(parts["program"]), 1),
         (0, 1 << 31),
-        (len(parts["steps"]) - 4, 1),
+        (len(parts["program"]) - 4, 1),
     ):
         refused(emit.assemble(header, parts, {**phases, "forward": (at, count)}))
 

@@ -28,7 +28,7 @@ from trimtab_tools.errors import ModelError
 from trimtab_tools.formats import write_tflite
 from trimtab_tools.link.repl import mpremote
 from trimtab_tools.operators import oracle
-from trimtab_tools.policies.plan import TRAINABLE
+from trimtab_tools.operators.registry import WEIGHTED
 
 RATE = 0.02
 
@@ -88,7 +88,7 @@ def test_the_reference_agrees_with_finite_differences():
     graph = around(OPERATORS["conv_stride2"])
     c, x = compiled(graph, head="prototype", accumulate=2), inputs(graph, 4)
     bench = settled(c, fastest(), x, [0, 1, 2, 3])
-    op = next(op for op in c.trunk.ops if op.kind in TRAINABLE)
+    op = next(op for op in c.trunk.ops if op.kind in WEIGHTED)
     rng, w = np.random.default_rng(0), c.trunk[op.inputs[1]]
 
     def loss(d):

@@ -38,7 +38,7 @@ def board():
 
 def test_every_kernel_equals_the_hosts():
     cases = [kernel_cases.Case(name, 2000 + seed) for name in NAMES for seed in range(CASES)]
-    for case, done in zip(cases, bare.run([(case.name, [*case.spaces, case.steps]) for case in cases])):
+    for case, done in zip(cases, bare.run([(case.name, [*case.spaces, case.program]) for case in cases])):
         assert (done.values[0], case.result(done.arena, done.state)) == run_c(case), (case.name, case.numbers)
         assert done.stack <= STACK
 
@@ -56,7 +56,7 @@ def test_cycles(name, measured):
 
 @pytest.mark.parametrize("name", kernel_shapes.SHAPES)
 def test_measured_layers_equal_the_hosts(name, measured):
-    ((kernel, _),) = kernel_shapes.run(name).steps
+    ((kernel, _),) = kernel_shapes.run(name).calls
     spaces = kernel_shapes.run(name).spaces
     arena, state = map(bytearray, spaces[:2])
     native.tier().functions[kernel](native.bind(arena, state, *map(bytes, spaces[2:])), 0)
@@ -66,7 +66,7 @@ def test_measured_layers_equal_the_hosts(name, measured):
 
 def test_without_scratch_memory_it_takes_longer_and_is_the_same():
     name = "pointwise_16x96x32"
-    ((kernel, offset),) = kernel_shapes.run(name).steps
+    ((kernel, offset),) = kernel_shapes.run(name).calls
     fast, slow = bare.run([kernel_shapes.run(name), kernel_shapes.run(name, words=0)])
     assert sum(slow.cycles) > 2 * sum(fast.cycles)
     y = kernel_shapes.SHAPES[name][1]["oc"] * 16

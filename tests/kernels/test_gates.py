@@ -4,7 +4,7 @@ import json
 
 import gates
 import pytest
-from helpers import provide
+from helpers import provide, provide_webassembly
 
 STORED = json.loads(gates.STORED.read_text())
 
@@ -29,6 +29,14 @@ def test_native_modules(arch):
     if gates.compiler(tools) != STORED["modules"][arch]["compiler"]:
         pytest.skip(f"recorded with {STORED['modules'][arch]['compiler']}, not {gates.compiler(tools)}")
     assert gates.modules([arch])[arch] == STORED["modules"][arch]
+
+
+def test_webassembly():
+    provide_webassembly()
+    found = gates.wasm()
+    if found["compiler"] != STORED["wasm"]["compiler"]:
+        pytest.skip(f"recorded with {STORED['wasm']['compiler']}, not {found['compiler']}")
+    assert found == STORED["wasm"]
 
 
 def test_viper_files():

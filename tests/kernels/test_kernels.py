@@ -11,6 +11,7 @@ import pytest
 from kernel_cases import NAMES, run_c
 from trimtab import kernels
 from trimtab.format import OPCODES
+from trimtab_tools.toolchain import cache
 from trimtab_tools.toolchain.kernels import LEVELS, WIDE, host_library, kernel_sources, level
 from trimtab_tools.toolchain.sources import FIRMWARE
 
@@ -20,7 +21,7 @@ PLAIN = kernels.plain().functions
 
 def run_plain(case):
     arena, state, const = (array("b", bytes(space)) for space in case.spaces)
-    value = PLAIN[case.name]((arena, state, const, array("i", case.steps)), 0)
+    value = PLAIN[case.name]((arena, state, const, array("i", case.program)), 0)
     return value, case.result(arena, state)
 
 
@@ -43,33 +44,29 @@ BUILDS = {
 
 
 @pytest.fixture(scope="module", params=BUILDS)
-def replay(request, tmp_path_factory):
+def replay(request):
     """Runs cases through a sanitized build: [(value, result)]."""
-    program = tmp_path_factory.mktemp("replay") / "replay"
-    table = ",".join("trimtab_" + name for name in NAMES)
-    subprocess.run(
-        [
-            "gcc",
-            "-g",
-            "-fsanitize=address,undefined",
-            "-fno-sanitize-recover=all",
-            *BUILDS[request.param],
-            "-DKERNEL_FUNCTIONS=" + table,
-            "-I%s" % (FIRMWARE / "kernels"),
-            *map(str, kernel_sources()),
-            str(Path(__file__).with_name("kernel_replay.c")),
-            "-o",
-            str(program),
-        ],
-        check=True,
-    )
+    program = sanitized(BUILDS[request.param])
     return lambda cases: _replay(program, cases)
+
+
+def sanitized(flags):
+    """A program with the kernels under sanitizers, kept because building takes longer than running."""
+    main = Path(__file__).with_name("kernel_replay.c")
+    flags = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *flags)
+    table = "-DKERNEL_FUNCTIONS=" + ",".join("trimtab_" + name for name in NAMES)
+
+    def build(out):
+        where = f"-I{FIRMWARE / 'kernels'}"
+        cache.run("gcc", *flags, table, where, *kernel_sources(), main, "-o", out / "replay")
+
+    return cache.built("sanitized", [FIRMWARE / "kernels", main, table, *flags], build) / "replay"
 
 
 def _replay(program, cases):
     calls = b""
     for case in cases:
-        spaces = [*map(bytes, case.spaces), case.steps]
+        spaces = [*map(bytes, case.spaces), case.program]
         calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     done = subprocess.run([str(program)], input=calls, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[:2000]

@@ -5,7 +5,7 @@ import sys
 
 import kernel_cases
 import pytest
-from helpers import ROOT, compiled, provide
+from helpers import ROOT, compiled, provide, provide_webassembly
 from kernel_cases import NAMES, check
 from models import Builder
 from trimtab.format import ABI, OPCODES
@@ -56,7 +56,7 @@ def cases():
 def calls(cases):
     data = b""
     for case in cases:
-        spaces = [*map(bytes, case.spaces), case.steps]
+        spaces = [*map(bytes, case.spaces), case.program]
         data += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     return data
 
@@ -139,7 +139,13 @@ def test_a_pico_holds_what_one_package_needs():
     assert plain == torn == "these kernels are for another package: run `trimtab deploy` with this one"
 
 
-def test_loops_that_a_record_needs_are_not_left_out():
+@pytest.mark.parametrize("twin", ["native", "WebAssembly"])
+def test_loops_that_a_record_needs_are_not_left_out(twin, monkeypatch):
+    if twin == "WebAssembly":
+        provide_webassembly()
+        monkeypatch.setattr(packages, "absent", lambda tools: ["build-essential"])
+    n1 = compiled(kernel_shapes.n1(), "full", classes=10).data
+    assert always_packed(n1, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
     assert always_packed(small(8), "armv6m") < {"conv_fwd", "conv_dw"}
     assert always_packed(small(8), "x64") == set()
 

@@ -65,7 +65,7 @@ def calls(cases):
 
 
 def encoded(case):
-    spaces = [*map(bytes, case.spaces), case.steps]
+    spaces = [*map(bytes, case.spaces), case.program]
     spans = [case.places[name] for name in kernel_cases.SCRATCH if name in case.places]
     data = struct.pack("<6I", OPCODES[case.name], len(spans), *map(len, spaces)) + b"".join(spaces)
     return data + b"".join(struct.pack("<3I", *span) for span in spans)

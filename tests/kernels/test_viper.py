@@ -68,8 +68,8 @@ gc.collect()
 print(free - gc.mem_free())
 tier = kernels.choose("viper")
 const = bytes(4 * 32) + struct.pack("<I", 1 << 30) * 32 + b"\\xf7" * 32
-steps = bytearray(%r)
-mem = tier.bind(bytearray(16 * 96 + 16 * 32), bytearray(4), const, steps, bytearray(bytes(range(256)) * 12))
+program = bytearray(%r)
+mem = tier.bind(bytearray(16 * 96 + 16 * 32), bytearray(4), const, program, bytearray(bytes(range(256)) * 12))
 for _ in range(2):
     start = time.ticks_us()
     tier.functions["conv_fwd"](mem, 0)
@@ -122,7 +122,7 @@ def test_every_kernel_equals_c_on_unix(name):
     cases = [kernel_cases.Case(name, 4000 + seed) for seed in range(CASES)]
     calls = b""
     for case in cases:
-        spaces = [*map(bytes, case.spaces), case.steps]
+        spaces = [*map(bytes, case.spaces), case.program]
         calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     files = {"replay.py": REPLAY.encode(), "calls.bin": calls}
     with Unix("replay.py", files=files, kernels=False) as board:

@@ -26,8 +26,8 @@ def program():
 
 
 def encoded(case, opcode=None):
-    steps = case.steps if opcode is None else struct.pack("<i", opcode) + case.steps[4:]
-    spaces = [*map(bytes, case.spaces), steps, b""]
+    program = case.program if opcode is None else struct.pack("<i", opcode) + case.program[4:]
+    spaces = [*map(bytes, case.spaces), program, b""]
     return struct.pack("<5I", *map(len, spaces)) + b"".join(spaces)
 
 

@@ -19,7 +19,7 @@ from float_reference import CURVES, Exact, Trace, softmax_error, squared_error
 from helpers import TIERS, calibrated, compiled, fastest, inputs, tier
 from models import Builder
 from operator_graphs import OPERATORS, SAMPLES, around, case
-from trimtab_tools.policies.plan import TRAINABLE
+from trimtab_tools.operators.registry import WEIGHTED
 
 
 @pytest.mark.parametrize("kernels", TIERS)
@@ -46,7 +46,7 @@ def test_updates_of(name, residual, kernels):
 def test_gradients_of_some_channels(name, kernels, tmp_path):
     """Frozen and trained weights of one layer lie in two places; errors need both."""
     graph = around(OPERATORS[name])
-    layers = [op for op in graph.ops if op.kind in TRAINABLE]
+    layers = [op for op in graph.ops if op.kind in WEIGHTED]
     rows = [
         {"layer": op.name, "bias": i % 2 == 0, "weight_channels": [0, 2] if i % 3 else 0.5}
         for i, op in enumerate(layers)
@@ -138,7 +138,7 @@ def test_the_reference_agrees_with_finite_differences(name):
     bench = settled(c, fastest(), xs, ys)
     rng = np.random.default_rng(0)
     w, b = head(bench)
-    ops = [op for op in c.trunk.ops if op.kind in TRAINABLE]
+    ops = [op for op in c.trunk.ops if op.kind in WEIGHTED]
 
     def loss(shifts):
         moved = {

@@ -29,7 +29,7 @@ b.mean(scale=0.02, zero=-5)
 graph = calibrated(b.graph(), inputs(b.graph(), 4))
 c = compiled(graph)
 step(load(c), inputs(graph, 1)[0], 2)
-print("lite" in OPERATORS, "step" in MARKS, [op.kind for op in c.trunk.ops])
+print("tinytl" in OPERATORS, "slope" in MARKS, [op.kind for op in c.trunk.ops])
 """
 
 
@@ -55,7 +55,7 @@ def test_layers_with_weights():
 
 
 def test_a_mark_changes_the_rules_and_nothing_else():
-    plain, marked = (row(Op("conv", "c", (), (), attrs)) for attrs in ({}, {"step": "bare"}))
+    plain, marked = (row(Op("conv", "c", (), (), attrs)) for attrs in ({}, {"slope": "bare"}))
     assert plain.masks and not marked.masks and plain.gradient != marked.gradient
     assert (plain.oracle, plain.tflite, plain.params) == (marked.oracle, marked.tflite, marked.params)
 

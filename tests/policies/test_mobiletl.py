@@ -165,7 +165,7 @@ def test_a_keras_network_with_hard_swish():
     found = find(graph)
     assert [bool(b.add) for b in found] == [True, False, True] and all(b.expand for b in found)
     c = compiled(graph, "mobiletl:2", rate=0.02)
-    kinds = [op.attrs.get("step") for op in c.trunk.ops if op.kind == "hard_swish"]
+    kinds = [op.attrs.get("slope") for op in c.trunk.ops if op.kind == "hard_swish"]
     assert kinds == [None] * 3 + ["bit"] * 5
     assert sum("gain" in op.attrs for op in c.trunk.ops) == 2 and len(trained(c)) == 7
     x = np.clip(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import Bench, all_apart, calibrated, compiled, fastest, inputs, provide, step
 from models import Builder
+from sampled import others_slow
 from trimtab_tools import cli
 from trimtab_tools.boards import simulated as simulate
 from trimtab_tools.compiler import cost
@@ -54,7 +55,7 @@ def moved(graph, policy, path, seed=1):
     """Modules as training might leave them, in a file; the policy that begins with them."""
     trunk, _ = make_plan(graph, policy, classes=4)
     rng, found = np.random.default_rng(seed), {}
-    for op in (op for op in trunk.ops if op.kind == "lite"):
+    for op in (op for op in trunk.ops if op.kind == "tinytl"):
         for name in op.inputs[2:]:
             data = trunk[name].data
             if data.dtype == np.int32:
@@ -92,7 +93,7 @@ def test_forward_is_the_reference(name, tmp_path):
                 assert np.array_equal(arena[buffer.offset :][: buffer.size], wanted[tensor][i].reshape(-1)), (
                     tensor
                 )
-    op = next(op for op in c.trunk.ops if op.kind == "lite")
+    op = next(op for op in c.trunk.ops if op.kind == "tinytl")
     layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     before, real = wanted[op.inputs[0]], layer.forward([wanted[n] for n in op.inputs[:2]])
     assert np.abs(wanted[op.outputs[0]] - before.astype(int)).mean() > 1
@@ -102,7 +103,7 @@ def test_forward_is_the_reference(name, tmp_path):
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_float_model_has_the_gradients_of_finite_differences(name, tmp_path):
     c, samples = case(name, tmp_path, ",dx")
-    op = next(op for op in c.trunk.ops if op.kind == "lite")
+    op = next(op for op in c.trunk.ops if op.kind == "tinytl")
     layer = float_tinytl.Module(c.trunk, op, op.inputs[:2], None, True)
     layer.wanted = [True, True]
     values = reference.forward(c.trunk, samples[:1])
@@ -271,7 +272,7 @@ PLACES = [("sim", "c"), ("unix", "plain"), ("unix", "viper"), ("unix", "c"), ("p
 
 @pytest.mark.pico
 @pytest.mark.unix
-@pytest.mark.parametrize("name", ["modules", "all", "sums"])
+@pytest.mark.parametrize("name", others_slow(["modules", "all", "sums"], "all"))
 def test_state_is_the_same_on_every_board(packages, capsys, name):
     for board, _ in PLACES:
         provide(board)
@@ -300,7 +301,7 @@ def test_modules_learn(packages, name):
         x = np.clip(rng.normal(0, 40, net.input_bytes) + 30 * (i % 4 - 1.5), -128, 127)
         step(net, x, i % 4)
     after = Contents(packages / f"{name}.ttp", b"".join(bytes(part) for part in net.segments)).graph()
-    ops = [op for op in graph.ops if op.kind == "lite"]
+    ops = [op for op in graph.ops if op.kind == "tinytl"]
     for op in ops:
         for tensor in op.inputs[2:]:
             assert (graph[tensor].data != after[tensor].data).any(), tensor
@@ -325,13 +326,13 @@ def test_options():
 
     def modules(policy):
         trunk, chosen = make_plan(graph, policy, classes=4)
-        return [op for op in trunk.ops if op.kind == "lite"], trunk, chosen
+        return [op for op in trunk.ops if op.kind == "tinytl"], trunk, chosen
 
     ops, trunk, chosen = modules("tinytl")
     assert [op.name for op in ops] == ["lite_1", "lite_2", "lite_3"]
     assert trunk[ops[0].inputs[2]].shape == (8, 5, 5, 16) and trunk[ops[0].inputs[4]].shape == (32, 1, 1, 8)
     assert [u.layer for u in chosen.updates if not u.channels] == [
-        op.name for op in trunk.ops if op.kind in plan.TRAINABLE
+        op.name for op in trunk.ops if op.kind in plan.WEIGHTED
     ][1:]
     assert [op.name for op in modules("tinytl:1,nobias")[0]] == ["lite_3"]
     assert [u.layer for u in modules("tinytl:2,nobias")[2].updates] == ["lite_2", "lite_3"]

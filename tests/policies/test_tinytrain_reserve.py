@@ -9,6 +9,7 @@ import trimtab
 from helpers import TIERS, Bench, calibrated, compiled, fastest, inputs, provide, tier, written
 from models import Builder, run
 from package_parts import records, take_apart, with_section
+from sampled import others_slow
 from trimtab import fisher
 from trimtab.format import OPCODES
 from trimtab.package import PackageError
@@ -91,7 +92,7 @@ def test_training_a_choice_equals_training_its_plan(kernels, residual, tmp_path)
         moved = {
             op.name
             for op in made.trunk.ops
-            if op.kind in plan.TRAINABLE
+            if op.kind in plan.WEIGHTED
             for name in op.inputs[1:]
             if not np.array_equal(mine[name], made.trunk[name].data)
         }
@@ -293,12 +294,12 @@ def test_records_that_share_words_are_refused():
     """Patching one would change the other after it was checked. Here zx and scratch are a record, too."""
     made, _, _ = board()
     header, parts, phases = take_apart(made.data)
-    steps = bytearray(parts["steps"])
+    words = bytearray(parts["program"])
     row = next(row for _, name, row in records(made.data) if name == "conv_dw")
     places = {field: at for field, _, at, _ in row}
     for field, value in (("zx", OPCODES["end_step"]), ("scratch", header["clock"]), ("words", 1)):
-        struct.pack_into("<i", steps, places[field], value)
-    parts["steps"] = bytes(steps)
+        struct.pack_into("<i", words, places[field], value)
+    parts["program"] = bytes(words)
     assert simulated.load(emit.assemble(header, parts, phases), "plain")
     with pytest.raises(PackageError, match="records of the package overlap"):
         simulated.load(emit.assemble(header, parts, {**phases, "end": (places["zx"], 1)}), "plain")
@@ -375,7 +376,7 @@ def test_a_choice_on_unix_equals_the_pcs(kernels, tmp_path):
 
 
 @pytest.mark.pico
-@pytest.mark.parametrize("kernels", ["c", "viper"])
+@pytest.mark.parametrize("kernels", others_slow(["c", "viper"], "c"))
 def test_a_choice_on_the_pico_equals_the_pcs(kernels, tmp_path):
     """Fisher sums, the choice, 20 steps: the same on the emulated Pico, without the PC."""
     provide("pico")

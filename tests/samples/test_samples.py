@@ -12,6 +12,7 @@ from trimtab_tools.samples import (
     order,
     outside,
     quantize,
+    random_words,
     raw_map,
     samples,
     synthetic,
@@ -138,6 +139,15 @@ def test_the_generator_and_what_is_made_of_it():
         assert 0 < state < 2**32
     assert synthetic(0, 0, 2, 9) == (bytes([270369 & 255, 67634689 & 255]), 2647435461 % 9, False)
     assert synthetic(1, 2, 8, 5) != synthetic(1, 4, 8, 5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 1000])
+def test_numbers_by_leaps_are_those_one_by_one(n):
+    for state in (1, 2654435761, 0xFFFFFFFF):
+        words = random_words(state, n)
+        for word in words:
+            state = xorshift32(state)
+            assert word == state
 
 
 def test_order_is_a_permutation_that_seed_and_epoch_decide():

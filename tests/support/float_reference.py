@@ -469,7 +469,7 @@ class Trace:
 
     def stepped(self, op):
         """Whether backward takes this operator's activation, or the one behind it, for a step (MobileTL)."""
-        return "step" in op.attrs
+        return "slope" in op.attrs
 
     def passed(self, op, xs, y, low, high):
         """Where an error passes. An error that a step hides or lets through knows no other clamp."""

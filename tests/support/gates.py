@@ -27,9 +27,10 @@ from trimtab.format import SECTIONS  # noqa: E402
 from trimtab.package import Package  # noqa: E402
 from trimtab_tools.boards import bare, simulated
 from trimtab_tools.compiler import compile
-from trimtab_tools.toolchain import records_header, subset  # noqa: E402
+from trimtab_tools.toolchain import records_header, subset, webassembly  # noqa: E402
 from trimtab_tools.toolchain import viper as toolchain_viper  # noqa: E402
-from trimtab_tools.toolchain.kernels import LLVM, NATMODS, natmod  # noqa: E402
+from trimtab_tools.toolchain.kernels import NATMODS, natmod  # noqa: E402
+from trimtab_tools.toolchain.llvm import LLVM  # noqa: E402
 from trimtab_tools.toolchain.packages import absent  # noqa: E402
 from trimtab_tools.toolchain.sources import micropython, mpy_cross  # noqa: E402
 
@@ -172,9 +173,9 @@ def _words(options):
 # -- what is held --------------------------------------------------------------------------------------------
 
 
-def packages():
-    """{case: hash of its package and of its state after STEPS steps}."""
-    kernels = simulated.best_tier()
+def packages(kernels=None):
+    """{case: hash of its package and of its state after STEPS steps}, by default with the best kernels."""
+    kernels = kernels or simulated.best_tier()
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder) / "plan.json"
         plan.write_text(json.dumps(PLAN))
@@ -261,6 +262,14 @@ def _hashed(path):
     return f"{len(data)} {hashlib.sha256(data).hexdigest()[:16]}"
 
 
+def wasm():
+    """{compiler, module: its bytes and hash}."""
+    return {
+        "compiler": webassembly.version(),
+        **{name: _hashed(webassembly.module(name)) for name in webassembly.BUILDS},
+    }
+
+
 def viper():
     """{architecture: bytes and hash of all viper kernels as one module}."""
     found = {}
@@ -287,7 +296,14 @@ def cycles():
     return found
 
 
-GATES = {"packages": packages, "header": header, "modules": modules, "viper": viper, "cycles": cycles}
+GATES = {
+    "packages": packages,
+    "header": header,
+    "modules": modules,
+    "wasm": wasm,
+    "viper": viper,
+    "cycles": cycles,
+}
 
 
 def main(names):

@@ -17,8 +17,8 @@ from trimtab_tools.errors import ToolchainError
 from trimtab_tools.graph.rounding import act_range
 from trimtab_tools.operators import oracle
 from trimtab_tools.operators.check import check
-from trimtab_tools.policies.plan import TRAINABLE
-from trimtab_tools.toolchain import boards
+from trimtab_tools.operators.registry import WEIGHTED
+from trimtab_tools.toolchain import boards, webassembly
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -44,6 +44,14 @@ def provide(board):
         pytest.fail(f"this test needs board {board}: mark it with pytest.mark.{marker}")
     try:
         boards.provide(board)
+    except ToolchainError as error:
+        pytest.skip(str(error))
+
+
+def provide_webassembly(name="pc"):
+    """The kernels' module; a system where clang cannot be had skips its tests."""
+    try:
+        return webassembly.module(name)
     except ToolchainError as error:
         pytest.skip(str(error))
 
@@ -113,7 +121,7 @@ def calibrated(graph, samples):
     tensors = dict(graph.tensors)
     graph = dataclasses.replace(graph, tensors=tensors)
     for i, op in enumerate(graph.ops):
-        if op.kind not in TRAINABLE:
+        if op.kind not in WEIGHTED:
             continue
         x = oracle.forward(graph.with_ops(graph.ops[:i]), samples)[op.inputs[0]]
         acc = np.concatenate([accumulators(graph, op, one[None]) for one in x])

@@ -31,7 +31,7 @@ class Case:
         words = [self._place(*spec) if spec[1] else self.numbers[spec[0]] for spec in SPECS[name]]
         self._part_weights()
         self._alias(words)
-        self.steps = struct.pack("<i%di" % len(words), OPCODES[name], *words)
+        self.program = struct.pack("<i%di" % len(words), OPCODES[name], *words)
 
     def _pick(self, *choices):
         return choices[self.rng.integers(len(choices))]
@@ -452,8 +452,9 @@ DATA = {
 def run_c(case, tier=None):
     """What the C kernels on this machine return, and the memory that they leave; by default plain loops."""
     tier = tier or native.plain_loops()
-    arena, state = bytearray(case.spaces[0]), bytearray(case.spaces[1])
-    mem = tier.bind(arena, state, bytes(case.spaces[2]), case.steps)
+    arena, state = (tier.alloc(len(space)) for space in case.spaces[:2])
+    arena[:], state[:] = case.spaces[:2]
+    mem = tier.bind(arena, state, bytes(case.spaces[2]), case.program)
     value = tier.functions[case.name](mem, 0)
     return value, case.result(arena, state)
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from helpers import calibrated, inputs
 from models import Builder
-from trimtab_tools.policies.plan import TRAINABLE
+from trimtab_tools.operators.registry import WEIGHTED
 
 
 def trained_layers():
@@ -86,7 +86,7 @@ def random_plan(graph, seed, path):
         return policy
     rows = []
     for op in graph.ops:
-        if op.kind in TRAINABLE and rng.integers(3):
+        if op.kind in WEIGHTED and rng.integers(3):
             n = graph[op.inputs[1]].shape[-1]
             some = sorted(int(c) for c in rng.choice(n, rng.integers(1, n + 1), replace=False))
             share = (some, float(rng.random()), 0, 1.0)[rng.integers(4)]

@@ -29,9 +29,9 @@ def records(data):
     found = []
     for at, count in phases.values():
         for _ in range(count):
-            name, specs = RECORDS[struct.unpack_from("<i", parts["steps"], at)[0]][:2]
+            name, specs = RECORDS[struct.unpack_from("<i", parts["program"], at)[0]][:2]
             specs = fields(specs)
-            words = struct.unpack_from(f"<{len(specs)}i", parts["steps"], at + 4)
+            words = struct.unpack_from(f"<{len(specs)}i", parts["program"], at + 4)
             found.append(
                 (at, name, [(s[0], s[1], at + 4 + 4 * i, v) for i, (s, v) in enumerate(zip(specs, words))])
             )
@@ -40,11 +40,11 @@ def records(data):
 
 
 def with_word(data, at, value):
-    """The package with one word of its steps exchanged."""
+    """The package with one word of its program exchanged."""
     header, parts, phases = take_apart(data)
-    steps = bytearray(parts["steps"])
-    struct.pack_into("<I", steps, at, value & 0xFFFFFFFF)
-    return emit.assemble(header, {**parts, "steps": bytes(steps)}, phases)
+    program = bytearray(parts["program"])
+    struct.pack_into("<I", program, at, value & 0xFFFFFFFF)
+    return emit.assemble(header, {**parts, "program": bytes(program)}, phases)
 
 
 def with_header(data, **words):

@@ -51,22 +51,3 @@ def test_one_process_at_a_time_builds_a_thing(empty_cache, tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", code, log]) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert log.read_text() == "begin end "  # the second process found what the first had built
-
-
-def test_the_lock_works_without_fcntl(monkeypatch, empty_cache):
-    """On Windows msvcrt locks one byte, and gives up after ten seconds, so that it is asked again."""
-    asked = []
-
-    class Msvcrt:
-        LK_LOCK = 1
-
-        @staticmethod
-        def locking(descriptor, mode, count):
-            asked.append((mode, count))
-            if len(asked) == 1:
-                raise OSError(36, "Resource deadlock avoided")
-
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    monkeypatch.setitem(sys.modules, "msvcrt", Msvcrt)
-    assert cache.built("thing", [], lambda out: None).is_dir()
-    assert asked == [(1, 1), (1, 1)]

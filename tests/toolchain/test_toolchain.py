@@ -30,6 +30,9 @@ def test_missing_packages_are_named_with_the_command(monkeypatch):
     assert "cmake" in missing("pico")
     with pytest.raises(ToolchainError, match="run sudo apt-get install -y .*cmake"):
         provide("pico")
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)  # no Debian
+    with pytest.raises(ToolchainError, match="board sim needs gcc: install it"):
+        provide("sim")
 
 
 def test_an_archive_that_changed_is_refused(tmp_path):

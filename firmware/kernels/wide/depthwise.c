@@ -11,6 +11,7 @@
 #define TAPS_MOST 225 // 15 x 15
 
 struct taps_of {
+    int32_t c, pitch; // of a 3x3 kernel's image, from column to column, from row to row; else 0
     int32_t pairs;
     int32_t off[TAPS_MOST + 1]; // of each tap, from the first; one more where the number is odd
 };
@@ -22,6 +23,8 @@ static void find_taps(struct taps_of *t, const struct trimtab_geometry *geo, con
     }
     t->off[taps] = 0; // its weight is 0
     t->pairs = (taps + 1) / 2;
+    t->c = geo->kh == 3 && geo->kw == 3 ? img->c : 0;
+    t->pitch = img->w * img->c;
 }
 
 // sums (2) = one position of WIDTH channels; w (pairs, 2).
@@ -37,10 +40,29 @@ INLINE void window(vec *sums, const int16_t *x, const int32_t *off, const terms 
     in_order(sums);
 }
 
-// The usual 3x3 comes as code of its own.
+// The same of a 3x3 kernel: its taps lie at x, x + c, x + 2 c, and `pitch` numbers further, twice.
+INLINE void window_3x3(vec *sums, const int16_t *x, ptrdiff_t c, ptrdiff_t pitch, const terms *w) {
+    const int16_t *y = x + pitch, *z = y + pitch;
+    vec low = { 0 }, high = { 0 };
+#define PAIR(t, p, q) { \
+        terms a = *(const terms_at *)(p), b = *(const terms_at *)(q); \
+        low = madd(low, low_pairs(a, b), w[2 * t]); \
+        high = madd(high, high_pairs(a, b), w[2 * t + 1]); \
+    }
+    PAIR(0, x, x + c)
+    PAIR(1, x + 2 * c, y)
+    PAIR(2, y + c, y + 2 * c)
+    PAIR(3, z, z + c)
+    PAIR(4, z + 2 * c, z) // the last weight is 0
+#undef PAIR
+    sums[0] = low;
+    sums[1] = high;
+    in_order(sums);
+}
+
 INLINE void any_window(vec *sums, const int16_t *x, const struct taps_of *t, const terms *w) {
-    if (t->pairs == 5) {
-        window(sums, x, t->off, w, 5);
+    if (t->c) {
+        window_3x3(sums, x, t->c, t->pitch, w);
     } else {
         window(sums, x, t->off, w, t->pairs);
     }
@@ -50,6 +72,13 @@ INLINE void any_window(vec *sums, const int16_t *x, const struct taps_of *t, con
 // two positions side by side.
 static void pack_taps(terms *to, const int8_t *w, int32_t taps, int32_t c, int32_t o, int32_t turned, int32_t twice) {
     for (int32_t t = 0; t < taps; t += 2, to += 2) {
+        if (!twice && o + WIDTH <= c) {
+            const int8_t *p = w + (turned ? taps - 1 - t : t) * c + o, *q = t + 1 < taps ? p + (turned ? -c : c) : 0;
+            terms a = wide(*(const bytes_at *)p), b = q ? wide(*(const bytes_at *)q) : (terms) { 0 };
+            to[0] = low_pairs(a, b);
+            to[1] = high_pairs(a, b);
+            continue;
+        }
         union { int16_t at[2][WIDTH]; terms v[2]; } p = { { { 0 } } };
         for (int32_t k = 0; k < 2 && t + k < taps; k++) {
             const int8_t *from = w + (turned ? taps - 1 - t - k : t + k) * c;

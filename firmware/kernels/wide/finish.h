@@ -12,6 +12,27 @@ struct scaling {
     vec away[2]; // all bits where the shift goes right: there the product rounds twice, and halves away from zero
 };
 
+// n <= WIDTH numbers of 32 bits, or of 8, and zeros behind them.
+INLINE void load_words(vec *to, const int32_t *from, int32_t n) {
+    if (n == WIDTH) {
+        to[0] = *(const vec_at *)from;
+        to[1] = *(const vec_at *)(from + LANES);
+    } else {
+        to[0] = to[1] = all(0);
+        memcpy(to, from, 4 * (size_t)n);
+    }
+}
+
+INLINE void load_bytes(vec *to, const int8_t *from, int32_t n) {
+    int8_t some[WIDTH] = { 0 };
+    if (n < WIDTH) {
+        memcpy(some, from, (size_t)n);
+        from = some;
+    }
+    to[0] = words(from);
+    to[1] = words(from + LANES);
+}
+
 // Whether all shifts lie within 31 bits. A package may say otherwise; such a record goes to the plain loops.
 int32_t trimtab_shifts_fit(const int8_t *shift, int32_t n);
 

@@ -2,7 +2,7 @@
 // from the bias: (zx + 128) times the sum of the channel's weights.
 #include "fours.h"
 
-#if TRIMTAB_WIDE && defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#if TRIMTAB_WIDE && FOURS
 
 #include "finish.h"
 #include "operands.h"
@@ -10,10 +10,6 @@
 #include "tile.h"
 
 typedef v4 v4_at __attribute__((aligned(1)));
-
-INLINE vec dot(vec sum, vec x, vec w) {
-    return (vec)_mm256_dpbusd_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
-}
 
 // Sixteen terms of four columns: each word of four terms goes to its column's lane.
 INLINE void transpose(int8_t *to, const int8_t *w, int32_t size) {
@@ -38,6 +34,11 @@ static void pack_fours(int8_t *to, const int8_t *w, int32_t columns, int32_t run
                 int32_t n = min32(4, columns - o - i), k = 0;
                 for (; n == 4 && k + 16 <= len; k += 16, out += 16 * WIDTH) {
                     transpose(out, from + k, size);
+                }
+                for (; n == 4 && k + 4 <= len; k += 4, out += 4 * WIDTH) {
+                    for (int32_t j = 0; j < 4; j++) {
+                        memcpy(out + 4 * j, from + j * size + k, 4);
+                    }
                 }
                 for (; k < len; k += 4, out += 4 * WIDTH) {
                     for (int32_t j = 0; j < 4; j++) {
@@ -92,13 +93,13 @@ static void raise_row(uint8_t *to, const int8_t *x, int32_t n) {
     }
 }
 
-// x + 128 (h, w, c) with the zero point around it.
-static void raise(uint8_t *to, const int8_t *x, const struct trimtab_geometry *geo, const struct image *img, int32_t zx) {
+void trimtab_raise(uint8_t *to, const int8_t *x, const struct trimtab_geometry *geo, const struct image *img, int32_t zx) {
     int32_t rows = min32(geo->ih, img->h - geo->pt), cols = min32(geo->iw, img->w - geo->pl), c = img->c;
-    if (rows < img->h || cols < img->w) {
-        memset(to, zx + 128, (size_t)img->h * (size_t)img->w * (size_t)c);
+    if (rows <= 0 || cols <= 0) {
+        rows = cols = 0;
     }
-    for (int32_t y = 0; y < rows && cols > 0; y++) {
+    trimtab_fill_around(to, (struct frame) { img->h, geo->pt, rows, img->w * c, geo->pl * c, cols * c }, zx + 128);
+    for (int32_t y = 0; y < rows; y++) {
         raise_row(to + ((geo->pt + y) * img->w + geo->pl) * c, x + y * geo->iw * c, cols * c);
     }
 }
@@ -125,7 +126,7 @@ int32_t trimtab_conv_fours(uint8_t *const *mem, const struct trimtab_conv_fwd *r
     uint8_t *x = trimtab_pool_take((int64_t)img.h * img.w * img.c);
     vec *b = trimtab_pool_take(panels);
     const int8_t *w = trimtab_merged(trimtab_pool_take(weights), mem, &r->weights, geo, r->nk);
-    raise(x, at(mem, r->x), geo, &img, r->zx);
+    trimtab_raise(x, at(mem, r->x), geo, &img, r->zx);
     pack_fours((int8_t *)b, w, oc, geo->kh, len);
     if (trimtab_is_pointwise(geo)) {
         ow *= oh;

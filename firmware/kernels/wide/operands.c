@@ -22,15 +22,30 @@ static void widen_kept(int16_t *to, const int8_t *x, int32_t n, int32_t zx, cons
     }
 }
 
+void trimtab_fill_around(void *image, struct frame f, int value) {
+    char *gap = image, *row = gap + f.top * f.pitch + f.left;
+    for (int32_t n = f.rows; n; n--, gap = row + f.inner, row += f.pitch) {
+        if (row > gap) { // what follows a row and what precedes the next one is one piece
+            memset(gap, value, (size_t)(row - gap));
+        }
+    }
+    memset(gap, value, (size_t)((char *)image + f.h * f.pitch - gap));
+}
+
+// Of 16-bit numbers.
+static void clear_around(const struct image *to, int32_t top, int32_t left, int32_t rows, int32_t cols) {
+    ptrdiff_t cell = 2 * (ptrdiff_t)to->c;
+    trimtab_fill_around(to->at, (struct frame) { to->h, top, rows, to->w * cell, left * cell, cols * cell }, 0);
+}
+
 void trimtab_widen(const struct image *to, const int8_t *x, int32_t h, int32_t w, int32_t c, int32_t top, int32_t left,
     int32_t zx, const uint16_t *kept) {
     int32_t rows = min32(h, to->h - top), cols = min32(w, to->w - left), pitch = to->w * to->c;
-    if (rows <= 0 || cols <= 0 || rows < to->h || cols < to->w) {
-        memset(to->at, 0, 2 * (size_t)to->h * (size_t)pitch);
-    }
     if (rows <= 0 || cols <= 0) {
+        memset(to->at, 0, 2 * (size_t)to->h * (size_t)pitch);
         return;
     }
+    clear_around(to, top, left, rows, cols);
     if (cols == to->w && cols == w && !kept && c == to->c) {
         widen_row(to->at + top * pitch, x, rows * pitch, zx);
         return;
@@ -65,7 +80,9 @@ int32_t trimtab_is_pointwise(const struct trimtab_geometry *geo) {
 int32_t trimtab_scale_errors(const struct image *to, const int8_t *gy, const int16_t *m, int32_t shift, int32_t oh,
     int32_t ow, int32_t top, int32_t left, int32_t sh, int32_t sw) {
     int32_t half = shift ? 1 << (shift - 1) : 0, beyond = 0, c = to->c;
-    if (to->h != oh || to->w != ow) {
+    if (sh == 1 && sw == 1) {
+        clear_around(to, top, left, oh, ow);
+    } else {
         memset(to->at, 0, 2 * (size_t)to->h * (size_t)to->w * (size_t)c);
     }
     for (int32_t y = 0; y < oh; y++) {
@@ -132,6 +149,18 @@ const int8_t *trimtab_merged_columns(int8_t *to, uint8_t *const *mem, const stru
     return to;
 }
 
+// Sixteen bytes as 16 bits: eight of one pair of terms, eight of the next.
+INLINE void put_pairs(int16_t *to, b16 v) {
+#if LANES == 8
+    union { terms v; h8 part[2]; } w = { wide(v) };
+#else
+    union { b16 v; b8 part[2]; } b = { v };
+    struct { h8 part[2]; } w = { { __builtin_convertvector(b.part[0], h8), __builtin_convertvector(b.part[1], h8) } };
+#endif
+    *(h8 *)to = w.part[0];
+    *(h8 *)(to + 2 * WIDTH) = w.part[1];
+}
+
 // Sixteen terms of four columns, `size` bytes apart: eight pairs, each the pairs of the four columns side by side.
 INLINE void transpose(int16_t *to, const int8_t *w, int32_t size) {
     typedef int16_t pairs __attribute__((vector_size(16), may_alias)); // of bytes
@@ -143,14 +172,23 @@ INLINE void transpose(int16_t *to, const int8_t *w, int32_t size) {
     s[1] = SHUFFLE(r[0], r[1], 4, 12, 5, 13, 6, 14, 7, 15);
     s[2] = SHUFFLE(r[2], r[3], 0, 8, 1, 9, 2, 10, 3, 11);
     s[3] = SHUFFLE(r[2], r[3], 4, 12, 5, 13, 6, 14, 7, 15);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++, to += 8 * WIDTH) {
         v4 a = (v4)s[i], b = (v4)s[i + 2];
-        union { v4 v; b8 part[2]; } first = { SHUFFLE(a, b, 0, 4, 1, 5) }, second = { SHUFFLE(a, b, 2, 6, 3, 7) };
-        const b8 four[4] = { first.part[0], first.part[1], second.part[0], second.part[1] };
-        for (int k = 0; k < 4; k++) {
-            *(h8 *)(to + (4 * i + k) * 2 * WIDTH) = __builtin_convertvector(four[k], h8);
-        }
+        put_pairs(to, (b16)SHUFFLE(a, b, 0, 4, 1, 5));
+        put_pairs(to + 4 * WIDTH, (b16)SHUFFLE(a, b, 2, 6, 3, 7));
     }
+}
+
+// Four terms of four columns, likewise.
+INLINE void transpose_four(int16_t *to, const int8_t *w, int32_t size) {
+    typedef int16_t pairs __attribute__((vector_size(16), may_alias)); // of bytes
+    v4 v;
+    for (int i = 0; i < 4; i++) {
+        int32_t four;
+        memcpy(&four, w + i * size, 4);
+        v[i] = four;
+    }
+    put_pairs(to, (b16)SHUFFLE((pairs)v, (pairs)v, 0, 2, 4, 6, 1, 3, 5, 7));
 }
 
 void trimtab_pack_columns(int16_t *to, const int8_t *w, int32_t columns, int32_t runs, int32_t len) {
@@ -163,6 +201,9 @@ void trimtab_pack_columns(int16_t *to, const int8_t *w, int32_t columns, int32_t
                 int32_t n = min32(4, columns - o - i), k = 0;
                 for (; n == 4 && k + 16 <= len; k += 16, out += 8 * 2 * WIDTH) {
                     transpose(out, from + k, size);
+                }
+                for (; n == 4 && k + 4 <= len; k += 4, out += 2 * 2 * WIDTH) {
+                    transpose_four(out, from + k, size);
                 }
                 for (; k < len; k += 2, out += 2 * WIDTH) {
                     for (int32_t j = 0; j < 4; j++) {

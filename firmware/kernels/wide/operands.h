@@ -10,6 +10,16 @@ struct image {
     int32_t h, w, c;
 };
 
+// A part of an image that is not to be touched: `rows` pieces of `inner` bytes, `pitch` bytes apart, below `top` rows and
+// behind `left` bytes.
+struct frame {
+    int32_t h, top, rows;
+    ptrdiff_t pitch, left, inner;
+};
+
+// Fills the rest of the image.
+void trimtab_fill_around(void *image, struct frame f, int value);
+
 // The part of the pool that an image of this size takes.
 int64_t trimtab_image_part(int64_t h, int64_t w, int64_t c);
 

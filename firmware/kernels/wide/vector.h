@@ -1,5 +1,5 @@
-// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 is tested; NEON and WebAssembly
-// were never run.
+// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 and WebAssembly are tested; NEON
+// was never run.
 //
 // One source serves every level. GCC and clang lower these vector types themselves; the few operations that they lower
 // badly have an intrinsic here. Compile the files once for each level: nothing is decided while a kernel runs.
@@ -35,6 +35,7 @@ typedef int8_t b8 __attribute__((vector_size(8), may_alias));
 typedef int8_t b16 __attribute__((vector_size(16), may_alias));
 // The same where memory is not aligned.
 typedef vec vec_at __attribute__((aligned(4)));
+typedef vec vec_bytes __attribute__((aligned(1)));
 typedef terms terms_at __attribute__((aligned(2)));
 typedef bytes bytes_at __attribute__((aligned(1)));
 typedef b16 b16_at __attribute__((aligned(1)));
@@ -82,9 +83,36 @@ INLINE terms wide(bytes b) {
 #endif
 }
 
+// LANES bytes as 32 bits.
+INLINE vec words(const int8_t *b) {
+#if defined(__AVX2__)
+    return (vec)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)b));
+#else
+    typedef int8_t four __attribute__((vector_size(LANES)));
+    four v;
+    memcpy(&v, b, LANES);
+    return __builtin_convertvector(v, vec);
+#endif
+}
+
+// The sum of all lanes, of each of four vectors.
+INLINE v4 across(vec a, vec b, vec c, vec d) {
+#if LANES == 8
+#define HALVES(v) (SHUFFLE(v, v, 0, 1, 2, 3) + SHUFFLE(v, v, 4, 5, 6, 7))
+#else
+#define HALVES(v) (v)
+#endif
+    v4 p = HALVES(a), q = HALVES(b), r = HALVES(c), s = HALVES(d);
+#undef HALVES
+    v4 pq = SHUFFLE(p, q, 0, 4, 1, 5) + SHUFFLE(p, q, 2, 6, 3, 7), rs = SHUFFLE(r, s, 0, 4, 1, 5) + SHUFFLE(r, s, 2, 6, 3, 7);
+    return SHUFFLE(pq, rs, 0, 1, 4, 5) + SHUFFLE(pq, rs, 2, 3, 6, 7);
+}
+
 INLINE vec least(vec a, vec b) {
 #if defined(__AVX2__)
     return (vec)_mm256_min_epi32((__m256i)a, (__m256i)b);
+#elif defined(__wasm_simd128__)
+    return (vec)wasm_i32x4_min((v128_t)a, (v128_t)b);
 #else
     vec m = a < b;
     return (a & m) | (b & ~m);
@@ -94,6 +122,8 @@ INLINE vec least(vec a, vec b) {
 INLINE vec most(vec a, vec b) {
 #if defined(__AVX2__)
     return (vec)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#elif defined(__wasm_simd128__)
+    return (vec)wasm_i32x4_max((v128_t)a, (v128_t)b);
 #else
     vec m = a > b;
     return (a & m) | (b & ~m);
@@ -106,6 +136,8 @@ INLINE uint32_t bits_of(vec yes) {
     return (uint32_t)_mm256_movemask_ps((__m256)yes);
 #elif defined(__SSE2__)
     return (uint32_t)_mm_movemask_ps((__m128)yes);
+#elif defined(__wasm_simd128__)
+    return wasm_i32x4_bitmask((v128_t)yes);
 #else
     uint32_t bits = 0;
     for (int i = 0; i < LANES; i++) {
@@ -123,6 +155,11 @@ INLINE bytes narrow(vec a, vec b) {
     h = SHUFFLE(h, h, 0, 2, 1, 3); // packing works on each half of the register
     h = (l4)_mm256_packs_epi16((__m256i)h, (__m256i)h);
     return (bytes)_mm256_castsi256_si128((__m256i)SHUFFLE(h, h, 0, 2, 1, 3));
+#elif defined(__wasm_simd128__)
+    v128_t h = wasm_i16x8_narrow_i32x4((v128_t)a, (v128_t)b);
+    bytes y;
+    wasm_v128_store64_lane(&y, wasm_i8x16_narrow_i16x8(h, h), 0);
+    return y;
 #else
     bytes y;
     for (int i = 0; i < LANES; i++) {
@@ -141,6 +178,11 @@ INLINE vec high31(vec a, vec m) {
     u4 even = (u4)_mm256_mul_epi32((__m256i)a, (__m256i)m) + half;
     u4 odd = (u4)_mm256_mul_epi32((__m256i)((u4)a >> 32), (__m256i)((u4)m >> 32)) + half;
     return SHUFFLE((vec)(even >> 31), (vec)(odd << 1), 0, 9, 2, 11, 4, 13, 6, 15);
+#elif defined(__wasm_simd128__)
+    const v128_t half = wasm_i64x2_splat(1 << 30);
+    v128_t low = wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4((v128_t)a, (v128_t)m), half);
+    v128_t high = wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4((v128_t)a, (v128_t)m), half);
+    return SHUFFLE((vec)wasm_u64x2_shr(low, 31), (vec)wasm_u64x2_shr(high, 31), 0, 2, 4, 6);
 #else
     vec y;
     for (int i = 0; i < LANES; i++) {

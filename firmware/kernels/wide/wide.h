@@ -25,6 +25,8 @@ int32_t trimtab_depthwise_dx_wide(uint8_t *const *mem, const struct trimtab_dept
 int32_t trimtab_conv_dw_wide(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up);
 int32_t trimtab_depthwise_dw_wide(uint8_t *const *mem, const struct trimtab_depthwise_dw *r, const struct update *up);
 int32_t trimtab_add_wide(const struct trimtab_add_fwd *r, const int8_t *x, const int8_t *x2, const struct output *out);
+int32_t trimtab_avg_pool_wide(uint8_t *const *mem, const struct trimtab_avg_pool_fwd *r);
+int32_t trimtab_mean_wide(const struct trimtab_mean_fwd *r, const int8_t *x, const struct output *out);
 
 // Errors i .. i + n from sums of less than 2^30, which are lost: addend, mask, tracked maximum, int8.
 void trimtab_error_wide(struct error *e, int32_t i, int32_t *sums, int32_t n);
@@ -45,6 +47,8 @@ int32_t trimtab_column_sums(int32_t *sums, const int8_t *g, int32_t n, int32_t o
 #define trimtab_conv_dw_wide(mem, r, up) 0
 #define trimtab_depthwise_dw_wide(mem, r, up) 0
 #define trimtab_add_wide(r, x, x2, out) 0
+#define trimtab_avg_pool_wide(mem, r) 0
+#define trimtab_mean_wide(r, x, out) 0
 #define trimtab_error_grid_wide(e, start, sums, grid) 0
 
 #define COLUMNS_MOST 1

@@ -24,8 +24,8 @@ FLAGS = (
     "-Werror",
 )
 
-# steps: (kernel, offset of its record), in turn; spaces: arena, state, const, steps, weights.
-Run = namedtuple("Run", "steps spaces")
+# calls: (kernel, offset of its record), in turn; spaces: arena, state, const, program, weights.
+Run = namedtuple("Run", "calls spaces")
 Result = namedtuple("Result", "values cycles stack arena state")
 
 
@@ -70,11 +70,11 @@ def run(runs: Iterable, flags: Iterable[str] = (), skew: int = 1) -> list[Result
     at = symbols(folder)
     runs = [Run([(kernel, 0)] if isinstance(kernel, str) else kernel, spaces) for kernel, spaces in runs]
     data = b""
-    for steps, spaces in runs:
+    for calls, spaces in runs:
         spaces = [bytes(space) for space in spaces]
         spaces += [b""] * (5 - len(spaces))
-        data += struct.pack("<6I", len(steps), *map(len, spaces))
-        data += b"".join(struct.pack("<2I", at["trimtab_" + kernel][0], offset) for kernel, offset in steps)
+        data += struct.pack("<6I", len(calls), *map(len, spaces))
+        data += b"".join(struct.pack("<2I", at["trimtab_" + kernel][0], offset) for kernel, offset in calls)
         data += b"".join(spaces)
     done = subprocess.run(
         ["node", firmware.emulator().with_name("bare.mjs"), folder / "kernels.bin", str(skew)],
@@ -88,8 +88,8 @@ def run(runs: Iterable, flags: Iterable[str] = (), skew: int = 1) -> list[Result
 
 def _results(runs, data):
     found, at = [], 0
-    for steps, spaces in runs:
-        stack, *words = struct.unpack_from(f"<{1 + 2 * len(steps)}i", data, at)
+    for calls, spaces in runs:
+        stack, *words = struct.unpack_from(f"<{1 + 2 * len(calls)}i", data, at)
         arena = at + 4 + 4 * len(words)
         state = arena + len(spaces[0])
         at = state + len(spaces[1])

@@ -30,7 +30,7 @@ QEMU_PATIENCE_MS = 120000  # it runs some 50 million instructions a second
 def attach(
     board: str,
     package: Path | str,
-    kernels: str = "c",
+    kernels: str | None = None,
     heap: str | None = None,
     key: bytes | None = None,
     fresh: bool = False,
@@ -60,7 +60,7 @@ def _sim(stack, board, package, kernels, heap, key):
 def _unix(stack, board, package, kernels, heap, key):
     provide(board)
     code = "import trimtab.serve as s; s.main(%r, %r)" % (package.name, kernels)
-    command, env = unix_command("-c", code, heap=heap, kernels=kernels == "c")
+    command, env = unix_command("-c", code, heap=heap, kernels=kernels in (None, "c"))
     options = {"cwd": package.parent, "env": env, "start_new_session": True}  # Ctrl-C is not for the board
     return Client(lambda: Process(command, **options))
 

@@ -21,7 +21,7 @@ LOSS_ONE = {"softmax": 1024, "mse": 1}  # what a board sends for a loss of 1
 def simulate(
     package: Path | str,
     board: str = "sim",
-    kernels: str = "c",
+    kernels: str | None = None,
     steps: int = 50,
     seed: int = 0,
     source: Path | str | None = None,
@@ -54,7 +54,7 @@ def train(
     source: Path | str,
     val: Path | str | None = None,
     board: str = "sim",
-    kernels: str = "c",
+    kernels: str | None = None,
     epochs: int = 1,
     seed: int = 0,
     resume: bool = False,

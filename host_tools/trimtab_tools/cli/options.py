@@ -93,7 +93,7 @@ def board(p: ArgumentParser) -> None:
         "--board", default="sim", help=f"{', '.join(NAMES)} (emulated from pico on), or a port (default sim)"
     )
     p.add_argument(
-        "--kernels", choices=("c", "viper", "plain"), default="c", help="of an emulated board (default c)"
+        "--kernels", choices=("c", "viper", "plain"), help="of an emulated board (default: its fastest)"
     )
 
 

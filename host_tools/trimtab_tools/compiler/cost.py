@@ -12,7 +12,8 @@ from trimtab.format import ARENA, PHASES
 from ..graph.ir import Graph
 from ..graph.program import Program, Record
 from ..operators import registry
-from ..policies.plan import TRAINABLE, TrainPlan
+from ..operators.registry import WEIGHTED
+from ..policies.plan import TrainPlan
 from .lifetimes import end
 from .memory import Placement
 
@@ -161,7 +162,7 @@ def table(graph: Graph, plan: TrainPlan) -> list[Row]:
             skip=_waiting(graph, i, inputs),
             learns=op.outputs[0] in learned,
         )
-        if op.kind in TRAINABLE:
+        if op.kind in WEIGHTED:
             w = graph[op.inputs[1]]
             row = replace(
                 row,

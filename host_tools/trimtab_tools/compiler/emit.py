@@ -24,7 +24,7 @@ from trimtab.format import (
 
 from ..graph.ir import Graph
 from ..graph.program import FIELDS, Buffer, Program, reference
-from ..policies.plan import TRAINABLE
+from ..operators.registry import WEIGHTED
 from .lifetimes import end
 from .memory import Placement
 
@@ -64,14 +64,14 @@ def parts(
     notes: dict | None = None,
 ) -> Parts:
     """A package without a golden sample."""
-    steps, phases, places = _records(program)
+    words, phases, places = _records(program)
     const = image(program.constants())
     x = graph[graph.inputs[0]]
     shape = np.array([len(x.shape), *x.shape], "<u4").tobytes()
     sections = {
         "const": const + shape,
         "weights": image(program.constants(WEIGHTS)),
-        "steps": steps,
+        "program": words,
         "state": image(program.state),
         "segments": b"".join(struct.pack("<II", b.offset, b.size) for b in program.state if b.size),
         "labels": "\0".join((name, *labels)).encode(),
@@ -161,7 +161,7 @@ def _float(value):
 def _products(graph):
     """{bias: names of input and weights} where a bias has, as it should, the scale of their products."""
     found = {}
-    for x, w, b in (op.inputs for op in graph.ops if op.kind in TRAINABLE):
+    for x, w, b in (op.inputs for op in graph.ops if op.kind in WEIGHTED):
         if (
             b
             and graph[b].scale is not None

@@ -24,7 +24,9 @@ def facts(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement)
     """
     return {
         "layers": layers(trunk, plan, program),
-        "steps": [[PHASES.index(phase), record.kernel, record.layer] for phase, record in program.timeline()],
+        "records": [
+            [PHASES.index(phase), record.kernel, record.layer] for phase, record in program.timeline()
+        ],
         "buffers": buffers(program, placement),
         **cost.of(trunk, plan, program, placement),
     }

@@ -4,17 +4,24 @@ from collections.abc import Iterable
 
 from trimtab.format import ARENA, PHASES, WEIGHTS
 
-from ..graph.program import IN_PLACE, Buffer, Program
+from ..graph.program import IN_PLACE, Buffer, Program, Record
 from .memory import Life, Piece, Placement, place
+
+Marks = dict[Buffer, list[tuple[int, int, int]]]  # buffer -> (when, first byte, end) of each touch
 
 
 def lives(program: Program, keep_all: bool = False) -> list[Life]:
     """One Life for each arena buffer."""
-    touched: dict = {}
-    for now, (_, record) in enumerate(program.timeline()):
-        for _, buffer, low, high, _ in record.spans:
-            if buffer.space == ARENA:
-                touched.setdefault(buffer, []).append((now, low, high))
+    touched = marks(program)
+    if keep_all:
+        last = len(program.timeline())
+        touched = {b: [(now, 0, b.size) for now in (0, last)] for b in touched}
+    return [life(buffer, found) for buffer, found in touched.items()]
+
+
+def marks(program: Program) -> Marks:
+    """When each arena buffer is touched, and where, by records and from outside."""
+    touched = touches([record for _, record in program.timeline()])
     for now, buffer in _from_outside(program):
         if buffer is not None:
             touched.setdefault(buffer, []).append((now, 0, buffer.size))
@@ -22,10 +29,17 @@ def lives(program: Program, keep_all: bool = False) -> list[Life]:
         pool = program.pools.inputs
         times = [now for now, _, _ in touched[pool]]
         touched[pool] = [(now, 0, pool.size) for now in (min(times), max(times))]
-    if keep_all:
-        last = len(program.timeline())
-        touched = {b: [(now, 0, b.size) for now in (0, last)] for b in touched}
-    return [_life(buffer, marks) for buffer, marks in touched.items()]
+    return touched
+
+
+def touches(records: Iterable[Record], start: int = 0) -> Marks:
+    """When each arena buffer is touched, and where, by records of which the first runs at `start`."""
+    touched: Marks = {}
+    for now, record in enumerate(records, start):
+        for _, buffer, low, high, _ in record.spans:
+            if buffer.space == ARENA:
+                touched.setdefault(buffer, []).append((now, low, high))
+    return touched
 
 
 def _from_outside(program):
@@ -46,16 +60,17 @@ def _start(program, phase):
     return sum(len(program.phases[name]) for name in PHASES[: PHASES.index(phase)])
 
 
-def _life(buffer, marks):
+def life(buffer: Buffer, found: list[tuple[int, int, int]]) -> Life:
     """A run of bytes that is always touched as one is a piece, and lives for itself."""
-    cuts = sorted({0, buffer.size, *(m[1] for m in marks), *(m[2] for m in marks)})
-    pieces = []
-    for low, high in zip(cuts, cuts[1:]):
-        times = [now for now, first, end in marks if first <= low and high <= end]
-        if times:
-            pieces.append(Piece(min(times), max(times), low, high))
-    start, stop = min(p.start for p in pieces), max(p.stop for p in pieces)
-    return Life(buffer, buffer.size, start, stop, pieces=tuple(pieces))
+    cuts = sorted({0, buffer.size, *(m[1] for m in found), *(m[2] for m in found)})
+    place = {cut: i for i, cut in enumerate(cuts)}
+    times: list[list[int]] = [[] for _ in cuts]
+    for now, low, high in found:
+        for i in range(place[low], place[high]):
+            times[i].append(now)
+    runs = zip(times, cuts, cuts[1:])
+    pieces = tuple(Piece(min(when), max(when), low, high) for when, low, high in runs if when)
+    return Life(buffer, buffer.size, min(p.start for p in pieces), max(p.stop for p in pieces), pieces=pieces)
 
 
 def assign(program: Program, keep_all: bool = False, ties: tuple = ()) -> Placement:
@@ -69,24 +84,28 @@ def assign(program: Program, keep_all: bool = False, ties: tuple = ()) -> Placem
 
 def in_place(program: Program) -> tuple[Program, list]:
     """(program, ties): pairs (read, written) of buffers of which the first ends where the second begins."""
-    life = {v.buffer: v for v in lives(program)}
-    ties: list[tuple] = []
-    used: set = set()
+    tied = ties([record for _, record in program.timeline()], {v.buffer: v for v in lives(program)})
     phases: dict[str, list] = {}
     now = 0
     for phase in PHASES:
         phases[phase] = []
         for record in program.phases[phase]:
-            tie = next(
-                (t for t in _candidates(record) if _fits(life[t[0]], life[t[1]], now) and used.isdisjoint(t)),
-                None,
-            )
-            if tie:
-                used.add(tie[0])
-                ties.append(tie)
-            phases[phase].append(_with_plane(record) if tie else record)
+            phases[phase].append(_with_plane(record) if now in tied else record)
             now += 1
-    return program.but(**phases), ties
+    return program.but(**phases), list(tied.values())
+
+
+def ties(records: Iterable[Record], life: dict[Buffer, Life], start: int = 0) -> dict[int, tuple]:
+    """When a kernel may write where it reads: {when: (read, written)}."""
+    found: dict[int, tuple] = {}
+    used: set = set()
+    for now, record in enumerate(records, start):
+        for tie in _candidates(record):
+            if _fits(life[tie[0]], life[tie[1]], now) and used.isdisjoint(tie):
+                used.add(tie[0])
+                found[now] = tie
+                break
+    return found
 
 
 def _candidates(record):
@@ -114,14 +133,21 @@ def _fits(a, b, now):
     return a.stop == now == b.start
 
 
-def _with_plane(record):
-    """A depthwise kernel in place copies each channel to a plane before it writes there."""
+PLANES = {"depthwise_fwd": ("ih", "iw"), "depthwise_dx": ("oh", "ow")}
+
+
+def plane_bytes(record: Record) -> int:
+    """A depthwise kernel in place copies each channel to a plane of so many bytes before it writes there."""
     v = record.values
-    planes = {"depthwise_fwd": ("ih", "iw"), "depthwise_dx": ("oh", "ow")}
-    if record.kernel not in planes or v["ic"] != v["oc"]:
-        return record
-    h, w = planes[record.kernel]
-    return record.but(plane=Buffer("plane", v[h] * v[w]))
+    if record.kernel not in PLANES or v["ic"] != v["oc"]:
+        return 0
+    h, w = PLANES[record.kernel]
+    return v[h] * v[w]
+
+
+def _with_plane(record):
+    size = plane_bytes(record)
+    return record.but(plane=Buffer("plane", size)) if size else record
 
 
 def _line_up(buffers):

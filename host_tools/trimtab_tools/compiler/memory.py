@@ -10,7 +10,7 @@ free through its whole life. Several orders are tried. Then the best is improved
 earlier. The result need not be the smallest, so the lower bound stands beside it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -63,15 +63,14 @@ class Placement:
 
 @dataclass(eq=False)
 class _Group:
-    """Lives at one address, as arrays of their pieces."""
+    """Lives at one address."""
 
     lives: list
-    table: np.ndarray = field(init=False)  # rows start, stop, low, high
 
     def __post_init__(self):
-        self.table = np.array([(p.start, p.stop, p.low, p.high) for v in self.lives for p in v.pieces]).T
-        self.start, self.stop = int(self.table[0].min()), int(self.table[1].max())
-        self.size = int(self.table[3].max())
+        self.pieces = [p for v in self.lives for p in v.pieces]
+        self.start, self.stop = min(p.start for p in self.pieces), max(p.stop for p in self.pieces)
+        self.size = max(p.high for p in self.pieces)
 
 
 def place(lives: list[Life], ties: tuple = ()) -> Placement:
@@ -81,7 +80,7 @@ def place(lives: list[Life], ties: tuple = ()) -> Placement:
     """
     groups = _groups(lives, ties)
     bound = lower_bound(lives, ties)
-    size, offsets = _best(groups, bound)
+    size, offsets = _best(groups, _apart(groups), bound)
     for group, offset in zip(groups, offsets):
         for life in group.lives:
             life.offset = life.buffer.offset = offset
@@ -107,12 +106,40 @@ def _groups(lives, ties):
     return [_Group(m) for m in members.values()]
 
 
-def _best(groups, bound):
+def _apart(groups):
+    """For each group [(another that lives at the same time, low, high)]: strictly between low and high, added
+    to the other's offset, its own may not lie.
+    """
+    table = np.array([(p.start, p.stop, p.low, p.high) for g in groups for p in g.pieces]).reshape(-1, 4).T
+    owner = np.repeat(np.arange(len(groups)), [len(g.pieces) for g in groups])
+    apart = []
+    for i, group in enumerate(groups):
+        found = []
+        for p in group.pieces:
+            meet = (table[0] <= p.stop) & (table[1] >= p.start) & (owner != i)
+            low, high = table[2][meet] - p.high, table[3][meet] - p.low
+            found += zip(owner[meet].tolist(), low.tolist(), high.tolist())
+        apart.append(_merged(found))
+    return apart
+
+
+def _merged(ranges):
+    """The same with ranges of one group that overlap made one."""
+    merged = []
+    for other, low, high in sorted(ranges):
+        if merged and merged[-1][0] == other and low < merged[-1][2]:
+            merged[-1] = other, merged[-1][1], max(high, merged[-1][2])
+        else:
+            merged.append((other, low, high))
+    return merged
+
+
+def _best(groups, apart, bound):
     """(size, offset of each group): the best of all orders, then improved."""
     found = []
     for key in ORDERS:
         order = sorted(range(len(groups)), key=lambda i: key(groups[i]))
-        found.append((*_greedy(groups, order), order))
+        found.append((*_greedy(groups, apart, order), order))
         if found[-1][0] <= bound:
             break
     best = min(found, key=lambda f: f[0], default=(0, [], []))
@@ -122,7 +149,7 @@ def _best(groups, bound):
         top = max(order, key=lambda i: offsets[i] + groups[i].size)
         order = [i for i in order if i != top]
         order.insert(rng.randint(0, max(1, len(order) // 2)), top)
-        size, offsets = _greedy(groups, order)
+        size, offsets = _greedy(groups, apart, order)
         if size <= best[0]:
             best = size, offsets, order
         elif rng.rand() < 0.5:
@@ -132,33 +159,23 @@ def _best(groups, bound):
     return best[:2]
 
 
-def _greedy(groups, order):
-    count = sum(g.table.shape[1] for g in groups)
-    placed = np.zeros((4, count), np.int64)
-    offsets, n, size = [0] * len(groups), 0, 0
+def _greedy(groups, apart, order):
+    offsets = [None] * len(groups)
+    size = 0
     for i in order:
-        g = groups[i]
-        at = _lowest_free(placed[:, :n], g.table)
-        offsets[i] = at
-        k = g.table.shape[1]
-        placed[:, n : n + k] = g.table
-        placed[2:, n : n + k] += at
-        n += k
-        size = max(size, at + g.size)
+        offsets[i] = at = _lowest_free(apart[i], offsets)
+        size = max(size, at + groups[i].size)
     return size, offsets
 
 
-def _lowest_free(placed, table):
-    """The lowest offset at which no piece of the table meets a placed piece in time and address."""
-    taken = []
-    for start, stop, low, high in table.T:
-        meet = (placed[0] <= stop) & (placed[1] >= start)
-        taken += zip((placed[2][meet] - high).tolist(), (placed[3][meet] - low).tolist())
+def _lowest_free(apart, offsets):
+    """The lowest offset at which a group meets none that has its place, in time and address."""
     at = 0
-    for low, high in sorted(taken):  # an offset strictly between low and high overlaps
+    taken = [(offsets[j] + low, offsets[j] + high) for j, low, high in apart if offsets[j] is not None]
+    for low, high in sorted(taken):
         if low >= at:
             break
-        at = max(at, -(-int(high) // ALIGN) * ALIGN)
+        at = max(at, -(-high // ALIGN) * ALIGN)
     return at
 
 
@@ -192,22 +209,27 @@ def lower_bound(lives: list[Life], ties: tuple = ()) -> int:
 
 
 def usage(lives: list[Life], ties: tuple = ()) -> np.ndarray:
-    """Live bytes while each record runs; tied buffers count once."""
-    total = np.zeros(max((v.stop for v in lives), default=0) + 2, np.int64)
-    for group in _groups(lives, ties):
-        moments = sorted({*group.table[0].tolist(), *(group.table[1] + 1).tolist()})
-        for now, then in zip(moments, moments[1:]):
-            total[now:then] += _extent(group.table, now)
-    return total
+    """Live bytes while each record runs; what tied buffers share counts once."""
+    change = [0] * (max((v.stop for v in lives), default=0) + 3)
+    for life in lives:
+        for p in life.pieces:
+            change[p.start] += p.high - p.low
+            change[p.stop + 1] -= p.high - p.low
+    by_buffer = {id(v.buffer): v for v in lives} if ties else {}
+    for a, b in ties:
+        now, shared = _shared(by_buffer[id(a)], by_buffer[id(b)])
+        change[now] -= shared
+        change[now + 1] += shared
+    return np.cumsum(change[:-1])
 
 
-def _extent(table, now):
-    """Bytes of a group that are live while a record runs."""
-    if table.shape[1] == 1:
-        return table[3, 0] - table[2, 0]
-    live = (table[0] <= now) & (table[1] >= now)
-    total = end = 0
-    for low, high in sorted(zip(table[2][live].tolist(), table[3][live].tolist())):
-        total += max(0, high - max(low, end))
-        end = max(end, high)
-    return total
+def _shared(dies, begins):
+    """(the record at which one of two tied lives ends and the other begins, bytes that both take then)."""
+    now = begins.start
+    return now, sum(
+        max(0, min(p.high, q.high) - max(p.low, q.low))
+        for p in dies.pieces
+        if p.stop == now
+        for q in begins.pieces
+        if q.start == now
+    )

@@ -161,9 +161,10 @@ class Contents:
 
     def tflite(self) -> bytes:
         """The tuned network as a .tflite file."""
-        model = write_tflite.write(self.graph(), self.name)
         head = self.head()
-        return write_tflite.export(model, {}, head) if head else model
+        if head is None:
+            return write_tflite.write(self.graph(), self.name)
+        return write_tflite.write_with_head(self.graph(), head, self.name)
 
     def write(self, path: str, keras: str | None = None) -> int:
         """Write the tuned network; how many bytes. A .keras file needs the model that it came from."""

@@ -13,10 +13,9 @@ from trimtab.format import LABEL_BYTES
 from ..graph.program import Record, Slot
 from ..graph.rounding import mantissa
 from ..operators.operator import Lowering
-from ..operators.registry import row
+from ..operators.registry import WEIGHTED, row
 from ..policies.head import weight_limit
 from ..policies.hook import Weights
-from ..policies.plan import TRAINABLE
 
 COSINE = np.rint(32767 * 0.5 * (1 + np.cos(np.pi * (np.arange(64) + 0.5) / 64)))  # the schedule of rates
 SEED = 0x9E3779B9  # of the generator that rounds residuals of few bits
@@ -46,7 +45,7 @@ class State:
 
 def lay_out(lower: Lowering) -> None:
     """Keep all that is trained, in the order in which it is saved."""
-    layers = [op for op in lower.operators if op.kind in TRAINABLE]
+    layers = [op for op in lower.operators if op.kind in WEIGHTED]
     for op in layers:
         lower.state.weights[op.name] = _weights(lower, op)
     for op in layers:

@@ -81,13 +81,21 @@ def _can_cut(record):
 def cut(program: Program, strips: Strips) -> Program:
     """The program with one run of forward records in strips."""
     forward = program.phases["forward"]
-    records = forward[strips.first : strips.last]
+    made = pieces(forward[strips.first : strips.last], strips)
+    return program.but(forward=[*forward[: strips.first], *made, *forward[strips.last :]])
+
+
+def pieces(records: list[Record], strips: Strips) -> list[Record]:
+    """The records of a run in strips."""
     parts = _parts(records, strips)
+    later: list[dict] = [{}]  # for each strip, where a tensor comes next; it may be missing in some strips
+    for part in reversed(parts[1:]):
+        later.append({**later[-1], **part})
     made: list[Record] = []
     aside: dict = {}
-    for now, after in zip(parts, [*parts[1:], {}]):
+    for now, after in zip(parts, reversed(later)):
         made += _strip(records, now, after, aside)
-    return program.but(forward=[*forward[: strips.first], *made, *forward[strips.last :]])
+    return made
 
 
 def _parts(records, strips):
@@ -105,6 +113,8 @@ def _parts(records, strips):
             if y not in want:
                 continue
             low, high = want[y]
+            if strips.keep:  # rows that an earlier strip had to compute for another reader are still there
+                high = max(high, done.get(y, 0))
             start = max(low, done.get(y, 0)) if strips.keep else low
             strip[y] = low, start, high
             if start == high:

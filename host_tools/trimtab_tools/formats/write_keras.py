@@ -32,7 +32,7 @@ def export(contents: Any, original: str, output: str) -> int:
     layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
     untrained, graph = contents.initial().graph(), contents.graph()
     for op in graph.ops:
-        if op.kind == "lite":
+        if op.kind == "tinytl":
             raise ModelError(
                 "modules of policy tinytl have no place in a Keras model: pull the network as .tflite"
             )

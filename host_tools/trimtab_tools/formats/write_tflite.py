@@ -35,15 +35,20 @@ def export(model: Source, tuned: dict, head: dict | None = None) -> bytes:
     `head`: None, or what formats/float_head.py takes; it replaces everything behind its features.
     """
     graph = _with_tuned(read(model), tuned)
-    if head is None:
-        return write(graph, names=signature(model))
+    return (
+        write_with_head(graph, head, names=signature(model)) if head else write(graph, names=signature(model))
+    )
+
+
+def write_with_head(graph: Graph, head: dict, name: str = "main", names: tuple = SIGNATURE) -> bytes:
+    """The graph up to a trained head's features, and the head behind them, as .tflite bytes."""
     if head["features"] not in graph.tensors:
         raise ModelError(f"the model has no tensor {head['features']}: export with the compiled model")
     graph = replace(graph, ops=_needed(graph, head["features"]), outputs=(head["features"],))
     tensors, rows = to_rows(graph)
     x = _outer_input(graph, tensors, rows)
     y = add_float_head(graph, tensors, rows, head)
-    return serialize(tensors, rows, x, y, "main", signature(model))
+    return serialize(tensors, rows, x, y, name, names)
 
 
 def _with_tuned(graph, tuned):

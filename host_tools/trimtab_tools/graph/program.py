@@ -9,7 +9,11 @@ import numpy.typing as npt
 from trimtab.format import ARENA, CONST, NULL, PHASES, RECORDS, STATE, WEIGHTS, fields
 
 FIELDS = {row[0]: fields(row[1]) for row in RECORDS}
-BYTES = {"b": 1, "h": 2, "x": 2, "i": 4}
+NAMES = {kernel: {name for name, *_ in rows} for kernel, rows in FIELDS.items()}
+OPTIONAL = {
+    kernel: {name for name, kind, *_ in rows if kind and "?" in kind} for kernel, rows in FIELDS.items()
+}
+BITS = {"b": 8, "h": 16, "x": 16, "i": 32, "m": 1}
 
 # What a kernel writes may lie where one of these inputs lies, at the same address: it reads each element
 # before it writes there (depthwise: each channel, which goes through `plane`). That is part of a kernel's
@@ -70,29 +74,26 @@ class Record:
     layer: str = ""
 
     def __post_init__(self):
-        wanted = {name for name, *_ in FIELDS[self.kernel]}
-        given = set(self.values)
-        optional = {name for name, kind, *_ in FIELDS[self.kernel] if kind and "?" in kind}
-        if given - wanted or wanted - given - optional:
-            raise AssertionError(f"{self.kernel}: fields {given ^ wanted} do not match the record table")
+        odd = NAMES[self.kernel] ^ self.values.keys()
+        if not odd <= OPTIONAL[self.kernel]:
+            raise AssertionError(f"{self.kernel}: fields {odd} do not match the record table")
 
     @cached_property
     def spans(self) -> list[tuple[str, Buffer, int, int, bool]]:
         """[(field, buffer, first byte, end, written)] of all that this record touches."""
         found = []
         for name, kind, extent, _ in FIELDS[self.kernel]:
-            value = self.values.get(name)
-            if kind and value is not None:
+            value = self.values.get(name) if kind else None
+            if value is not None:
                 buffer, byte = (value.buffer, value.byte) if isinstance(value, Slot) else (value, 0)
                 found.append((name, buffer, byte, byte + self._size(kind[-1], extent), "!" in kind))
         return found
 
     def _size(self, letter, extent):
-        n = 1
+        bits = int(self.values.get("residual", 8)) if letter == "r" else BITS.get(letter, 8)
         for factor in extent:
-            n *= int(factor) if factor.isdigit() else int(self.values[factor])
-        bits = {"m": 1, "r": int(self.values.get("residual", 8))}.get(letter) or 8 * BYTES.get(letter, 1)
-        return (n * bits + 7) // 8
+            bits *= int(self.values[factor] if factor in self.values else factor)
+        return (bits + 7) // 8
 
     def buffers(self, written: bool) -> list:
         """Buffers that this record writes or, with written False, only reads."""

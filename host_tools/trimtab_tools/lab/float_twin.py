@@ -18,7 +18,7 @@ from ..policies.plan import TrainPlan
 from .float_layers import LAYERS, Layer
 
 # Kinds of layers that belong to a method: (file, class). The file can be deleted together with the method.
-OPTIONAL = {"lite": ("float_tinytl", "Module")}
+OPTIONAL = {"tinytl": ("float_tinytl", "Module")}
 
 
 def layer_class(op: Op) -> type[Layer]:

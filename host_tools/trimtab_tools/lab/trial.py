@@ -159,7 +159,7 @@ class Real:
     """The float twin, with the learning rate that the integers have at each step."""
 
     def __init__(self, made: compile.Compiled, start: str, total: int, trial: Trial):
-        if any("step" in op.attrs for op in made.trunk.ops):
+        if any("slope" in op.attrs for op in made.trunk.ops):
             raise UsageError(
                 f"float twins have no step-function gradients: run policy {trial.policy} in integers"
             )

@@ -15,7 +15,7 @@ from ..policies.head import without_softmax
 from .progress import Progress, quiet
 
 
-def verify(path: str, n: int = 200, kernels: str = "c", progress: Progress = quiet) -> dict:
+def verify(path: str, n: int = 200, kernels: str | None = None, progress: Progress = quiet) -> dict:
     """Counts of output tensors, and the first layer that differs.
 
     The keys are "inputs", "outputs", "identical" and "first_difference" (None if there is no difference).
@@ -86,7 +86,7 @@ def _noise(rng, i, shape):
 class Ours:
     """Our kernels, with a place of its own for every tensor."""
 
-    def __init__(self, graph: Graph, kernels: str):
+    def __init__(self, graph: Graph, kernels: str | None):
         self.graph = graph
         self.compiled = compile.compile_inference(graph, keep_all=True, kernels=simulated.tier(kernels))
         self.net = simulated.load(self.compiled.data, kernels)

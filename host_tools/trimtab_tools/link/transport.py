@@ -29,6 +29,10 @@ def now_ms() -> int:
     return int(time.monotonic() * 1000)
 
 
+# What pyserial says of a port that another program has open, on POSIX systems and on Windows.
+IN_USE = ("lock port", "PermissionError(13, 'Access")
+
+
 class Serial:
     """A serial port by name, or any URL of pyserial's (socket://127.0.0.1:4000)."""
 
@@ -39,7 +43,7 @@ class Serial:
                 url, baudrate=baudrate, timeout=0, write_timeout=10, exclusive=True
             )
         except (OSError, ValueError) as error:
-            if "lock port" in str(error):  # pyserial has no other sign of it
+            if any(sign in str(error) for sign in IN_USE):
                 raise LinkError(f"port {url} is in use: close the program that has it open") from error
             raise LinkError(
                 f"port {url} is not there: plug the board in or name its port with --port ({error})"

@@ -4,7 +4,7 @@ Note: the authors of MobileTL have mentioned a patent filing and published no co
 from the paper alone and is optional: only the policy `mobiletl` needs this file, and everything else runs
 without it.
 
-The policy marks operators with the attribute `step`, whose value says how they differ:
+The policy marks operators with the attribute `slope`, whose value says how they differ:
 
     open    a layer with such an activation: an error passes wherever the input is at least zero, also where
             the output is clamped from above
@@ -29,7 +29,7 @@ from .operator import Operator
 from .table import ordered
 from .weighted import alive, positions, scales
 
-ATTRIBUTE = "step"
+ATTRIBUTE = "slope"
 ONE = 1 << 30
 
 

@@ -1,6 +1,6 @@
 """TinyTL's lite residual module: a small trained branch beside a block of the frozen trunk.
 
-An operator `lite` has the inputs y, x, w1, affine1, w2, affine2: y is what the block leaves, x what it reads.
+An operator `tinytl` has the inputs y, x, w1, affine1, w2, affine2: y leaves the block, x enters it.
 Its output is y + upsampled(affine2(norm(w2 * relu(affine1(norm(w1 * pooled(x))))))), in y's quantization.
 Weights are int8 with one power of two as scale. Affines are gamma, then beta, with 16 fraction bits; behind
 the second norm they count in steps of y. device_lib's plain/tinytl.py has the formats. The file is optional:
@@ -429,7 +429,7 @@ def paper_rows(graph, op, skip):
 
 
 OPERATOR = Operator(
-    "lite",
+    "tinytl",
     attributes=("stride", "detached"),  # detached: inputs to which no error goes back
     activations=2,
     params=params,

@@ -7,7 +7,8 @@ from trimtab.format import SPARE_BIAS
 
 from ..errors import ModelError
 from ..graph.ir import Graph
-from .plan import TRAINABLE, Head, whole
+from ..operators.registry import WEIGHTED
+from .plan import Head, whole
 
 PROBABILITIES = ("softmax", "log_softmax")  # they belong to the loss
 PROTOTYPE_FEATURES = 16384  # at most: the sum of their squares has 30 bits
@@ -122,7 +123,7 @@ def without_softmax(graph: Graph) -> Graph:
 def with_last_layer(trunk: Graph, updates: tuple) -> tuple:
     """The updates, and one of the last layer's weights."""
     op = _last(trunk)
-    if op is None or op.kind not in TRAINABLE:
+    if op is None or op.kind not in WEIGHTED:
         raise ModelError("--loss mse needs a model that ends in a dense or conv layer: cut what follows it")
     own = next((u for u in updates if u.layer == op.name and u.channels), None)
     return (*(u for u in updates if u.layer != op.name), own or whole(trunk, op))

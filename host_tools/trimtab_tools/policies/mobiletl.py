@@ -15,11 +15,12 @@ from dataclasses import replace
 from ..errors import ModelError
 from ..graph import blocks
 from ..graph.ir import Graph
-from .plan import TRAINABLE, layers, whole
+from ..operators.registry import WEIGHTED
+from .plan import layers, whole
 from .policy import Choice, Policy, Request
 
 BLOCKS = 3  # of `mobiletl` alone
-STEPS = ("relu", "relu6", "hard_swish")
+ACTIVATIONS = ("relu", "relu6", "hard_swish")
 
 
 def choose(trunk: Graph, request: Request) -> Choice:
@@ -49,16 +50,17 @@ def mark(trunk: Graph, first: int, projects: set[str]) -> Choice:
 
 
 def _marks(graph, op, projects):
-    """How an operator differs: operators/mobiletl.py says what `step` means."""
-    if op.kind in STEPS:
-        return {"step": "bit"}
-    if op.kind not in TRAINABLE:
+    """How an operator differs: operators/mobiletl.py says what `slope` means."""
+    if op.kind in ACTIVATIONS:
+        return {"slope": "bit"}
+    if op.kind not in WEIGHTED:
         return {}
     y = op.outputs[0]
     kinds = {reader.kind for reader in graph.consumers(y)}
-    bare = kinds and kinds <= set(STEPS) and y not in graph.outputs and graph[y].zero_point > -128
-    step = "open" if op.attrs["act"] in STEPS else "bare" if bare and op.attrs["act"] == "none" else "layer"
-    return {"step": step, "gain": True} if op.name in projects else {"step": step}
+    bare = kinds and kinds <= set(ACTIVATIONS) and y not in graph.outputs and graph[y].zero_point > -128
+    fused = op.attrs["act"]
+    slope = "open" if fused in ACTIVATIONS else "bare" if bare and fused == "none" else "layer"
+    return {"slope": slope, "gain": True} if op.name in projects else {"slope": slope}
 
 
 POLICY = Policy(

@@ -6,10 +6,10 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph.ir import Graph, Op
+from ..operators.registry import WEIGHTED
 from .hook import Hook
 from .policy import Request
 
-TRAINABLE = ("conv", "depthwise", "dense")
 AXIS = {"conv": "in", "dense": "in", "depthwise": "out"}  # the channels that a partial update chooses among
 DEFAULT_RATE = 1e-3
 
@@ -67,7 +67,7 @@ class TrainPlan:
 
 def layers(graph: Graph) -> list[Op]:
     """The operators with weights that can train, in order."""
-    return [op for op in graph.ops if op.kind in TRAINABLE]
+    return [op for op in graph.ops if op.kind in WEIGHTED]
 
 
 def tail(trunk: Graph, request: Request, count: int) -> list[Op]:

@@ -112,7 +112,7 @@ def _module(trunk, tensors, block, number, chosen):
     before = f"{block.output} without {name}"
     tensors[before] = replace(y, name=before)
     return Op(
-        "lite",
+        "tinytl",
         name,
         (before, block.input, *names),
         (block.output,),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ..compiler.facts import milliseconds, trained
-from ..policies.plan import TRAINABLE
+from ..operators.registry import WEIGHTED
 from ..policies.registry import why
 from .drawing import chart, in_bytes, in_short
 from .style import SCRIPT, STYLE
@@ -96,7 +96,7 @@ def _layers(facts):
 
 
 def _layer(row, tops):
-    what, frozen = trained(row), "frozen" if row["kind"] in TRAINABLE else ""
+    what, frozen = trained(row), "frozen" if row["kind"] in WEIGHTED else ""
     cells = [
         f"<td>{escape(row['layer'])}</td>",
         f'<td class="still">{escape(row["kind"].replace("_", " "))}</td>',

@@ -25,7 +25,7 @@ LOW = TOP + HEIGHT + 34
 
 def timeline(facts: dict) -> str:
     """A rectangle for each buffer: right is later, up is a higher address."""
-    records, size = facts["steps"], max(facts["arena_bytes"], 1)
+    records, size = facts["records"], max(facts["arena_bytes"], 1)
     across = scale(0, len(records), LEFT, WIDTH)
     up = scale(0, size, TOP + HEIGHT, TOP)
     below = scale(0, size, LOW + STRIP, LOW)
@@ -129,7 +129,7 @@ def _addresses(size, up):
 
 def usage(facts: dict) -> list[int]:
     """The bytes that are live at each record. A byte that several pieces use counts once."""
-    live: list[list[tuple[int, int]]] = [[] for _ in range(len(facts["steps"]) + 1)]
+    live: list[list[tuple[int, int]]] = [[] for _ in range(len(facts["records"]) + 1)]
     for _, _, offset, _, pieces in facts["buffers"]:
         for start, stop, low, high in pieces:
             for now in range(start, min(stop, len(live) - 1) + 1):

@@ -1,6 +1,5 @@
 """Everything that is built or fetched lies in one folder, each thing under a hash of what went into it."""
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -8,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from ..errors import ToolchainError
 
@@ -28,8 +29,8 @@ def built(name: str, inputs: Iterable[Any], build: Callable[[Path], None]) -> Pa
 
     The inputs are all that the result depends on: files, folders, and anything whose str() says what it is.
     """
-    out = folder() / f"{name}-{digest(inputs)}"
-    with _locked(name):
+    out = place(name, inputs)
+    with FileLock(folder() / f"{name}.lock"):  # one process builds; the others wait, then find it
         if not out.exists():
             start = time.monotonic()
             print(f"building {name} ...", file=sys.stderr, flush=True)
@@ -41,6 +42,11 @@ def built(name: str, inputs: Iterable[Any], build: Callable[[Path], None]) -> Pa
                 shutil.rmtree(scratch, ignore_errors=True)
             print(f"built {name} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     return out
+
+
+def place(name: str, inputs: Iterable[Any]) -> Path:
+    """Where a thing lies, or will lie once it is built."""
+    return folder() / f"{name}-{digest(inputs)}"
 
 
 def digest(inputs: Iterable[Any]) -> str:
@@ -72,26 +78,3 @@ def run(*command: Any, cwd: Path | None = None, env: dict[str, str] | None = Non
         tail = "\n".join(result.stdout.splitlines()[-20:])
         raise ToolchainError(f"{Path(str(command[0])).name} failed with status {result.returncode}:\n{tail}")
     return result.stdout
-
-
-@contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """One process at a time builds a thing. The others wait, then find it."""
-    with open(folder() / f"{name}.lock", "w") as file:
-        _lock(file)
-        yield
-
-
-def _lock(file: Any) -> None:
-    """Wait until this process alone holds a lock on the file; closing the file releases it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return
-    while True:
-        with contextlib.suppress(OSError):  # LK_LOCK gives up after ten seconds, a build takes longer
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-            return

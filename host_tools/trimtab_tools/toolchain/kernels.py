@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from trimtab.format import OPCODES
 
 from ..errors import ToolchainError
-from . import cache, packages, subset
-from .sources import FIRMWARE, micropython
+from . import cache, llvm, packages, subset
+from .sources import FIRMWARE, micropython, ready
 
 
 class Natmod(NamedTuple):
@@ -41,12 +41,6 @@ PACKED = {"armv6m": ("-DTRIMTAB_PACKED=1",)}
 # Tested in an emulator but never on a chip, so deploy does not choose them: a user must copy them by hand.
 UNPROVEN = {"xtensawin"}
 
-# LLVM is the only compiler for the ESP32 that Debian has as packages. It needs the C library beside it.
-LLVM = (
-    "clang-22 libclang-cpp22 libllvm22 llvm-22 libclang-common-22-dev libc6 libstdc++6 libgcc-s1 zlib1g "
-    "libzstd1 libxml2 libedit2 libtinfo6 libffi8 libbsd0 libmd0 liblzma5 libicu76"
-).split()
-
 
 # -- for this machine
 
@@ -64,30 +58,41 @@ def kernel_sources() -> list[Path]:
 
 def level() -> str:
     """The best of LEVELS that this processor has."""
+    return list(LEVELS)[ctypes.CDLL(str(level_library())).trimtab_level()]
+
+
+def level_library() -> Path:
+    """The library that asks the processor."""
 
     def build(out):
-        packages.need(["gcc"])
         cache.run("gcc", "-O1", "-fPIC", "-shared", source, "-o", out / "level.so")
 
     source = FIRMWARE / "kernels" / "wide" / "level.c"
-    probe = ctypes.CDLL(str(cache.built("level", [source], build) / "level.so"))
-    return list(LEVELS)[probe.trimtab_level()]
+    return ready("level.so") or _by_gcc("level", [source], build) / "level.so"
 
 
 def wide_library(name: str | None = None) -> Path:
     """The kernels with the loops of a level, by default the best: the same numbers, many times faster."""
-    return host_library((*WIDE, *LEVELS[name or level()]))
+    name = name or level()
+    return ready(f"{name}.so") or host_library((*WIDE, *LEVELS[name]))
 
 
 def host_library(flags: Iterable[str] = ()) -> Path:
     """The kernels as a shared library of this machine, with plain loops unless flags say otherwise."""
-    options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{FIRMWARE / 'kernels'}", *flags]
+    options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", "-DTRIMTAB_PC=1"]
+    options += [f"-I{FIRMWARE / 'kernels'}", *flags]
 
     def build(out):
-        packages.need(["gcc"])
         cache.run("gcc", *options, *kernel_sources(), "-o", out / "libtrimtab.so")
 
-    return cache.built("host", [FIRMWARE / "kernels", *flags], build) / "libtrimtab.so"
+    return _by_gcc("host", [FIRMWARE / "kernels", *flags], build) / "libtrimtab.so"
+
+
+def _by_gcc(name, inputs, build):
+    """What gcc builds; without gcc, what it built before."""
+    if not cache.place(name, inputs).exists():
+        packages.need(["gcc"])
+    return cache.built(name, inputs, build)
 
 
 # -- for a board
@@ -106,7 +111,8 @@ def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str
         name, chosen = f"natmod-{arch}", None
     else:
         name, chosen = f"natmod-{arch}-part", sorted(kernels)
-        variables = {**variables, "SWITCHES": packed_only(packed)}
+        dense = " -DTRIMTAB_DENSE=0" if arch in PACKED and subset.DENSE not in chosen else ""
+        variables = {**variables, "SWITCHES": packed_only(packed) + dense}
     if arch == "xtensawin":
         variables = {**variables, "CROSS": xtensa_compiler()}
 
@@ -145,16 +151,19 @@ def packed_only(kernels: Iterable[str]) -> str:
 
 
 def xtensa_compiler() -> Path:
-    """A path that becomes the compiler for the ESP32's cores when "gcc" is added."""
+    """A path that becomes the compiler for the ESP32's cores when "gcc" is added.
+
+    LLVM is the only one that Debian has as packages. It needs the C library beside it.
+    """
 
     def wrap(out):
         script = out / "xtensa-esp32-elf-gcc"
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "${{0%/*}}/cc.py" "{llvm}" "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "${{0%/*}}/cc.py" "{root}" "$@"\n')
         script.chmod(0o755)
         shutil.copy(FIRMWARE / "xtensa/cc.py", out)
 
-    llvm = cache.built("llvm", [packages.RELEASE, *LLVM], lambda out: packages.unpacked(out, LLVM))
-    inputs = [llvm.name, sys.executable, FIRMWARE / "xtensa/cc.py"]
+    root = llvm.folder()
+    inputs = [root.name, sys.executable, FIRMWARE / "xtensa/cc.py"]
     return cache.built("xtensa-gcc", inputs, wrap) / "xtensa-esp32-elf-"
 
 

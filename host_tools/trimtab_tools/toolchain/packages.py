@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..errors import ToolchainError
@@ -47,7 +47,7 @@ RELEASE = "trixie"
 # -- tools on this system
 
 
-def absent(tools: Iterable[str]) -> list[str]:
+def absent(tools: Collection[str]) -> list[str]:
     """The packages of those tools that are not installed."""
     return sorted({TOOLS[tool] for tool in tools if not _is_there(tool)})
 
@@ -56,14 +56,16 @@ def _is_there(tool: str) -> bool:
     return Path(tool).exists() if "/" in tool else bool(shutil.which(tool))
 
 
-def need(tools: Iterable[str], what: str = "this") -> None:
-    """Refuse to go on without these tools; the error has the command that installs them."""
+def need(tools: Collection[str], what: str = "this") -> None:
+    """Refuse to go on without these tools; the error has the command that installs them on Debian."""
     packages = absent(tools)
-    if packages:
+    if packages and shutil.which("apt-get"):
         raise ToolchainError(f"{what} needs {', '.join(packages)}: run sudo {' '.join(_install(packages))}")
+    if packages:
+        raise ToolchainError(f"{what} needs {', '.join(t for t in tools if not _is_there(t))}: install it")
 
 
-def provide(tools: Iterable[str], what: str = "this") -> None:
+def provide(tools: Collection[str], what: str = "this") -> None:
     """Install what is missing of these tools, as root; anyone else is told which command does it."""
     packages = absent(tools)
     if not packages:

@@ -14,6 +14,13 @@ from . import cache, packages
 HERE = Path(__file__).resolve().parents[1]
 # In a wheel the folder lies inside the package, in a checkout beside host_tools.
 FIRMWARE = next(p for p in (HERE / "firmware", HERE.parents[1] / "firmware") if p.is_dir())
+READY = HERE / "ready"  # what a wheel brings built; a checkout has no such folder
+
+
+def ready(name: str) -> Path | None:
+    """A file that this wheel brings built."""
+    path = READY / name
+    return path if path.is_file() else None
 
 
 def library() -> Path:

@@ -16,19 +16,6 @@
 #define FIRST 44
 #define MASK 48
 
-// Clears the mask bit of output i. mask: address of the mask; t: spare; all are lost.
-.macro UNMASK i, mask, t
-    lsrs \t, \i, #3
-    adds \mask, \mask, \t
-    movs \t, #7
-    ands \i, \t
-    movs \t, #1
-    lsls \t, \i
-    ldrb \i, [\mask]
-    bics \i, \t
-    strb \i, [\mask]
-.endm
-
 // One output: 23 cycles, 0 .. 255 before lo is added. The sign is taken before the first rounding; it differs after it
 // only at 0, where both signs give the same output.
 // r0 acc, r1 value, r2 r3 spare, r4 m2, r5 shift, r6 y, r7 end of the row; r8 lo, r9 m0, r10 m1, r11 half, r12 step,
