@@ -379,6 +379,8 @@ IN_PLACE = {
     "add_fwd": [("y", "x"), ("y", "x2")],
     "mul_fwd": [("y", "x")],
     "sum_fwd": [("y", "x")],
+    "prelu_fwd": [("y", "x")],
+    "prelu_dx": [("g", "gy"), ("g", "x"), ("g", "add")],
     "mul_dx": [("g", "add")],
     "move_dx": [("g", "add")],
     "lut_fwd": [("y", "x")],
