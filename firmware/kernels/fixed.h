@@ -34,8 +34,13 @@ static inline int32_t max32(int32_t a, int32_t b) {
     return a > b ? a : b;
 }
 
-static inline int32_t clamp(int32_t v, int32_t lo, int32_t hi) {
+INLINE int32_t clamp_here(int32_t v, int32_t lo, int32_t hi) {
     return v < lo ? lo : v > hi ? hi : v;
+}
+
+// Code that is compiled for size may call it.
+static inline int32_t clamp(int32_t v, int32_t lo, int32_t hi) {
+    return clamp_here(v, lo, hi);
 }
 
 // |v|, 2^31 included.

@@ -4,6 +4,7 @@
 #pragma GCC optimize ("Os") // code lies in a board's RAM
 #include "error.h"
 #include "output.h"
+#include "packed/packed.h"
 #include "taps.h"
 #include "update.h"
 
@@ -32,23 +33,35 @@ static int32_t up(int32_t v) {
 
 // -- convolution and norm
 
+FAST static int32_t dot(int32_t sum, const int8_t *x, const int8_t *w, int32_t n, int32_t zx) {
+    for (; n >= 4; n -= 4, x += 4, w += 4) {
+        sum = mac(mac(sum, x[0] - zx, w[0]), x[1] - zx, w[1]);
+        sum = mac(mac(sum, x[2] - zx, w[2]), x[3] - zx, w[3]);
+    }
+    for (; n; n--) {
+        sum = mac(sum, *x++ - zx, *w++);
+    }
+    return sum;
+}
+
 // sums (oh, ow) of one output channel, less `pre` bits. w: (kh, kw, part); x: its first channel. Before that
-// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000.
+// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000. Where a tap has all channels,
+// a row of taps is one run.
 HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *x, const int8_t *w,
     int32_t *sums) {
     const struct trimtab_geometry *geo = &r->geometry;
+    int32_t part = r->part, whole = part == geo->ic;
     for (int32_t oy = 0; oy < geo->oh; oy++) {
         struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
         for (int32_t ox = 0; ox < geo->ow; ox++) {
             struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-            int32_t a = 0;
+            int32_t a = 0, runs = whole ? tap_count(cols) > 0 : tap_count(cols);
+            int32_t n = whole ? tap_count(cols) * part : part;
             for (int32_t ky = rows.first; ky < rows.end; ky++) {
-                for (int32_t kx = cols.first; kx < cols.end; kx++) {
-                    const int8_t *p = x + ((rows.origin + ky) * geo->iw + cols.origin + kx) * geo->ic;
-                    const int8_t *q = w + (ky * geo->kw + kx) * r->part;
-                    for (int32_t i = r->part; i; i--) {
-                        a = mac(a, *p++ - r->zx, *q++);
-                    }
+                const int8_t *p = x + ((rows.origin + ky) * geo->iw + cols.origin + cols.first) * geo->ic;
+                const int8_t *q = w + (ky * geo->kw + cols.first) * part;
+                for (int32_t run = runs; run; run--, p += geo->ic, q += part) {
+                    a = dot(a, p, q, n, r->zx);
                 }
             }
             *sums++ = rsh(a, r->pre);
@@ -108,6 +121,17 @@ int32_t trimtab_tinytl_conv_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
+FAST static int32_t column_dot(const int8_t *gy, const int8_t *w, int32_t n, int32_t step) {
+    int32_t sum = 0;
+    for (; n > 1; n -= 2, gy += 2) {
+        sum = mac(sum, gy[0], *w);
+        w += step;
+        sum = mac(sum, gy[1], *w);
+        w += step;
+    }
+    return n ? mac(sum, *gy, *w) : sum;
+}
+
 // Back through the 1x1 convolution: d = sum over outputs of gy * w, at most 127 * 128 each: below 2^30 for
 // 66,000 outputs.
 int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
@@ -116,11 +140,7 @@ int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
     int32_t *d = at(mem, r->d); // (n, ic)
     for (int32_t p = 0; p < r->n; p++, gy += r->oc) {
         for (int32_t i = 0; i < r->ic; i++) {
-            int32_t a = 0;
-            for (int32_t o = 0; o < r->oc; o++) {
-                a = mac(a, gy[o], w[o * r->ic + i]);
-            }
-            *d++ = a;
+            *d++ = column_dot(gy, w + i, r->oc, r->ic);
         }
     }
     return 0;
