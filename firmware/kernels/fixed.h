@@ -50,7 +50,7 @@ static inline uint32_t magnitude(int32_t v) {
 
 // v / 2^s to the nearest, ties up; s <= 0 leaves v, s > 31 gives 0.
 // floor((v + 2^(s-1)) / 2^s) is v >> s plus the last bit shifted out: no sum that could overflow.
-static inline int32_t rsh_here(int32_t v, int32_t s) {
+INLINE int32_t rsh_here(int32_t v, int32_t s) {
     return s <= 0 ? v : s > 31 ? 0 : (v >> s) + (v >> (s - 1) & 1);
 }
 
