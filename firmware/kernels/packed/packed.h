@@ -116,6 +116,8 @@ struct requant { // armv*/requant.S knows the order
 
 // |acc + offset| < 2^20, range 255.
 void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
+// The same where |acc + offset| < 2^20 is seen for each; else returns 0, with some outputs written.
+int32_t trimtab_requant_checked(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
 // No mask, range 255; sums below 1 give the smallest output; shift and half are of the product / 2^20.
 // Returns 0, with some outputs written, if a sum is 2^20 or more.
 int32_t trimtab_requant_relu(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
