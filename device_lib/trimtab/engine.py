@@ -62,10 +62,11 @@ class Engine:
 
             program = bytearray(program)
             weights, self.functions = stream(package, program, phases, functions, tier.alloc)
-            self._run = None  # each record in a call of its own
+            self._run = self._one
         else:
             self.functions = [functions[code] for codes, _ in phases for code in codes]
-            self._run = None if adapts else tier.run  # a choice puts others in the place of its kernels
+            # A choice puts others in the place of its kernels.
+            self._run = self._one if adapts or not tier.run else tier.run
         self.cores, self.alone = 1, ""  # how many cores work, and why not more
         if tier.share and cores > 1:
             self.alone = tier.share(scratch_bytes(phases, program))
@@ -81,7 +82,7 @@ class Engine:
         ends = [self.phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")]
         cells = [array("i", (0,)) for _ in range(3)]  # of loss, gate, and all else: what the last kernel returned
         self._cell = cells[2]
-        self._plan = (self._run or self._one, self.offsets) + tuple(cells + ends)
+        self._plan = (self._run, self.offsets) + tuple(cells + ends)
         self._accumulate = package.accumulate if package.loss_kind else 0  # 0: nothing trains
         # Plain kernels allocate, so the heap stays open for them, and Ctrl-C may stop one half way.
         # MicroPython delivers Ctrl-C where Python code jumps, so never inside a native kernel.
@@ -179,10 +180,10 @@ class Engine:
 
     def run_records(self, i, stop):
         """Records i to stop; returns the last kernel's value. So few locals need no memory of the heap."""
-        run, mem, value = self._plan[0], self.mem, self._cell
+        value = self._cell
         value[0] = 0
         while i < stop:
-            i = run(mem, self.offsets, i, stop, value)
+            i = self._run(self.mem, self.offsets, i, stop, value)
         return value[0]
 
     def _one(self, mem, offsets, i, stop, value):

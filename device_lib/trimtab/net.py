@@ -3,6 +3,7 @@
 import gc
 import struct
 from array import array
+from struct import pack_into
 
 from . import kernels
 from .crc import crc32
@@ -90,9 +91,12 @@ class Net(Engine):
 
     def load_input(self, x):
         """Put a sample into input_view as int8. Real values are rounded half away from zero."""
-        raw = type(x) in _RAW  # what a board has to hurry for
-        kind = "B" if raw else _kind(x)
-        if kind != "f" and not raw:
+        if type(x) in _RAW and len(x) == self.input_bytes:  # what a board has to hurry for
+            self.input_view[:] = x
+            self.map_input()
+            return
+        kind = _kind(x)
+        if kind != "f":
             x = bytes_view(x)
         if len(x) != self.input_bytes:
             raise ValueError(
@@ -122,7 +126,7 @@ class Net(Engine):
             y = self._index(y)
         if not 0 <= y < self.classes:
             raise ValueError("label %d is not in the package: it has %d classes" % (y, self.classes))
-        struct.pack_into("<i", self.target_view, 0, y)
+        pack_into("<i", self.target_view, 0, y)
 
     def _load_output(self, y):
         if self.loss == "none":

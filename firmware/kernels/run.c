@@ -9,12 +9,11 @@ static const kernel_t kernels[] = { TRIMTAB_KERNELS(POINTER) }; // of these opco
 
 static int32_t run_one(uint8_t *const *mem, uint32_t off) {
     int32_t opcode = *(const int32_t *)(mem[TRIMTAB_PROGRAM] + off);
-    for (uint32_t k = 0; k < TRIMTAB_LISTED; k++) {
-        if (opcode == trimtab_opcodes[k]) {
-            return trimtab_on_cores(mem, off, kernels[k]);
-        }
+    int32_t k = min32(opcode, TRIMTAB_LISTED - 1); // opcodes rise, so it stands there or before
+    while (k >= 0 && trimtab_opcodes[k] != opcode) {
+        k--;
     }
-    return TRIMTAB_DECLINED;
+    return k < 0 ? TRIMTAB_DECLINED : trimtab_on_cores(mem, off, kernels[k]);
 }
 
 #if TRIMTAB_PC
