@@ -9,11 +9,11 @@ static const kernel_t kernels[] = { TRIMTAB_KERNELS(POINTER) }; // of these opco
 
 static int32_t run_one(uint8_t *const *mem, uint32_t off) {
     int32_t opcode = *(const int32_t *)(mem[TRIMTAB_PROGRAM] + off);
-    int32_t k = min32(opcode, TRIMTAB_LISTED - 1); // opcodes rise, so it stands there or before
-    while (k >= 0 && trimtab_opcodes[k] != opcode) {
-        k--;
+    int32_t k = min32(opcode, TRIMTAB_LISTED - 1), left = TRIMTAB_LISTED; // most stand there or a little before
+    for (; left && trimtab_opcodes[k] != opcode; left--) {
+        k = k ? k - 1 : TRIMTAB_LISTED - 1;
     }
-    return k < 0 ? TRIMTAB_DECLINED : trimtab_on_cores(mem, off, kernels[k]);
+    return left ? trimtab_on_cores(mem, off, kernels[k]) : TRIMTAB_DECLINED;
 }
 
 #if TRIMTAB_PC
