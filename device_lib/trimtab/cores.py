@@ -8,7 +8,9 @@ import gc
 import sys
 import time
 
-HEAD = 512  # bytes of a box in front of the scratch memory: what firmware/kernels/cores.h keeps there, and some
+HEAD = (
+    512  # bytes of a box in front of the scratch memory: what firmware/kernels/cores.h keeps there, and some
+)
 MOST = 16 * 1024  # bytes of scratch memory: more does not make it faster
 STACK = 2048  # bytes of the thread: kernels take half of it
 RESERVE = 12 * 1024  # bytes of heap that are left to Python

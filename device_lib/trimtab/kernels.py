@@ -55,8 +55,9 @@ def plain():
 
 def native():
     """C, in a native module or in the firmware. ImportError, or ValueError for another architecture's."""
-    import _kernels
     from time import ticks_us
+
+    import _kernels
 
     if _kernels.ABI != ABI:
         raise ImportError(

@@ -224,7 +224,11 @@ def deploy(
         about = ask(board)
         arch = architecture(about.mpy)
         data = package.read_bytes()
-        files = {} if about.frozen else library_files(arch, package=data, cores=min(cores, CORES.get(about.platform, 1)))
+        files = (
+            {}
+            if about.frozen
+            else library_files(arch, package=data, cores=min(cores, CORES.get(about.platform, 1)))
+        )
         files["/" + package.name] = data
         copied = push(board, about, files, progress or (lambda done, total: None))
     return {

@@ -98,7 +98,9 @@ def _by_gcc(name, inputs, build):
 # -- for a board
 
 
-def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = (), cores: int = 1) -> Path:
+def natmod(
+    arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = (), cores: int = 1
+) -> Path:
     """The native module of an architecture, _kernels.mpy, with all kernels or only with some.
 
     Those in `packed` get no plain loops: they refuse records that would need them. With two cores it has besides
