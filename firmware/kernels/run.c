@@ -9,7 +9,7 @@ static const uint8_t opcodes[] = { TRIMTAB_KERNELS(CODE) };
 static const kernel_t kernels[] = { TRIMTAB_KERNELS(POINTER) }; // of these opcodes
 
 static int32_t run_one(uint8_t *const *mem, uint32_t off) {
-    int32_t opcode = *(const int32_t *)(mem[TRIMTAB_STEPS] + off);
+    int32_t opcode = *(const int32_t *)(mem[TRIMTAB_PROGRAM] + off);
     for (uint32_t k = 0; k < sizeof(opcodes); k++) {
         if (opcode == opcodes[k]) {
             return kernels[k](mem, off);

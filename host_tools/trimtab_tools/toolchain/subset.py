@@ -28,7 +28,9 @@ def kernels_of(source: bytes | str) -> set[str]:
 def _positions(program, at):
     (opcode,) = struct.unpack_from("<i", program, at)
     names = [name for name, *_ in fields(RECORDS[opcode][1])]
-    high, wide = (struct.unpack_from("<i", program, at + 4 + 4 * names.index(name))[0] for name in ("oh", "ow"))
+    high, wide = (
+        struct.unpack_from("<i", program, at + 4 + 4 * names.index(name))[0] for name in ("oh", "ow")
+    )
     return high * wide
 
 
