@@ -86,7 +86,7 @@ class Memory:
 
 
 class Spaces(int):
-    """Where the addresses of arena, state, const, steps and weights lie. It holds the pieces."""
+    """Where the addresses of arena, state, const, program and weights lie. It holds the pieces."""
 
     pieces: list[np.ndarray]
 
