@@ -27,11 +27,11 @@ def record_macs(record: Record) -> int:
     return features.macs(record.kernel, record.values)
 
 
-NOT_OF_A_STEP = ("study_map", "study", "fisher", "enroll")
+NOT_OF_A_STEP = ("map", "study_map", "study", "fisher", "enroll")
 
 
 def of_one_step(program: Program) -> list[Record]:
-    """The records that run for one sample of training."""
+    """The records that run for one int8 sample of training; a raw one goes through a table before."""
     return [record for phase, record in program.timeline() if phase not in NOT_OF_A_STEP]
 
 
