@@ -1,11 +1,12 @@
-// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 is tested; NEON and WebAssembly
-// were never run.
+// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 is tested,
+// NEON of 64-bit processors in an emulator; NEON of 32 bits and WebAssembly were never run.
 //
 // One source serves every level. GCC and clang lower these vector types themselves; the few operations that they lower
 // badly have an intrinsic here. Compile the files once for each level: nothing is decided while a kernel runs.
 #ifndef TRIMTAB_VECTOR_H
 #define TRIMTAB_VECTOR_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -50,6 +51,9 @@ INLINE vec madd(vec sum, terms a, terms b) {
     return sum + (vec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
 #elif defined(__SSE2__)
     return sum + (vec)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#elif defined(__aarch64__)
+    int16x8_t p = (int16x8_t)a, q = (int16x8_t)b;
+    return sum + (vec)vpaddq_s32(vmull_s16(vget_low_s16(p), vget_low_s16(q)), vmull_high_s16(p, q));
 #elif defined(__ARM_NEON)
     int16x8_t p = (int16x8_t)a, q = (int16x8_t)b;
     int32x4_t low = vmull_s16(vget_low_s16(p), vget_low_s16(q)), high = vmull_s16(vget_high_s16(p), vget_high_s16(q));
