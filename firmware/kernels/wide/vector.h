@@ -153,6 +153,11 @@ INLINE bytes narrow(vec a, vec b) {
     h = SHUFFLE(h, h, 0, 2, 1, 3); // packing works on each half of the register
     h = (l4)_mm256_packs_epi16((__m256i)h, (__m256i)h);
     return (bytes)_mm256_castsi256_si128((__m256i)SHUFFLE(h, h, 0, 2, 1, 3));
+#elif defined(__x86_64__)
+    __m128i h = _mm_packs_epi32((__m128i)a, (__m128i)b);
+    return (bytes)_mm_cvtsi128_si64(_mm_packs_epi16(h, h));
+#elif defined(__ARM_NEON)
+    return (bytes)vmovn_s16(vcombine_s16(vmovn_s32((int32x4_t)a), vmovn_s32((int32x4_t)b)));
 #else
     bytes y;
     for (int i = 0; i < LANES; i++) {
@@ -171,6 +176,18 @@ INLINE vec high31(vec a, vec m) {
     u4 even = (u4)_mm256_mul_epi32((__m256i)a, (__m256i)m) + half;
     u4 odd = (u4)_mm256_mul_epi32((__m256i)((u4)a >> 32), (__m256i)((u4)m >> 32)) + half;
     return SHUFFLE((vec)(even >> 31), (vec)(odd << 1), 0, 9, 2, 11, 4, 13, 6, 15);
+#elif defined(__SSE2__)
+    // Products of words without a sign; a negative factor made them too large by the other one times 2^32.
+    typedef unsigned long long u2 __attribute__((vector_size(16), may_alias));
+    const u2 half = { 1 << 30, 1 << 30 };
+    u2 more = (u2)(((a >> 31) & m) + ((m >> 31) & a));
+    u2 even = (u2)_mm_mul_epu32((__m128i)a, (__m128i)m) - (more << 32) + half;
+    u2 odd = (u2)_mm_mul_epu32((__m128i)((u2)a >> 32), (__m128i)((u2)m >> 32)) - (more >> 32 << 32) + half;
+    return SHUFFLE((vec)(even >> 31), (vec)(odd << 1), 0, 5, 2, 7);
+#elif defined(__ARM_NEON)
+    int32x4_t x = (int32x4_t)a, y = (int32x4_t)m;
+    return (vec)vcombine_s32(vrshrn_n_s64(vmull_s32(vget_low_s32(x), vget_low_s32(y)), 31),
+        vrshrn_n_s64(vmull_s32(vget_high_s32(x), vget_high_s32(y)), 31));
 #else
     vec y;
     for (int i = 0; i < LANES; i++) {
