@@ -11,7 +11,7 @@ import paths  # noqa: F401  # makes tests/support importable
 from helpers import calibrated, inputs
 from models import Builder
 from networks import random_graph
-from trimtab_tools.policies.plan import TRAINABLE
+from trimtab_tools.operators.registry import WEIGHTED
 
 RELU = {"act": "relu", "zero": -128, "scale": 0.05}
 RELU6 = {"act": "relu6", "zero": -128, "scale": 6 / 255}
@@ -123,7 +123,7 @@ def with_weights_of_minus_128(graph):
     """Such weights do not fit packed loops, so all forward records take the plain ones."""
     tensors = dict(graph.tensors)
     for op in graph.ops:
-        if op.kind in TRAINABLE:
+        if op.kind in WEIGHTED:
             w = tensors[op.inputs[1]]
             tensors[w.name] = replace(w, data=np.where(w.data == w.data.min(), -128, w.data).astype(np.int8))
     return replace(graph, tensors=tensors)

@@ -1,6 +1,7 @@
 """Random records of every kernel from the one table: small odd shapes, extreme values, absent tensors."""
 
 import struct
+import subprocess
 
 import numpy as np
 from trimtab.format import ARENA, CONST, LIMITS, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
@@ -459,6 +460,23 @@ def run_c(case, tier=None):
     mem = tier.bind(arena, state, bytes(case.spaces[2]), case.program)
     value = tier.functions[case.name](mem, 0)
     return value, case.result(arena, state)
+
+
+def replayed(command, cases):
+    """[(value, result)] of the program that kernel_replay.c makes."""
+    calls = b""
+    for case in cases:
+        spaces = [*map(bytes, case.spaces), case.steps]
+        calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
+    done = subprocess.run(command, input=calls, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[:2000]
+    out, results = done.stdout, []
+    for case in cases:
+        arena, state = (len(space) for space in case.spaces[:2])
+        value, out = struct.unpack_from("<i", out)[0], out[4:]
+        results.append((value, case.result(out[:arena], out[arena : arena + state])))
+        out = out[arena + state :]
+    return results
 
 
 def check(cases, data):

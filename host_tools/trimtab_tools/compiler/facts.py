@@ -42,7 +42,7 @@ def timed(found: dict, values: Iterable[dict]) -> dict:
     """
     of_layer = {row["layer"]: 0.0 for row in found["layers"]}
     step = []
-    for (phase, kernel, layer), v in zip(found["steps"], values):
+    for (phase, kernel, layer), v in zip(found["records"], values):
         if PHASES[phase] not in cost.NOT_OF_A_STEP:
             step.append((kernel, v))
             if layer in of_layer:

@@ -191,11 +191,11 @@ def _notes(package):
 
 def records(package: Package) -> list[dict]:
     """The fields of each record in order of time. A reference is a number, or None where there is none."""
-    steps, found = package.section("steps"), []
-    for codes, offsets in package.records(steps, package.section("const")):
+    program, found = package.section("program"), []
+    for codes, offsets in package.records(program, package.section("const")):
         for code, at in zip(codes, offsets):
             rows = FIELDS[RECORDS[code][0]]
-            words = struct.unpack_from(f"<{len(rows)}i", steps, at + 4)
+            words = struct.unpack_from(f"<{len(rows)}i", program, at + 4)
             found.append(
                 {row[0]: None if row[1] and word == NULL else word for row, word in zip(rows, words)}
             )
