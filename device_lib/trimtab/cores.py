@@ -1,4 +1,4 @@
-"""The second core of an RP2040: a thread there serves a box of memory, through which kernels share their records.
+"""The second core of an RP2040: a thread there serves a box of memory, through which kernels share records.
 
 There is one box for all networks. A program that wants the core for a thread of its own calls release(), or
 loads its networks with cores=1.
@@ -8,7 +8,9 @@ import gc
 import sys
 import time
 
-HEAD = 512  # bytes of a box in front of the scratch memory: what firmware/kernels/cores.h keeps there, and some
+HEAD = (
+    512  # bytes of a box in front of the scratch memory: what firmware/kernels/cores.h keeps there, and some
+)
 MOST = 16 * 1024  # bytes of scratch memory: more does not make it faster
 STACK = 2048  # bytes of the thread: kernels take half of it
 RESERVE = 12 * 1024  # bytes of heap that are left to Python
@@ -18,7 +20,7 @@ box = None  # while the core serves it
 
 
 def share(kernels, scratch):
-    """(box, "") once core 1 works for these kernels with so many bytes of scratch; else (None, why it does not)."""
+    """(box, "") once core 1 works for these kernels, with so many bytes of scratch; else (None, why not)."""
     global box
     if box and box[0]:
         return box, ""

@@ -80,7 +80,9 @@ class Engine:
             self.phases[name] = (start, len(self.offsets))
         # Behind these records the parts of a step end: the last one with `fold` where sums move weights.
         ends = [self.phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")]
-        cells = [array("i", (0,)) for _ in range(3)]  # of loss, gate, and all else: what the last kernel returned
+        cells = [
+            array("i", (0,)) for _ in range(3)
+        ]  # of loss, gate, and all else: what the last kernel returned
         self._cell = cells[2]
         self._plan = (self._run, self.offsets) + tuple(cells + ends)
         self._accumulate = package.accumulate if package.loss_kind else 0  # 0: nothing trains
@@ -200,7 +202,9 @@ class Engine:
         if self._torn:
             self.require_whole()
         i, mem, summed = self.phases[phase][0], self.mem, self._summed + 1
-        run, offsets, loss, alive, rest, loss_end, gate_end, head_end, backward_end, end, fold_end = self._plan
+        run, offsets, loss, alive, rest, loss_end, gate_end, head_end, backward_end, end, fold_end = (
+            self._plan
+        )
         if summed == self._accumulate:
             summed, end = 0, fold_end
         loss[0] = alive[0] = done = 0

@@ -17,7 +17,7 @@ class Tier:
         # (mem, offsets, i, stop, value) -> index behind the last record that ran; value[0] becomes what its
         # kernel returned. None: Python calls each kernel.
         self.run = run
-        # scratch bytes -> why there is no second core; bind() then gives it to kernels. None: there is one core.
+        # scratch bytes -> why there is no second core; else bind() gives it to kernels. None: one core.
         self.share = share
 
     def function(self, name):
@@ -55,8 +55,9 @@ def plain():
 
 def native():
     """C, in a native module or in the firmware. ImportError, or ValueError for another architecture's."""
-    import _kernels
     from time import ticks_us
+
+    import _kernels
 
     if _kernels.ABI != ABI:
         raise ImportError(

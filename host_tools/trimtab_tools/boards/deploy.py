@@ -67,7 +67,8 @@ def about():
         frozen = None
     sys.path[:] = kept
     fs = os.statvfs('/')
-    print(repr((sys.implementation.name, getattr(sys.implementation, '_mpy', 0), fs[1], fs[3], frozen, sys.platform)))
+    mpy = getattr(sys.implementation, '_mpy', 0)
+    print(repr((sys.implementation.name, mpy, fs[1], fs[3], frozen, sys.platform)))
 about()
 """
 
@@ -224,7 +225,11 @@ def deploy(
         about = ask(board)
         arch = architecture(about.mpy)
         data = package.read_bytes()
-        files = {} if about.frozen else library_files(arch, package=data, cores=min(cores, CORES.get(about.platform, 1)))
+        files = (
+            {}
+            if about.frozen
+            else library_files(arch, package=data, cores=min(cores, CORES.get(about.platform, 1)))
+        )
         files["/" + package.name] = data
         copied = push(board, about, files, progress or (lambda done, total: None))
     return {

@@ -94,11 +94,13 @@ def host_library(flags: Iterable[str] = ()) -> Path:
 # -- for a board
 
 
-def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = (), cores: int = 1) -> Path:
+def natmod(
+    arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = (), cores: int = 1
+) -> Path:
     """The native module of an architecture, _kernels.mpy, with all kernels or only with some.
 
-    Those in `packed` get no plain loops: they refuse records that would need them. With two cores it has besides
-    what lets them share a record.
+    Those in `packed` get no plain loops: they refuse records that would need them. With two cores, they can
+    share a record.
     """
     if arch not in NATMODS:
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
