@@ -231,8 +231,11 @@ int32_t trimtab_depthwise_dw(uint8_t *const *mem, uint32_t off) {
     int32_t many = geo->oc / geo->ic, tap = 0;
     struct update up;
     trimtab_update_open(&up, mem, &r->update, *(const int32_t *)at(mem, r->gy_exp));
-    if (trimtab_depthwise_dw_wide(mem, r, &up)) {
+    if (trimtab_depthwise_dw_wide(mem, r, &up) || trimtab_depthwise_dw_packed(mem, r, &up)) {
         return 0;
+    }
+    if (!PLAIN_LOOPS(depthwise_dw)) {
+        return TRIMTAB_DECLINED;
     }
     for (int32_t ky = 0; ky < geo->kh; ky++) {
         struct span rows = span(ky, geo->sh, geo->pt, geo->ih, geo->oh);

@@ -250,11 +250,11 @@ static int32_t share_outputs(struct box *box, uint8_t *const *mem, const struct 
 static int32_t share_conv_fwd(struct box *box, uint8_t *const *mem, const int32_t *record) {
     PARTS(conv_fwd);
     const struct trimtab_geometry *geo = &r->geometry;
-    if (products(geo) < LEAST
-        || !own_scratch(box, &s->scratch, &s->words, three_rows(geo->kh * geo->kw * geo->ic))) {
+    int32_t positions = geo->oh * geo->ow;
+    int32_t least = positions == 1 ? r->words : three_rows(geo->kh * geo->kw * geo->ic);
+    if (products(geo) < LEAST || !own_scratch(box, &s->scratch, &s->words, least)) {
         return 0;
     }
-    int32_t positions = geo->oh * geo->ow;
     return positions == 1 ? share_dense(r, s)
         : (geo->oc > positions && share_outputs(box, mem, geo, r->mask)) || share_rows(r, s);
 }
@@ -304,7 +304,7 @@ static int32_t share_depthwise_dw(struct box *box, const int32_t *record) {
 static int32_t share_bias_dw(struct box *box, const int32_t *record) {
     PARTS(bias_dw);
     (void)s;
-    return r->n * r->oc >= LEAST / 4 && share_channels(box, OUTPUTS, r->oc, 1);
+    return r->n * r->oc >= LEAST / 4 && share_channels(box, OUTPUTS, r->oc, COLUMNS_MOST);
 }
 
 // -- all of them

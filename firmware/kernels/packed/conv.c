@@ -26,9 +26,18 @@ static void fill_bytes(int8_t *to, int32_t value, int32_t n) {
 
 FAST static void copy_rows(int8_t *to, const int8_t *from, int32_t n, int32_t rows, int32_t to_pitch,
     int32_t from_pitch) {
+    if (((int32_t)(uintptr_t)from | (int32_t)(uintptr_t)to | n | to_pitch | from_pitch) & 3) {
+        for (; rows; rows--, to += to_pitch, from += from_pitch) {
+            for (int32_t i = n - 1; i >= 0; i--) {
+                to[i] = from[i];
+                NO_LIBRARY_CALL;
+            }
+        }
+        return;
+    }
     for (; rows; rows--, to += to_pitch, from += from_pitch) {
-        for (int32_t i = n - 1; i >= 0; i--) {
-            to[i] = from[i];
+        for (int32_t i = n - 4; i >= 0; i -= 4) {
+            *(word_t *)(to + i) = *(const word_t *)(from + i);
             NO_LIBRARY_CALL;
         }
     }
@@ -138,7 +147,7 @@ static void pack_weights(const struct layer *c, int32_t o, uint32_t *to, int32_t
 }
 
 // Packs the inputs of positions first .. first + n.
-static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
+FAST static void pack_positions(const struct layer *c, int32_t first, int32_t n) {
     const struct packed *p = &c->p;
     const struct trimtab_geometry *geo = &c->r->geometry;
     int32_t oy = first / geo->ow, ox = first - oy * geo->ow, pitch = geo->kw * geo->ic;
@@ -182,6 +191,49 @@ static void put_positions(const struct layer *c, struct finish *f, int32_t first
     }
 }
 
+#if TRIMTAB_DENSE
+
+// A layer with one position. Where there are two planes of weights, sums lie behind what one of them takes.
+static int32_t forward_dense(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
+    const struct trimtab_geometry *geo = &r->geometry;
+    struct taps rows = taps(0, geo->sh, geo->pt, geo->ih, geo->kh);
+    int32_t kernel = geo->kh * geo->kw, size = kernel * geo->ic, row = kernel > 1 ? row_words(size) / 2 : 0;
+    int32_t words = row + trimtab_dense_words(size), zx = r->zx, *sums = 0;
+    uint32_t *scratch = at(mem, r->scratch);
+    struct dense c = { at(mem, r->x), at(mem, r->weights.w), 0, geo->ic, geo->ic, size, geo->oc, zx };
+    struct dense trained = { 0, at(mem, r->weights.k), at(mem, r->weights.kept), geo->ic, r->nk, kernel * r->nk,
+                             geo->oc, zx };
+    struct outputs q = { at(mem, r->bias), at(mem, r->mult), at(mem, r->shift), out->y, 0, out->lo, out->hi,
+                         out->zero, 0, r->once, out->mask };
+    int32_t both = c.w && trained.w;
+    if (size > MOST_TERMS || words + (both ? geo->oc : 0) > r->words) {
+        return 0;
+    }
+    trimtab_mask_open(out, geo->oc);
+    c.x += (rows.origin + rows.first) * geo->iw * geo->ic;
+    trained.x = c.x = patch((int8_t *)scratch, c.x, geo, rows, 0, zx);
+    if (both) {
+        sums = (int32_t *)scratch + words;
+        fill_bytes((int8_t *)sums, 0, 4 * geo->oc);
+    }
+    if (c.w) {
+        trimtab_dense(&c, &q, out, scratch + row, sums);
+    }
+    if (trained.w) {
+        trimtab_dense(&trained, &q, out, scratch + row, sums);
+    }
+    if (both) {
+        trimtab_dense_put(&q, out, sums, geo->oc);
+    }
+    return 1;
+}
+
+#else
+
+#define forward_dense(mem, r, out) 0
+
+#endif
+
 int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     uint32_t *scratch = at(mem, r->scratch);
@@ -190,12 +242,15 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
         return 0;
     }
     int32_t positions = geo->oh * geo->ow, size = geo->kh * geo->kw * geo->ic, oc = geo->oc;
+    if (positions == 1) {
+        return forward_dense(mem, r, out);
+    }
     const struct share outputs = share_of(mem, OUTPUTS, oc);
     const struct layer c = { r, at(mem, r->bias), at(mem, r->mult), at(mem, r->x), at(mem, r->shift), size,
                              outputs, rows_of(mem, &r->weights, geo, r->nk),
                              divide(scratch, r->words, size, outputs.end - outputs.first, positions) };
     const struct packed *p = &c.p;
-    if (p->block < 2 || positions < 2 || size > MOST_TERMS) {
+    if (p->block < 2 || size > MOST_TERMS) {
         return 0;
     }
     struct finish f;

@@ -31,6 +31,13 @@
 #endif
 #endif
 
+// Layers with one position. A module for one package may lack their loops.
+#if TRIMTAB_DSP || !TRIMTAB_PACKED
+#define TRIMTAB_DENSE 0
+#elif !defined(TRIMTAB_DENSE)
+#define TRIMTAB_DENSE 1
+#endif
+
 #if TRIMTAB_PACKED
 
 // A function in which time is spent, in a file that is compiled for size.
@@ -41,7 +48,7 @@
 #define SHIFT_LEAST 8 // of errors, so that they fit 16 bits: |gy * m| <= 2^22
 #define PRODUCT_MOST (255 * 128) // of (x - zx) * w
 
-static inline uint32_t pack(int32_t low, int32_t high) {
+INLINE uint32_t pack(int32_t low, int32_t high) {
     return (uint16_t)low + ((uint32_t)high << 16);
 }
 
@@ -55,7 +62,7 @@ static inline int32_t two_products(uint32_t x, uint32_t w) {
 #define SHIFT_LEAST 0
 #define PRODUCT_MOST (255 * 127) // of (x - zx) * w: no weight is -128
 
-static inline uint32_t pack(int32_t low, int32_t high) {
+INLINE uint32_t pack(int32_t low, int32_t high) {
     return (uint32_t)low + ((uint32_t)high << 16);
 }
 
@@ -109,6 +116,8 @@ struct requant { // armv*/requant.S knows the order
 
 // |acc + offset| < 2^20, range 255.
 void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
+// The same where |acc + offset| < 2^20 is seen for each; else returns 0, with some outputs written.
+int32_t trimtab_requant_checked(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
 // No mask, range 255; sums below 1 give the smallest output; shift and half are of the product / 2^20.
 // Returns 0, with some outputs written, if a sum is 2^20 or more.
 int32_t trimtab_requant_relu(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
@@ -142,6 +151,53 @@ void trimtab_mask_open(const struct output *out, int32_t n);
 
 // Writes outputs i, i + step, ... of one channel from accumulators, to which `offset` is still to be added.
 void trimtab_finish(struct finish *f, int32_t *acc, int32_t i, int32_t offset, const struct channel *c);
+
+// -- layers with one position (dense.c)
+
+#define LANES 0x00010001u // 1 in either half of a word
+
+struct prepare { // armv6m/rows.S knows the order
+    const word_t *x; // what is left of the inputs, four bytes each
+    uint32_t *to; // three words for each of them
+    const word_t *end; // of x
+    uint32_t zero; // 128 - zx in both lanes
+    uint32_t all, sum; // by lanes: of |d|, and of 256 + d
+};
+
+// Makes, from inputs x with d = x - zx: 128 in each byte, or 127 where d is negative; |d| of the third and of the
+// first one as halves, the first above; and of the fourth and the second. Stops behind inputs whose pairs are
+// 256 or more together.
+void trimtab_prepare(struct prepare *p);
+
+// The sums of rows of weights, `pitch` bytes apart: their bytes, after an exclusive or with the first word of x,
+// by the magnitudes in the other two. Behind x lie three words of 0. w is aligned; sums has room for an even
+// number.
+void trimtab_rows(const uint32_t *x, const int8_t *w, int32_t pitch, uint32_t *sums, int32_t rows);
+
+struct outputs { // armv6m/rows.S knows the order
+    const int32_t *bias, *mult;
+    const int8_t *shift;
+    int8_t *y;
+    int32_t added; // to each acc, besides its bias
+    int32_t lo, hi, zero, step, once;
+    uint8_t *mask;
+};
+
+// Outputs o, o + step ... from n accumulators. Returns how many it wrote: it stops at one that reaches 2^19, or
+// whose shift is not in -19 .. -1.
+int32_t trimtab_requant_outputs(const int32_t *acc, int32_t o, int32_t n, const struct outputs *q);
+
+struct dense { // one plane of weights
+    const int8_t *x, *w; // (taps, ic), (oc, taps, nk)
+    const uint16_t *kept; // (nk) channels of x, or null
+    int32_t ic, nk, size, oc, zx; // size: taps * nk
+};
+
+int32_t trimtab_dense_words(int32_t size); // of scratch memory
+// Writes outputs or, where there are sums (oc), adds to them: trimtab_dense_put makes outputs of those.
+void trimtab_dense(const struct dense *c, struct outputs *q, const struct output *out, uint32_t *scratch,
+    int32_t *sums);
+void trimtab_dense_put(struct outputs *q, const struct output *out, const int32_t *sums, int32_t oc);
 
 // -- one depthwise channel (loops.c, swar.c, dsp.c, armv*/depthwise.S)
 
@@ -236,7 +292,16 @@ static inline int32_t every(int32_t first, int32_t end, int32_t stride) {
     return first < end ? (end - first + stride - 1) / stride : 0;
 }
 
-// -- updates (loops.c, armv6m/update.S)
+// -- updates (loops.c, swar.c, armv6m/update.S)
+
+struct correlate { // armv6m/update.S knows the order
+    int32_t width, rows; // bytes of a row of g: a multiple of 16
+    int32_t skip; // of x from the end of a row to the next one
+};
+
+// The sum of x * g, two products in each word; correlate2 takes every other x.
+int32_t trimtab_correlate1(const uint32_t *x, const uint32_t *g, const struct correlate *p);
+int32_t trimtab_correlate2(const uint32_t *x, const uint32_t *g, const struct correlate *p);
 
 struct update_row {
     int32_t n, pre, shift;
@@ -256,6 +321,12 @@ int32_t trimtab_add_packed(const struct trimtab_add_fwd *r, const int8_t *x, con
 int32_t trimtab_conv_dx_packed(uint8_t *const *mem, const struct trimtab_conv_dx *r, int32_t exp);
 int32_t trimtab_depthwise_dx_packed(uint8_t *const *mem, const struct trimtab_depthwise_dx *r, int32_t exp);
 int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw *r, const struct update *up);
+#if TRIMTAB_DSP
+#define trimtab_depthwise_dw_packed(mem, r, up) 0
+#else
+int32_t trimtab_depthwise_dw_packed(uint8_t *const *mem, const struct trimtab_depthwise_dw *r,
+    const struct update *up);
+#endif
 
 #else
 
@@ -267,6 +338,7 @@ int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw
 #define trimtab_conv_dx_packed(mem, r, exp) 0
 #define trimtab_depthwise_dx_packed(mem, r, exp) 0
 #define trimtab_conv_dw_packed(mem, r, up) 0
+#define trimtab_depthwise_dw_packed(mem, r, up) 0
 
 #endif
 

@@ -18,8 +18,8 @@ class Pico:
 
     `flash` names a file that keeps the 2 MB of flash between runs. If it does not exist, it is built from
     kind, files and romfs. Without `flash` the board forgets everything when it is closed. With `banks`, two
-    cores wait for each other's accesses to memory; `flash_cache` is what a miss of the flash's cache costs, in
-    cycles: about 56 on a Pico.
+    cores wait for each other's accesses to memory. A miss of the flash's cache costs `flash_cache` cycles: about
+    56 on a Pico.
     """
 
     def __init__(

@@ -93,7 +93,19 @@ def _packed_rows(row, rows, columns):
     )
 
 
+def _one_position(v):
+    """Prepared inputs; those of a window that has pads or several rows; sums if weights lie in two planes."""
+    taps = v["kh"] * v["kw"]
+    size = taps * v["ic"]
+    n = (size + 6) // 4 * 5 + 3 + (_row(size) // 2 if taps > 1 else 0)
+    if v.get("w") is not None and v.get("k") is not None:
+        n += v["oc"]
+    return n, n
+
+
 def _conv_fwd(v):
+    if v["oh"] * v["ow"] == 1:
+        return _one_position(v)
     return _packed_rows(_row(v["kh"] * v["kw"] * v["ic"]), v["oc"], v["oh"] * v["ow"])
 
 
@@ -165,10 +177,21 @@ def _depthwise_dx(v):
     return n, n
 
 
+def _depthwise_dw(v):
+    """Pairs of rows of errors, in fours, and of the inputs that they see."""
+    if v["sw"] > 2 or v["pt"] >= v["kh"] or v["pl"] >= v["kw"]:
+        return 0, 0
+    pairs, width = (v["oh"] + 1) // 2, (v["ow"] + 3) // 4 * 4
+    columns = max((width - 1) * v["sw"] + v["kw"], v["pl"] + v["iw"])
+    n = pairs * width + (pairs + (v["kh"] - 1) // (2 * v["sh"])) * columns
+    return n, n
+
+
 WORDS = {
     "conv_fwd": _conv_fwd,
     "conv_dw": _conv_dw,
     "conv_dx": _conv_dx,
     "depthwise_fwd": _depthwise_fwd,
     "depthwise_dx": _depthwise_dx,
+    "depthwise_dw": _depthwise_dw,
 }

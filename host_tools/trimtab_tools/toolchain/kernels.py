@@ -110,7 +110,8 @@ def natmod(
         name, chosen = f"natmod-{arch}", None
     else:
         name, chosen = f"natmod-{arch}-part", sorted(kernels)
-        variables = {**variables, "SWITCHES": packed_only(packed)}
+        dense = " -DTRIMTAB_DENSE=0" if arch in PACKED and subset.DENSE not in chosen else ""
+        variables = {**variables, "SWITCHES": packed_only(packed) + dense}
     if cores > 1:
         name += f"-{cores}"
         switches = f"{variables.get('SWITCHES', '')} -DTRIMTAB_CORES={cores}".strip()

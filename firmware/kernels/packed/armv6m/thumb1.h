@@ -30,3 +30,16 @@
     mov r11, r7
     pop {r4-r7, pc}
 .endm
+
+// Clears the mask bit of output i. mask: address of the mask; t: spare; all are lost.
+.macro UNMASK i, mask, t
+    lsrs \t, \i, #3
+    adds \mask, \mask, \t
+    movs \t, #7
+    ands \i, \t
+    movs \t, #1
+    lsls \t, \i
+    ldrb \i, [\mask]
+    bics \i, \t
+    strb \i, [\mask]
+.endm

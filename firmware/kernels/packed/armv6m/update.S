@@ -70,4 +70,49 @@ FUNCTION trimtab_update_row
 6:  movs r4, #129
     strb r4, [r1, r3]
     b 3b
+
+// int32_t trimtab_correlateS(x, g, p): 27 cycles for eight products, 31 where every other x is left out.
+// r0 x, r1 g, r2 sum, r3-r7 operands; r8 bytes of a row of g, r9 skip, r10 rows left, r11 end of the row
+.macro TWO stride
+    .if \stride == 1
+    ldmia r0!, {r3, r4}
+    .else
+    ldr r3, [r0, #0]
+    ldr r4, [r0, #8]
+    adds r0, #16
+    .endif
+    ldmia r1!, {r5, r6}
+    muls r3, r5
+    asrs r3, r3, #16
+    adcs r2, r3
+    muls r4, r6
+    asrs r4, r4, #16
+    adcs r2, r4
+.endm
+.macro CORRELATE name, stride
+FUNCTION \name
+    SAVE
+    ldmia r2!, {r3, r4, r5}
+    mov r8, r3
+    mov r10, r4
+    mov r9, r5
+    movs r2, #0
+1:  mov r3, r8
+    add r3, r1
+    mov r11, r3
+2:  TWO \stride
+    TWO \stride
+    cmp r1, r11
+    bne 2b
+    add r0, r9
+    mov r3, r10
+    subs r3, #1
+    mov r10, r3
+    bne 1b
+    mov r0, r2
+    RESTORE
+.endm
+
+    CORRELATE trimtab_correlate1, 1
+    CORRELATE trimtab_correlate2, 2
 #endif
