@@ -156,7 +156,7 @@ enough = before - free() + 10000  # for a network, and for no thread besides
 net = None
 full = []
 while free() > enough:
-    full.append(bytearray(1000))
+    full.append(bytearray(5000))
 net = load()
 net.reset()
 train(net, 3)
