@@ -7,6 +7,5 @@ file(GLOB TRIMTAB_SOURCES CONFIGURE_DEPENDS
 
 add_library(usermod_trimtab INTERFACE)
 target_sources(usermod_trimtab INTERFACE ${TRIMTAB_SOURCES})
-target_compile_definitions(usermod_trimtab INTERFACE TRIMTAB_CORES=2)
 target_link_libraries(usermod INTERFACE usermod_trimtab)
 set_source_files_properties(${TRIMTAB_SOURCES} PROPERTIES COMPILE_OPTIONS "-O2")

@@ -8,8 +8,9 @@ KEY_BYTES = 32
 
 
 def load(path, kernels=None, cores=2):
-    """A network from a package file, with its last saved state if there is one. It works on the second core of a
-    board too, if there is one to be had; its info() says so.
+    """A network from a package file, with its last saved state if there is one.
+
+    It works on the second core of a board too, if there is one to be had; its info() says so.
     """
     from .net import Net
     from .package import Package

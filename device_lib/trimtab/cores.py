@@ -1,4 +1,4 @@
-"""The second core of an RP2040: a thread there serves a box of memory, through which kernels share their records.
+"""The second core of an RP2040: a thread there serves a box of memory, through which kernels share records.
 
 There is one box for all networks. A program that wants the core for a thread of its own calls release(), or
 loads its networks with cores=1.
@@ -20,7 +20,7 @@ box = None  # while the core serves it
 
 
 def share(kernels, scratch):
-    """(box, "") once core 1 works for these kernels with so many bytes of scratch; else (None, why it does not)."""
+    """(box, "") once core 1 works for these kernels, with so many bytes of scratch; else (None, why not)."""
     global box
     if box and box[0]:
         return box, ""

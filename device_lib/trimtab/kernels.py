@@ -17,7 +17,7 @@ class Tier:
         # (mem, offsets, i, stop, value) -> index behind the last record that ran; value[0] becomes what its
         # kernel returned. None: Python calls each kernel.
         self.run = run
-        # scratch bytes -> why there is no second core; bind() then gives it to kernels. None: there is one core.
+        # scratch bytes -> why there is no second core; else bind() gives it to kernels. None: one core.
         self.share = share
 
     def function(self, name):

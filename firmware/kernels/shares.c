@@ -139,10 +139,9 @@ static int32_t share_rows(struct trimtab_conv_fwd *r, struct trimtab_conv_fwd *s
 }
 
 // A dense layer: rows of weights.
-static int32_t share_dense(struct box *box, struct trimtab_conv_fwd *r, struct trimtab_conv_fwd *s) {
+static int32_t share_dense(struct trimtab_conv_fwd *r, struct trimtab_conv_fwd *s) {
     struct trimtab_geometry *geo = &r->geometry;
-    int32_t taps = geo->kh * geo->kw, first = half(geo->oc, 8), size = taps * geo->ic;
-    int32_t fast = TRIMTAB_DENSE ? row_words(size) / 2 + trimtab_dense_words(size) + geo->oc : 0;
+    int32_t taps = geo->kh * geo->kw, first = half(geo->oc, 8);
     s->geometry.oc -= first;
     geo->oc = first;
     move(&s->weights.w, first * taps * geo->ic);
@@ -152,7 +151,7 @@ static int32_t share_dense(struct box *box, struct trimtab_conv_fwd *r, struct t
     move(&s->shift, first);
     move(&s->y, first);
     move(&s->mask, first >> 3);
-    return s->geometry.oc && own_scratch(box, &s->scratch, &s->words, fast);
+    return s->geometry.oc;
 }
 
 // Leaves g from element `first` on.
@@ -251,12 +250,12 @@ static int32_t share_outputs(struct box *box, uint8_t *const *mem, const struct 
 static int32_t share_conv_fwd(struct box *box, uint8_t *const *mem, const int32_t *record) {
     PARTS(conv_fwd);
     const struct trimtab_geometry *geo = &r->geometry;
-    if (products(geo) < LEAST
-        || !own_scratch(box, &s->scratch, &s->words, three_rows(geo->kh * geo->kw * geo->ic))) {
+    int32_t positions = geo->oh * geo->ow;
+    int32_t least = positions == 1 ? r->words : three_rows(geo->kh * geo->kw * geo->ic);
+    if (products(geo) < LEAST || !own_scratch(box, &s->scratch, &s->words, least)) {
         return 0;
     }
-    int32_t positions = geo->oh * geo->ow;
-    return positions == 1 ? share_dense(box, r, s)
+    return positions == 1 ? share_dense(r, s)
         : (geo->oc > positions && share_outputs(box, mem, geo, r->mask)) || share_rows(r, s);
 }
 
@@ -305,7 +304,7 @@ static int32_t share_depthwise_dw(struct box *box, const int32_t *record) {
 static int32_t share_bias_dw(struct box *box, const int32_t *record) {
     PARTS(bias_dw);
     (void)s;
-    return r->n * r->oc >= LEAST / 4 && share_channels(box, OUTPUTS, r->oc, 1);
+    return r->n * r->oc >= LEAST / 4 && share_channels(box, OUTPUTS, r->oc, COLUMNS_MOST);
 }
 
 // -- all of them

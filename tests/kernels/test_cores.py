@@ -1,4 +1,4 @@
-"""One record on both cores of the emulated chip leaves what one core leaves, whoever waits for whose memory."""
+"""One record on both cores of the emulated chip leaves what one core leaves, whoever waits for memory."""
 
 import re
 

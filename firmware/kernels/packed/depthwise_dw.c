@@ -106,7 +106,8 @@ int32_t trimtab_depthwise_dw_packed(uint8_t *const *mem, const struct trimtab_de
     const struct correlate each = { 4 * p.width, p.pairs, 4 * (p.columns - p.width * geo->sw) };
     fill_words(p.g, 0, p.pairs * p.width);
     fill_words(p.x, pack(r->zx, r->zx), (p.pairs + p.more) * p.columns);
-    for (int32_t i = 0; i < r->nk; i++) {
+    const struct share outputs = share_of(mem, OUTPUTS, r->nk);
+    for (int32_t i = outputs.first; i < outputs.end; i++) {
         int32_t o = kept ? kept[i] : i;
         int32_t zero = mul32(r->zx, pack_errors(&p, gy + o, geo));
         for (int32_t first = 0; first < min32(2 * geo->sh, geo->kh); first++) {

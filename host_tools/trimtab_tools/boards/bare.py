@@ -31,7 +31,7 @@ Result = namedtuple("Result", "values cycles stack arena state")
 
 
 class Chip(NamedTuple):
-    """What kernels run on. `scratch` is core 1's, in bytes; banks and flash_cache are as for boards.pico.Pico."""
+    """What kernels run on. `scratch` is core 1's, in bytes; the rest is as for boards.pico.Pico."""
 
     cores: int = 1
     scratch: int = 16 * 1024

@@ -67,7 +67,8 @@ def about():
         frozen = None
     sys.path[:] = kept
     fs = os.statvfs('/')
-    print(repr((sys.implementation.name, getattr(sys.implementation, '_mpy', 0), fs[1], fs[3], frozen, sys.platform)))
+    mpy = getattr(sys.implementation, '_mpy', 0)
+    print(repr((sys.implementation.name, mpy, fs[1], fs[3], frozen, sys.platform)))
 about()
 """
 

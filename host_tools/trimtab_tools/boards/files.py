@@ -46,7 +46,7 @@ def library_files(
 ) -> dict[str, bytes]:
     """The device library as bytecode and, for a known architecture, kernels: {path on the board: bytes}.
 
-    If a package is given, only the kernels that it calls are taken. C kernels share their work if there are two cores.
+    If a package is given, only the kernels that it calls are taken. With two cores, C kernels share records.
     """
     kernels = kernels or kernels_for(arch)
     called = subset.kernels_of(package) if package else None

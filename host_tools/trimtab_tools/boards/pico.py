@@ -17,9 +17,9 @@ class Pico:
     """An emulated Pico with its serial port at .url and, while it is in boot mode, its USB volume at .volume.
 
     `flash` names a file that keeps the 2 MB of flash between runs. If it does not exist, it is built from
-    kind, files and romfs. Without `flash` the board forgets everything when it is closed. Two cores wait for
-    each other's accesses to memory if `banks` says so; `flash_cache` is what a miss of the flash's cache costs,
-    in cycles: about 56 on a Pico.
+    kind, files and romfs. Without `flash` the board forgets everything when it is closed. With `banks`, its
+    cores wait for each other's memory. A miss of the flash's cache costs `flash_cache` cycles: about
+    56 on a Pico.
     """
 
     def __init__(

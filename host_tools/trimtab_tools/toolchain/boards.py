@@ -89,7 +89,7 @@ BOARDS = {
         "armv6m",
         "pico",
         clock=("cycles", 125),
-        note="an emulated Pico is not a Pico: it has no flash cache misses, and no core waits for the other's memory",
+        note="an emulated Pico is not a Pico: its memory has no wait states",
         cores=2,
     ),
     "m3": _qemu(

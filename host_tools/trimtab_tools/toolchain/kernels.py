@@ -114,8 +114,8 @@ def natmod(
 ) -> Path:
     """The native module of an architecture, _kernels.mpy, with all kernels or only with some.
 
-    Those in `packed` get no plain loops: they refuse records that would need them. With two cores it has besides
-    what lets them share a record.
+    Those in `packed` get no plain loops: they refuse records that would need them. With two cores, they can
+    share a record.
     """
     if arch not in NATMODS:
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
