@@ -2,9 +2,9 @@
 
     python benchmarks/bounds.py
 
-Each kind runs alone on usual numbers (kernel_shapes.py), code and data in RAM. A bound counts the loads, stores and
-arithmetic that one element takes at least, without loops around it: products by the fastest loop of the family, and
-what an output costs besides. It prints a table for docs/kernels.md.
+Each kind runs alone on usual numbers (kernel_shapes.py), code and data in RAM. A bound counts the loads,
+stores and arithmetic that one element takes at least, without loops around it: products by the fastest loop of
+the family, and what an output costs besides. It prints a table for docs/kernels.md.
 """
 
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import kernel_shapes
 from trimtab_tools.boards import bare
 
-# Cycles of the fastest loops: see docs/kernels.md. Two products in each multiplication; weights as they lie; errors of
-# more than 8 bits; a depthwise column; rows of a depthwise gradient; a product of bytes, or of 16 bits, in C.
+# Cycles of the fastest loops: two products in each multiplication; weights as they lie; errors of more than 8
+# bits; a depthwise column; rows of a depthwise gradient; a product of bytes, or of 16 bits, in C.
 DOT, ROWS, SPREAD, SLIDE, CORRELATE, PLAIN = 2.6, 3.7, 3.4, 3.9, 3.4, 7
 SCALE, ROUND, MOVE = 23, 12, 27  # an output, an error, a weight
 

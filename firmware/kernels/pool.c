@@ -144,7 +144,7 @@ int32_t trimtab_mean_fwd(uint8_t *const *mem, uint32_t off) {
         return 0;
     }
     struct window all = { x, 1, r->n, r->ic, 0, 0, 0 };
-    for (int32_t i = 0; i < r->ic; i++) { // the sum less n * zx is at most 255 n: below 2^31 for 8 million positions
+    for (int32_t i = 0; i < r->ic; i++) { // less n * zx, a sum is at most 255 n: below 2^31 for 8 million positions
         trimtab_put_requant(&out, i, sub32(sum(&all, i), mul32(r->n, r->zx)), r->mult, r->shift);
     }
     return 0;

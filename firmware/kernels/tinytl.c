@@ -53,8 +53,8 @@ FAST static void dots(int32_t *sums, const int8_t *x, const int8_t *w, int32_t n
 }
 
 // sums (oh, ow) of one output channel, less `pre` bits. w: (kh, kw, part); x: its first channel. Before that
-// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000. Where a tap has all channels,
-// a row of taps is one run.
+// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000. Where a tap has all
+// channels, a row of taps is one run.
 HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *x, const int8_t *w,
     int32_t *sums) {
     const struct trimtab_geometry *geo = &r->geometry;
@@ -63,7 +63,8 @@ HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *
     for (int32_t oy = 0; oy < geo->oh; oy++) {
         struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
         if (is_point && tap_count(rows)) {
-            dots(sums, x + rows.origin * geo->iw * geo->ic, w, geo->ow, geo->sw * geo->ic, part, r->zx, r->pre);
+            const int8_t *p = x + rows.origin * geo->iw * geo->ic;
+            dots(sums, p, w, geo->ow, geo->sw * geo->ic, part, r->zx, r->pre);
             sums += geo->ow;
             continue;
         }
@@ -262,9 +263,9 @@ FAST static void norm_errors(const struct group *q, int32_t *d, const int8_t *x)
     }
 }
 
-// One group; x and d at its first channel. The caller cut d so far that count * |d * x| <= 2^30, which bounds both
-// sums. |t| < 2^16 and scale < 2^14 after its shift, so their product is below 2^30. Where nothing varied, scale
-// is 0.
+// One group; x and d at its first channel. The caller cut d so far that count * |d * x| <= 2^30, which bounds
+// both sums. |t| < 2^16 and scale < 2^14 after its shift, so their product is below 2^30. Where nothing
+// varied, scale is 0.
 static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
     int32_t least) {
     int32_t sums[2], count = r->n * r->norm;
@@ -278,7 +279,8 @@ static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const
     norm_errors(&q, d, x);
 }
 
-// Moves the affine (2, oc) and takes the errors d (n, oc), of 12 bits, back through gamma: |d| <= 2^12 * 2^15.
+// Moves the affine (2, oc) and takes the errors d (n, oc), of 12 bits, back through gamma: |d| <= 2^12 *
+// 2^15.
 static void through_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t *d,
     const int8_t *x, int32_t exponent) {
     const int32_t *affine = at(mem, r->affine);

@@ -6,7 +6,8 @@
 
 #define FULL (1 << 30)
 
-// The sum of (x - zx) * g over n positions of one channel, at most 255 * 127 * n: below 2^31 for 65,536 positions.
+// The sum of (x - zx) * g over n positions of one channel, at most 255 * 127 * n: below 2^31 for 65,536
+// positions.
 FAST static int32_t correlate(const int8_t *x, const int8_t *g, int32_t n, int32_t step, int32_t zx) {
     int32_t sum = 0, at = 0;
     for (; n > 1; n -= 2) {

@@ -194,15 +194,16 @@ static void put_positions(const struct layer *c, struct finish *f, int32_t first
 #if TRIMTAB_DENSE
 
 // A layer with one position. Where there are two planes of weights, sums lie behind what one of them takes.
-static int32_t forward_dense(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
+static int32_t forward_dense(uint8_t *const *mem, const struct trimtab_conv_fwd *r,
+    const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     struct taps rows = taps(0, geo->sh, geo->pt, geo->ih, geo->kh);
     int32_t kernel = geo->kh * geo->kw, size = kernel * geo->ic, row = kernel > 1 ? row_words(size) / 2 : 0;
     int32_t words = row + trimtab_dense_words(size), zx = r->zx, *sums = 0;
     uint32_t *scratch = at(mem, r->scratch);
     struct dense c = { at(mem, r->x), at(mem, r->weights.w), 0, geo->ic, geo->ic, size, geo->oc, zx };
-    struct dense trained = { 0, at(mem, r->weights.k), at(mem, r->weights.kept), geo->ic, r->nk, kernel * r->nk,
-                             geo->oc, zx };
+    struct dense trained = { 0, at(mem, r->weights.k), at(mem, r->weights.kept), geo->ic, r->nk,
+                             kernel * r->nk, geo->oc, zx };
     struct outputs q = { at(mem, r->bias), at(mem, r->mult), at(mem, r->shift), out->y, 0, out->lo, out->hi,
                          out->zero, 0, r->once, out->mask };
     int32_t both = c.w && trained.w;

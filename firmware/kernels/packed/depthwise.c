@@ -22,7 +22,8 @@ static struct channels channels(uint8_t *const *mem, const struct trimtab_depthw
 
 static inline struct column column_of(const struct channels *all, uint8_t *const *mem,
     const struct trimtab_depthwise_fwd *r, int32_t o) {
-    return all->w ? (struct column) { all->w + o, all->oc } : some_column(mem, &r->weights, r->nk, all->oc, o);
+    return all->w ? (struct column) { all->w + o, all->oc }
+        : some_column(mem, &r->weights, r->nk, all->oc, o);
 }
 
 static inline const int8_t *input_of(const struct channels *all, int32_t o) {
