@@ -149,6 +149,7 @@ class Methods:
         """The result of one method on one task."""
         from trimtab_tools.boards import simulated
         from trimtab_tools.compiler import compile as compiler
+        from trimtab_tools.lab import batch
 
         support, query = task(name, ways, shots, seed)
         updates = self.updates(method, name, ways, shots, seed)
@@ -171,7 +172,7 @@ class Methods:
                 net.fit_few(support, EPOCHS)
         size, share = self.cost(updates)
         return {
-            "accuracy": round(100 * net.evaluate(query), 2),
+            "accuracy": round(100 * batch.evaluate(net, query), 2),
             "bytes": size,
             "share": share,
             "arena": made.placement.size,

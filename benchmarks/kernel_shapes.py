@@ -71,6 +71,30 @@ NUMBERS = dict(
     residual=8,
     pre=0,
     words=SCRATCH_WORDS,
+    zx2=7,
+    mult=1 << 30,
+    shift=-8,
+    mult2=1 << 30,
+    shift2=0,
+    mult_y=1 << 30,
+    shift_y=-19,
+    fill=0,
+    top=0,
+    left=0,
+    first=0,
+    bias_mul=1 << 14,
+    bias_shift=14,
+    scale=200,
+    scale_exp=-8,
+    limit=16384,
+    u=200,
+    u_shift=8,
+    m=8192,
+    bound=4,
+    parts=1,
+    relu=1,
+    u_gamma=138 << 8 | 200,
+    u_beta=138 << 8 | 200,
 )
 TENSORS = {
     "bias": lambda rng, n: rng.integers(-8000, 8000, n),
@@ -84,6 +108,17 @@ TENSORS = {
     "gy_exp": lambda rng, n: [0],
     "head_exp": lambda rng, n: [0],
     "track": lambda rng, n: [5 * 256],
+    "err": lambda rng, n: rng.integers(-6000, 6000, n),
+    "protos": lambda rng, n: rng.integers(-4000, 4000, n),
+    "unit": lambda rng, n: rng.integers(-4000, 4000, n),
+    "counts": lambda rng, n: np.full(n, 5),
+    "norm": lambda rng, n: [1 << 14, 5],
+    "affine": lambda rng, n: rng.integers(-1 << 16, 1 << 16, n),
+    "stats": lambda rng, n: np.full(n, 20000 << 8 | 14),
+    "sums": lambda rng, n: rng.integers(-5000, 5000, n),
+    "f_exp": lambda rng, n: [-20],
+    "g_exp": lambda rng, n: [-10],
+    "gain": lambda rng, n: rng.integers(1 << 15, 1 << 17, n),
 }
 PRESENT = {
     "conv_dw": ("k", "r", "scratch"),
@@ -94,8 +129,13 @@ PRESENT = {
 def run(name, seed=1, **numbers):
     """The Run of a shape; a number may be given otherwise, words=0 for none."""
     kernel, geometry = SHAPES[name]
+    return record(kernel, {**geometry, **numbers}, seed)
+
+
+def record(kernel, numbers, seed=1):
+    """The Run of one record of a kernel, on usual numbers but for those given."""
     rng = np.random.default_rng(seed)
-    values = {**NUMBERS, **geometry, **numbers}
+    values = {**NUMBERS, **numbers}
     present = [n for n in PRESENT.get(kernel, ("w", "scratch")) if n != "scratch" or values["words"]]
     spaces, words = [bytearray(), bytearray()], []
     for field, kind, extent, _ in SPECS[kernel]:

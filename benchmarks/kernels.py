@@ -1,8 +1,11 @@
 """Cycles of every kernel and of two networks, and what the native module takes.
 
     python benchmarks/kernels.py pico
+    python benchmarks/kernels.py pico --cores 2 --flash-cache 56
 
-Prints a table and writes benchmarks/results/BOARD.json.
+Prints a table and writes benchmarks/results/BOARD.json. With options of the emulated Pico it only prints its
+networks: with two cores, which then wait for each other's memory, and with so many cycles for a miss of the
+flash's cache.
 
 On the Pico, kernels run alone on the emulated core: code and data in RAM, zero wait states, pads counted as
 multiplications. So does MCUNet (records.py), with its weights in flash. The small network runs under
@@ -62,12 +65,12 @@ def kernels():
     }
 
 
-def on_pico(script, files):
-    with Pico(files=files) as board:
+def on_pico(script, files, chip=bare.ONE):
+    with Pico(files=files, cores=chip.cores, banks=chip.banks, flash_cache=chip.flash_cache) as board:
         return mpremote(board.url, "exec", script)
 
 
-def networks():
+def networks(chip=bare.ONE):
     """{network: {"forward_cycles", "step_cycles", "ram_bytes"}}"""
     graph = kernel_shapes.n1()
     packages = {
@@ -75,16 +78,17 @@ def networks():
         "/trains.ttp": compile.compile_graph(graph, "full", classes=10, kernels=simulated.best_tier()).data,
     }
     script = NETWORK % dict(times=TIMES, mhz=MHZ)
-    found = json.loads(on_pico(script, {**library_files("armv6m"), **packages}))
-    return {"n1": {key: found[key] for key in ("forward_cycles", "step_cycles", "ram_bytes")}, **mcunet()}
+    files = {**library_files("armv6m", cores=chip.cores), **packages}
+    found = json.loads(on_pico(script, files, chip))
+    return {"n1": {key: found[key] for key in ("forward_cycles", "step_cycles", "ram_bytes")}, **mcunet(chip)}
 
 
-def mcunet():
+def mcunet(chip=bare.ONE):
     """The same of MCUNet, record by record; nothing where its file is absent."""
     made = records.mcunet()
     if not made:
         return {}
-    (done,) = bare.run([records.network(made, records.STEP)[0]], skew=0)
+    (done,) = bare.run([records.network(made, records.STEP)[0]], skew=0, chip=chip)
     rows = records.rows(made, done)
     return {
         "mcunet_49kb": {
@@ -153,8 +157,15 @@ def table(result, indent=""):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("board", choices=BOARDS)
-    board = parser.parse_args().board
+    parser.add_argument("--cores", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--flash-cache", type=int, metavar="CYCLES", default=0)
+    args = parser.parse_args()
+    board = args.board
     provide(board)
+    chip = bare.Chip(args.cores, banks=args.cores > 1, flash_cache=args.flash_cache)
+    if board == "pico" and chip != bare.ONE:
+        print(table({"kernels": {}, "networks": networks(chip)}))
+        return
     result = BOARDS[board]()
     print(table(result))
     paths.RESULTS.mkdir(exist_ok=True)

@@ -20,6 +20,7 @@ from trimtab.replay import Replay
 from trimtab_tools.boards import simulated
 from trimtab_tools.compiler import compile as compiler
 from trimtab_tools.formats import read_tflite
+from trimtab_tools.lab import batch
 from trimtab_tools.toolchain import cache
 
 RESULTS, PAGE = paths.RESULTS / "replay.json", paths.RESULTS_PAGE
@@ -117,7 +118,7 @@ def known(new):
 def shares(net, new):
     """Right answers in percent: of the old classes, of the new one."""
     _, (x, y) = mnist()
-    right = np.array([net.predict(one.tobytes()) == str(digit) for one, digit in zip(x, y)])
+    right = np.array([*batch.each(net, lambda one, i: one.predict(x[i].tobytes()) == str(y[i]), len(y))])
     return [round(100 * float(right[at].mean()), 1) for at in (y != new, y == new)]
 
 

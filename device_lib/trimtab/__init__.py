@@ -7,8 +7,11 @@ KEY_FILE = "/trimtab.key"
 KEY_BYTES = 32
 
 
-def load(path, kernels=None):
-    """A network from a package file, with its last saved state if there is one."""
+def load(path, kernels=None, cores=2):
+    """A network from a package file, with its last saved state if there is one.
+
+    It works on the second core of a board too, if there is one to be had; its info() says so.
+    """
     from .net import Net
     from .package import Package
     from .store import Store
@@ -19,7 +22,7 @@ def load(path, kernels=None):
         from . import trust
 
         trust.check(package, key)
-    return Net(package, kernels, Store(path[len(ROM) - 1 :] if path.startswith(ROM) else path))
+    return Net(package, kernels, Store(path[len(ROM) - 1 :] if path.startswith(ROM) else path), cores)
 
 
 def board_key():

@@ -40,7 +40,7 @@ PROCESSES = ("linux", "darwin", "win32")  # platforms on which Ctrl-C is a signa
 class Engine:
     """One package's memory and records, and the run of them that is a training step."""
 
-    def __init__(self, package, tier):
+    def __init__(self, package, tier, cores=2):
         self.package = package
         self.kernels = tier.name
         arena = allocate(tier, package.arena_bytes, "arena")
@@ -62,10 +62,15 @@ class Engine:
 
             program = bytearray(program)
             weights, self.functions = stream(package, program, phases, functions, tier.alloc)
-            self._run = None  # each record in a call of its own
+            self._run = self._one
         else:
             self.functions = [functions[code] for codes, _ in phases for code in codes]
-            self._run = None if adapts else tier.run  # a choice puts others in the place of its kernels
+            # A choice puts others in the place of its kernels.
+            self._run = self._one if adapts or not tier.run else tier.run
+        self.cores, self.alone = 1, ""  # how many cores work, and why not more
+        if tier.share and cores > 1:
+            self.alone = tier.share(scratch_bytes(phases, program))
+            self.cores = 1 if self.alone else 2
         self.mem = tier.bind(arena, state, const, program, weights)
         self.offsets = array("i")  # of each record; its kernel has the same index in `functions`
         self.phases = {}  # name -> (index of its first record, index after its last)
@@ -73,12 +78,14 @@ class Engine:
             start = len(self.offsets)
             self.offsets.extend(array("i", offsets))
             self.phases[name] = (start, len(self.offsets))
-        # Behind these records the four parts of a step end. The last part ends with `fold` where sums move
-        # weights. Where no error comes back, `backward` is left out; else there is no stop at `head`.
-        stops = [self.phases[name][1] for name in ("loss", "gate", "head", "end")]
-        self._stops = tuple(stops), tuple(stops[:3] + [self.phases["fold"][1]])
-        self._backward_end = self.phases["backward"][1]
-        self._values = tuple([array("i", (0,)) for _ in stops])  # what each part's last kernel returned
+        # Behind these records the parts of a step end: the last one with `fold` where sums move weights.
+        ends = [self.phases[name][1] for name in ("loss", "gate", "head", "backward", "end", "fold")]
+        cells = [
+            array("i", (0,)) for _ in range(3)
+        ]  # of loss, gate, and all else: what the last kernel returned
+        self._cell = cells[2]
+        self._plan = (self._run, self.offsets) + tuple(cells + ends)
+        self._accumulate = package.accumulate if package.loss_kind else 0  # 0: nothing trains
         # Plain kernels allocate, so the heap stays open for them, and Ctrl-C may stop one half way.
         # MicroPython delivers Ctrl-C where Python code jumps, so never inside a native kernel.
         plain = tier.name == "plain"
@@ -175,21 +182,16 @@ class Engine:
 
     def run_records(self, i, stop):
         """Records i to stop; returns the last kernel's value. So few locals need no memory of the heap."""
-        if self._run:
-            return self._run_at_once(i, stop)
-        functions, offsets, mem = self.functions, self.offsets, self.mem
-        value = 0
-        while i < stop:
-            value = functions[i](mem, offsets[i])
-            i += 1
-        return value
-
-    def _run_at_once(self, i, stop):
-        value = self._values[3]
+        value = self._cell
         value[0] = 0
         while i < stop:
             i = self._run(self.mem, self.offsets, i, stop, value)
         return value[0]
+
+    def _one(self, mem, offsets, i, stop, value):
+        """What Tier.run does, for one record."""
+        value[0] = self.functions[i](mem, offsets[i])
+        return i + 1
 
     def run_step(self, phase):
         """A training step from `prefix` or `forward` on, wholly or not at all; returns the loss.
@@ -197,33 +199,33 @@ class Engine:
         Ctrl-C waits until the step is done. MicroPython raises it where code jumps, so never between a kernel
         and the line that counts it: after Ctrl-C the loop goes on at record i.
         """
-        if not self.package.loss_kind:
+        if not self._accumulate:
             raise ValueError("this package was compiled without a training plan: compile it with --policy")
-        self.require_whole()
-        run, functions, offsets, mem = self._run, self.functions, self.offsets, self.mem
-        values, backward_end = self._values, self._backward_end
-        values[0][0] = values[1][0] = 0
-        i, part, done = self.phases[phase][0], 0, 0
-        summed = self._summed + 1
-        stops = self._stops[summed == self.package.accumulate]
+        if self._torn:
+            self.require_whole()
+        i, mem, summed = self.phases[phase][0], self.mem, self._summed + 1
+        run, offsets, loss, alive, rest, loss_end, gate_end, head_end, backward_end, end, fold_end = (
+            self._plan
+        )
+        if summed == self._accumulate:
+            summed, end = 0, fold_end
+        loss[0] = alive[0] = done = 0
         stopped = None
         while not done:
             self._lock()
             try:
-                while part < 4:
-                    value, stop = values[part], stops[part]
-                    if part > 1 and values[1][0]:  # alive
-                        stop = stops[3]
-                    elif part == 3 and i < backward_end:
+                while i < loss_end:
+                    i = run(mem, offsets, i, loss_end, loss)
+                while i < gate_end:
+                    i = run(mem, offsets, i, gate_end, alive)
+                if not alive[0]:
+                    while i < head_end:
+                        i = run(mem, offsets, i, head_end, rest)
+                    if i < backward_end:
                         i = backward_end
-                    while i < stop:
-                        if run:
-                            i = run(mem, offsets, i, stop, value)
-                        else:
-                            value[0] = functions[i](mem, offsets[i])
-                            i += 1
-                    part += 1
-                self._summed = 0 if summed == self.package.accumulate else summed
+                while i < end:
+                    i = run(mem, offsets, i, end, rest)
+                self._summed = summed
                 done = 1
             except ValueError:  # of the C kernels; it has no text, because the heap is locked
                 self._torn = "these kernels are for another package: run `trimtab deploy` with this one"
@@ -241,7 +243,18 @@ class Engine:
             raise stopped
         if not done:
             self.require_whole()
-        return values[0][0]
+        return loss[0]
+
+
+def scratch_bytes(phases, program):
+    """The most scratch memory that a record has."""
+    most = 0
+    for codes, offsets in phases:
+        for code, at in zip(codes, offsets):
+            words = RECORDS[code][1].split()
+            if words[-1] == "words":
+                most = max(most, struct.unpack_from("<i", program, at + 4 * len(words))[0])
+    return 4 * most
 
 
 def tidy():

@@ -22,8 +22,10 @@ class Engine:
     segments: list[memoryview]
     state_bytes: int
     choice: Any
+    cores: int
+    alone: str
 
-    def __init__(self, package: Package, tier: Tier) -> None: ...
+    def __init__(self, package: Package, tier: Tier, cores: int = 2) -> None: ...
     def span(self, ref: int, size: int) -> memoryview:
         """The bytes that a reference into the arena or the state names."""
     def reset(self) -> None:
@@ -54,5 +56,8 @@ class Engine:
         """Records i to stop; returns the last kernel's value."""
     def run_step(self, phase: str) -> int:
         """A training step from `prefix` or `forward` on, wholly or not at all; returns the loss."""
+
+def scratch_bytes(phases: list, steps: Any) -> int:
+    """The most scratch memory that a record has."""
 
 def weights_in_memory(package: Package) -> Any: ...

@@ -189,6 +189,10 @@ RECORDS = (
      + " zx zy mult shift mult2 shift2 mult_y shift_y sign sign2 lo hi", "n2|n c2|c"),
     ("mul_dx", "gy:b:n*c row:!i:ic x2:b:n2*c2 gy_exp:i:1" + _SPREAD + " m m_shift m_exp ih iw ic gn"
      + _ERROR_OUT, "n2|n c2|c ih*iw=gn gn|n ic|c"),
+    ("prelu_fwd", "y:!b:n*c x:b:n*c x2:b:n2*c2 mask:?!m:n*c" + _SPREAD
+     + " zx zy mult shift mult2 shift2 lo hi", "n2|n c2|c"),
+    ("prelu_dx", "gy:b:ih*iw*ic row:!i:ic x:b:ih*iw*ic gy_exp:i:1 slope:h:n2*c2 ih iw ic n2 c2 zx m m_exp"
+     + _ERROR_OUT),
     # elements in another order, or some of them: along axis k they lie sk apart (plain/move.py)
     ("move_fwd", "y:!b:n0*n1*n2*n3 x:b:size n0 n1 n2 n3" + _STEPS, "n0@s0+n1@s1+n2@s2+n3@s3<size"),
     ("move_dx", "gy:b:size row:!i:ic gy_exp:i:1 n0 n1 ih iw ic f0 f1 f2 f3 c0 c1 c2 c3" + _STEPS + _ERROR_OUT,

@@ -9,7 +9,7 @@ from .format import ABI, RECORDS
 class Tier:
     """Kernels by name, and how they want their memory."""
 
-    def __init__(self, name, functions, alloc, bind, run=None):
+    def __init__(self, name, functions, alloc, bind, run=None, share=None):
         self.name = name
         self.functions = functions  # of one package's records at least
         self.alloc = alloc  # bytes -> writable buffer of zeros
@@ -17,6 +17,8 @@ class Tier:
         # (mem, offsets, i, stop, value) -> index behind the last record that ran; value[0] becomes what its
         # kernel returned. None: Python calls each kernel.
         self.run = run
+        # scratch bytes -> why there is no second core; else bind() gives it to kernels. None: one core.
+        self.share = share
 
     def function(self, name):
         if name not in self.functions:
@@ -53,6 +55,8 @@ def plain():
 
 def native():
     """C, in a native module or in the firmware. ImportError, or ValueError for another architecture's."""
+    from time import ticks_us
+
     import _kernels
 
     if _kernels.ABI != ABI:
@@ -60,10 +64,20 @@ def native():
             "the board's kernels have ABI %d, the library needs %d: deploy again" % (_kernels.ABI, ABI)
         )
 
-    def bind(arena, state, const, program, weights=b""):
-        return (arena, state, const, program, weights)
+    second = []  # the box of core 1
 
-    return Tier("c", {RECORDS[code][0]: _kernels.run for code in _kernels.OPCODES}, bytearray, bind)
+    def share(scratch):
+        from . import cores
+
+        box, why = cores.share(_kernels, scratch)
+        second[:] = [box] if box else []
+        return why
+
+    def bind(arena, state, const, program, weights=b""):
+        return (arena, state, const, program, weights, ticks_us) + tuple(second)
+
+    functions = {RECORDS[code][0]: _kernels.run for code in _kernels.OPCODES}
+    return Tier("c", functions, bytearray, bind, _kernels.run, share if hasattr(_kernels, "serve") else None)
 
 
 def viper():

@@ -3,6 +3,7 @@
 import gc
 import struct
 from array import array
+from struct import pack_into
 
 from . import kernels
 from .crc import crc32
@@ -15,9 +16,9 @@ _RAW = (bytes, bytearray)
 class Net(Engine):
     """One network with its trained state. Samples are uint8 (raw), int8 (quantized) or real values."""
 
-    def __init__(self, package, tier=None, store=None):
+    def __init__(self, package, tier=None, store=None, cores=2):
         tier = tier if isinstance(tier, kernels.Tier) else kernels.choose(tier)
-        super().__init__(package, tier)
+        super().__init__(package, tier, cores)
         self.package_crc = package.crc
         names = package.labels()
         self.name = names[0]
@@ -26,6 +27,7 @@ class Net(Engine):
         self.input_bytes = package.input_bytes
         self.output_bytes = package.output_count
         self.input_view = self.span(package.input, package.input_bytes)
+        self._map = self.phases["map"]
         self.latent_view = self.span(package.latent, package.latent_bytes)
         self.target_view = self.span(package.target, self.output_bytes if self.loss == "mse" else 4)
         self.store = store
@@ -89,7 +91,11 @@ class Net(Engine):
 
     def load_input(self, x):
         """Put a sample into input_view as int8. Real values are rounded half away from zero."""
-        kind = "B" if type(x) in _RAW else _kind(x)  # the first is what a board has to hurry for
+        if type(x) in _RAW and len(x) == self.input_bytes:  # what a board has to hurry for
+            self.input_view[:] = x
+            self.map_input()
+            return
+        kind = _kind(x)
         if kind != "f":
             x = bytes_view(x)
         if len(x) != self.input_bytes:
@@ -106,31 +112,42 @@ class Net(Engine):
 
     def map_input(self):
         """Turn raw uint8 in input_view into int8, in place."""
-        self.run_phase("map")
+        i, stop = self._map
+        while i < stop:  # nearly always one record
+            self.functions[i](self.mem, self.offsets[i])
+            i += 1
 
     def load_target(self, y):
         """Put a label (name or index) into target_view; for mse the wanted output, real values or int8."""
-        if self.loss == "mse":
-            kind = _kind(y)
-            if len(y) != self.output_bytes:
-                raise ValueError("a target has %d values, the network gives %d" % (len(y), self.output_bytes))
-            if kind == "b":
-                self.target_view[:] = bytes_view(y)
-            else:
-                _quantize(y, self.target_view, self.package.float("output_scale"), self.package.output_zero)
+        if self.loss != "softmax":
+            self._load_output(y)
             return
-        if self.loss == "none":
-            raise ValueError("this package was compiled without a training plan: compile it with --policy")
-        if isinstance(y, str):
-            if y not in self.labels:
-                raise ValueError(
-                    "label %r is not in the package: it has %s" % (y, ", ".join(self.labels) or "no labels")
-                )
-            y = self.labels.index(y)
-        y = int(y)
+        if type(y) is not int:
+            y = self._index(y)
         if not 0 <= y < self.classes:
             raise ValueError("label %d is not in the package: it has %d classes" % (y, self.classes))
-        struct.pack_into("<i", self.target_view, 0, y)
+        pack_into("<i", self.target_view, 0, y)
+
+    def _load_output(self, y):
+        if self.loss == "none":
+            raise ValueError("this package was compiled without a training plan: compile it with --policy")
+        kind = _kind(y)
+        if len(y) != self.output_bytes:
+            raise ValueError("a target has %d values, the network gives %d" % (len(y), self.output_bytes))
+        if kind == "b":
+            self.target_view[:] = bytes_view(y)
+        else:
+            _quantize(y, self.target_view, self.package.float("output_scale"), self.package.output_zero)
+
+    def _index(self, y):
+        """The index of a label, which may be its name."""
+        if not isinstance(y, str):
+            return int(y)
+        if y not in self.labels:
+            raise ValueError(
+                "label %r is not in the package: it has %s" % (y, ", ".join(self.labels) or "no labels")
+            )
+        return self.labels.index(y)
 
     def train(self, x, y):
         """Train on one sample; returns the loss in 1/1024 nat (mse: in squared steps of the output)."""
@@ -293,6 +310,7 @@ class Net(Engine):
         about = {
             "name": self.name,
             "kernels": self.kernels,
+            "cores": "1: " + self.alone if self.alone else self.cores,
             "loss": self.loss,
             "classes": self.classes,
             "labels": self.labels,

@@ -29,7 +29,11 @@ class Net(Engine):
     run: int
 
     def __init__(
-        self, package: Package, tier: Tier | str | None = None, store: Store | None = None
+        self,
+        package: Package,
+        tier: Tier | str | None = None,
+        store: Store | None = None,
+        cores: int = 2,
     ) -> None: ...
 
     # the state

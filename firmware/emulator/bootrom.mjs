@@ -41,7 +41,7 @@ const big = (x, low, high) =>
 const toInt64 = x => big(x, -(2n ** 63n), 2n ** 63n - 1n);
 const toUint64 = x => big(x, 0n, 2n ** 64n - 1n);
 
-// A handler takes the registers r and works in place; [handler, cycles].
+// A handler takes the registers r, and the core that called, and works in place; [handler, cycles].
 const unary = (f, cycles) => [r => { r[0] = fromFloat(f(toFloat(r[0]))); }, cycles];
 const binary = (f, cycles) => [r => { r[0] = fromFloat(f(toFloat(r[0]), toFloat(r[1]))); }, cycles];
 const int64 = r => BigInt.asIntN(64, (BigInt(r[1]) << 32n) | BigInt(r[0]));
@@ -66,8 +66,8 @@ function popCount(x) {
 }
 
 // The 'SF' table of ROM version 2 and later, in its order: offset 4 * row.
-function softFloat(core) {
-  const flags = r => {
+function softFloat() {
+  const flags = (r, core) => {
     const order = compare(toFloat(r[0]), toFloat(r[1]));
     core.N = order < 0;
     core.Z = order === 0;
@@ -111,8 +111,8 @@ function softFloat(core) {
   ];
 }
 
-// Functions by their two-letter code. `board` serves what leaves the chip: flashChanged(start, length) and
-// usbBoot().
+// Functions by their two-letter code. `board` serves what leaves the chip: flashChanged(start, length),
+// flushCache() and usbBoot().
 function functions(mcu, board) {
   const memory = (address, length) => {
     const [bytes, start] = address >= 0x20000000
@@ -122,23 +122,22 @@ function functions(mcu, board) {
         : [new Uint8Array(mcu.bootrom.buffer), address];
     return bytes.subarray(start, start + length);
   };
-  const spend = cycles => { mcu.core.cycles += cycles; };
-  const fill = r => { memory(r[0], r[2]).fill(r[1] & 0xff); spend(r[2]); };
-  const copy = r => { memory(r[0], r[2]).set(memory(r[1], r[2]).slice()); spend(r[2]); };
+  const fill = (r, core) => { memory(r[0], r[2]).fill(r[1] & 0xff); core.cycles += r[2]; };
+  const copy = (r, core) => { memory(r[0], r[2]).set(memory(r[1], r[2]).slice()); core.cycles += r[2]; };
   const nothing = () => {};
 
-  function erase(r) {
+  function erase(r, core) {
     const [start, length] = [r[0], r[1]];
     mcu.flash.fill(0xff, start, start + length);
-    spend(Math.ceil(length / 4096) * SECTOR_ERASE);
+    core.cycles += Math.ceil(length / 4096) * SECTOR_ERASE;
     board.flashChanged(start, length);
   }
 
-  function program(r) { // flash only ever clears bits
+  function program(r, core) { // flash only ever clears bits
     const [start, length] = [r[0], r[2]];
     const data = memory(r[1], length);
     for (let i = 0; i < length; i++) { mcu.flash[start + i] &= data[i]; }
-    spend(Math.ceil(length / 256) * PAGE_PROGRAM);
+    core.cycles += Math.ceil(length / 256) * PAGE_PROGRAM;
     board.flashChanged(start, length);
   }
 
@@ -153,7 +152,7 @@ function functions(mcu, board) {
     C4: [copy, 20],
     IF: [nothing, 20],
     EX: [nothing, 20],
-    FC: [nothing, 20],
+    FC: [() => board.flushCache(), 20],
     CX: [nothing, 20],
     RE: [erase, 20],
     RP: [program, 20],
@@ -166,7 +165,6 @@ function functions(mcu, board) {
 export function installBootrom(mcu, board) {
   const rom = new Uint32Array(ROM_WORDS);
   const view = new DataView(rom.buffer);
-  const { core } = mcu;
   const handlers = [];
   let end = STUBS;
 
@@ -204,7 +202,7 @@ export function installBootrom(mcu, board) {
   const refuseDouble = () => board.fault('a double-precision ROM function was called: none is emulated');
 
   const functionStubs = Object.entries(functions(mcu, board)).map(([name, row]) => [name, stub(row)]);
-  const floatStubs = softFloat(core).map(stub);
+  const floatStubs = softFloat().map(stub);
   const doubleStub = stub([refuseDouble, 0]);
   const lookupStub = stub([lookup, 50]);
 
@@ -220,13 +218,14 @@ export function installBootrom(mcu, board) {
   });
   mcu.bootrom.set(rom);
 
-  mcu.onBreak = number => {
+  mcu.onBreak = function onBreak(number) { // of either core: `this` is the chip as the core sees it
+    const { core } = this;
     const handler = core.PC < 4 * ROM_WORDS ? handlers[number] : null;
     if (!handler) {
       board.fault(`the firmware stopped at bkpt ${number}, pc 0x${core.PC.toString(16)}`);
       return;
     }
-    handler[0](core.registers);
+    handler[0](core.registers, core);
     core.cycles += handler[1];
   };
 }

@@ -9,12 +9,14 @@ const RAM_BYTES = 264 * 1024;
 const ROM_BYTES = 16 * 1024;
 const HANDLER_MODE = 1;
 const EXCEPTION_ENTRY = 15; // cycles
+export const NAP = 100; // instructions that a nap counts as
 const [SP, LR, PC] = [13, 14, 15];
 const [NZ, C, V] = [0, 1, 2]; // flags: the last result (N: negative, Z: zero), carry, overflow
 
 export class Core {
-  // fault(message) is called for what a real core answers with a hard fault.
-  constructor(mcu, fault) {
+  // fault(message) is called for what a real core answers with a hard fault; memory.access(address), if there is
+  // one, for each word that a load or a store touches.
+  constructor(mcu, fault, memory = null) {
     this.mcu = mcu;
     this.flash16 = new Uint16Array(mcu.flash.buffer);
     this.sram16 = new Uint16Array(mcu.sram.buffer);
@@ -22,39 +24,22 @@ export class Core {
     const flags = new Int32Array(3);
     this.spill = () => spill(mcu.core, flags);
     this.fill = () => fill(mcu.core, flags);
-    this.handlers = handlers(mcu, flags, fault);
+    this.handlers = handlers(mcu, flags, fault, memory);
   }
 
-  // Runs up to `count` instructions; returns how many nanoseconds the core slept. A sleeping core's clock
-  // jumps to the next alarm, each jump counted as 100 instructions.
+  // Runs up to `count` instructions; returns how many nanoseconds the core slept.
   run(count) {
-    const { mcu, handlers, flash16, sram16 } = this;
+    const { mcu } = this;
     const { core, clock } = mcu;
-    const r = core.registers;
     const nanosPerCycle = 1e9 / mcu.clkSys;
     let slept = 0;
     for (let n = 0; n < count && !this.stopped; n++) {
       if (core.waiting) {
-        const nap = clock.nanosToNextAlarm || 1000;
-        clock.tick(nap);
-        r[PC] &= ~1; // rp2040js leaves the Thumb bit of an interrupt's vector there
-        slept += nap;
-        n += 99;
+        slept += this.nap();
+        n += NAP - 1;
         continue;
       }
-      let cycles = 0;
-      if (core.interruptsUpdated) {
-        this.spill();
-        if (core.checkForInterrupts()) { cycles = EXCEPTION_ENTRY; }
-        this.fill();
-      }
-      const pc = r[PC];
-      const offset = (pc - RAM) >>> 0;
-      const opcode = pc >>> 24 === 0x10 ? flash16[(pc & 0xffffff) >>> 1]
-        : offset < RAM_BYTES ? sram16[offset >>> 1] : mcu.readUint16(pc & ~1);
-      r[PC] = pc + 2;
-      cycles += handlers[opcode](opcode);
-
+      const cycles = this.step();
       const now = clock.nanosCounter + cycles * nanosPerCycle;
       if (clock.nextAlarm === null || clock.nextAlarm.nanos > now) {
         clock.nanosCounter = now;
@@ -63,6 +48,34 @@ export class Core {
       }
     }
     return slept;
+  }
+
+  // One instruction, after an interrupt that is due; returns cycles.
+  step() {
+    const { mcu } = this;
+    const { core } = mcu;
+    const r = core.registers;
+    let cycles = 0;
+    if (core.interruptsUpdated) {
+      this.spill();
+      if (core.checkForInterrupts()) { cycles = EXCEPTION_ENTRY; }
+      this.fill();
+    }
+    const pc = r[PC];
+    const offset = (pc - RAM) >>> 0;
+    const opcode = pc >>> 24 === 0x10 ? this.flash16[(pc & 0xffffff) >>> 1]
+      : offset < RAM_BYTES ? this.sram16[offset >>> 1] : mcu.readUint16(pc & ~1);
+    r[PC] = pc + 2;
+    return cycles + this.handlers[opcode](opcode);
+  }
+
+  // The clock of a core that waits jumps to the next alarm; returns nanoseconds.
+  nap() {
+    const { core, clock } = this.mcu;
+    const nanos = clock.nanosToNextAlarm || 1000;
+    clock.tick(nanos);
+    core.registers[PC] &= ~1; // rp2040js leaves the Thumb bit of an interrupt's vector there
+    return nanos;
   }
 }
 
@@ -81,7 +94,7 @@ function fill(core, flags) {
 }
 
 // The 65536 handlers, from rows of [the opcode's leading bits, handler].
-function handlers(mcu, flags, fault) {
+function handlers(mcu, flags, fault, memory) {
   const { core } = mcu;
   const system = () => { // what is rare enough to be left to rp2040js
     core.registers[PC] -= 2;
@@ -92,7 +105,7 @@ function handlers(mcu, flags, fault) {
     return core.cycles - before;
   };
   const table = new Array(65536).fill(system);
-  for (const [bits, handler] of instructions(mcu, flags, fault, system)) {
+  for (const [bits, handler] of instructions(mcu, flags, fault, memory, system)) {
     const free = 16 - bits.length;
     const first = parseInt(bits, 2) << free;
     table.fill(handler, first, first + (1 << free));
@@ -100,7 +113,7 @@ function handlers(mcu, flags, fault) {
   return table;
 }
 
-function instructions(mcu, flags, fault, system) {
+function instructions(mcu, flags, fault, memory, system) {
   const { core } = mcu;
   const r = core.registers; // unsigned
   const s = new Int32Array(r.buffer); // the same registers, signed
@@ -128,7 +141,7 @@ function instructions(mcu, flags, fault, system) {
 
   // --- memory: one path for RAM, one for flash, one for everything else ---
 
-  function load32(address) {
+  function plainLoad32(address) {
     const offset = (address - RAM) >>> 0;
     if ((address & 3) === 0) {
       if (offset < RAM_BYTES) { return ram32[offset >>> 2]; }
@@ -138,7 +151,7 @@ function instructions(mcu, flags, fault, system) {
     return core.readUint32(address >>> 0) | 0;
   }
 
-  function load16(address) {
+  function plainLoad16(address) {
     const offset = (address - RAM) >>> 0;
     if ((address & 1) === 0) {
       if (offset < RAM_BYTES) { return ram16[offset >>> 1]; }
@@ -148,7 +161,7 @@ function instructions(mcu, flags, fault, system) {
     return core.readUint16(address >>> 0);
   }
 
-  function load8(address) {
+  function plainLoad8(address) {
     const offset = (address - RAM) >>> 0;
     if (offset < RAM_BYTES) { return ram8[offset]; }
     if (isFlash(address)) { return flash8[address & 0xffffff]; }
@@ -156,7 +169,7 @@ function instructions(mcu, flags, fault, system) {
     return core.readUint8(address >>> 0);
   }
 
-  function store32(address, value) {
+  function plainStore32(address, value) {
     const offset = (address - RAM) >>> 0;
     if (offset < RAM_BYTES && (address & 3) === 0) {
       ram32[offset >>> 2] = value;
@@ -165,7 +178,7 @@ function instructions(mcu, flags, fault, system) {
     if (check(address, 3, true)) { core.writeUint32(address >>> 0, value >>> 0); }
   }
 
-  function store16(address, value) {
+  function plainStore16(address, value) {
     const offset = (address - RAM) >>> 0;
     if (offset < RAM_BYTES && (address & 1) === 0) {
       ram16[offset >>> 1] = value;
@@ -174,7 +187,7 @@ function instructions(mcu, flags, fault, system) {
     if (check(address, 1, true)) { core.writeUint16(address >>> 0, value & 0xffff); }
   }
 
-  function store8(address, value) {
+  function plainStore8(address, value) {
     const offset = (address - RAM) >>> 0;
     if (offset < RAM_BYTES) {
       ram8[offset] = value;
@@ -182,6 +195,13 @@ function instructions(mcu, flags, fault, system) {
     }
     if (check(address, 0, true)) { core.writeUint8(address >>> 0, value & 0xff); }
   }
+
+  const noted = reach => (memory ? (address, value) => {
+    memory.access(address);
+    return reach(address, value);
+  } : reach);
+  const [load32, load16, load8] = [plainLoad32, plainLoad16, plainLoad8].map(noted);
+  const [store32, store16, store8] = [plainStore32, plainStore16, plainStore8].map(noted);
 
   // cycles of one load or store
   const access = address => (address >>> 30 === 0 ? 2 : 1 + core.cyclesIO(address));
@@ -422,7 +442,7 @@ function instructions(mcu, flags, fault, system) {
   }
 
   function branchLink(op) {
-    const second = load16(r[PC]);
+    const second = plainLoad16(r[PC]); // mostly of the word that was fetched
     if ((second & 0xd000) !== 0xd000) { return system(); }
     const sign = (op >> 10) & 1;
     const i1 = ((second >> 13) & 1) ^ sign ^ 1;

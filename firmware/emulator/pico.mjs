@@ -1,14 +1,15 @@
 // An emulated Raspberry Pi Pico: a real firmware on an emulated RP2040, its USB serial port on a TCP port.
 //
-//   node pico.mjs --flash image.bin [--port 0] [--boot-volume DIR]
+//   node pico.mjs --flash image.bin [--port 0] [--boot-volume DIR] [--cores 2] [--banks] [--flash-cache CYCLES]
 //
 // image.bin is the whole 2 MB flash; what the board erases and programs is written to it at once, so ending
 // this process is a power cut. One JSON line on stdout tells port and pid. A line `reset` on stdin cycles the
 // power and is answered by a line; the end of stdin ends the process. DIR appears while the board is in USB
 // boot mode, as the RPI-RP2 volume does: a .uf2 copied there is programmed and started.
 //
-// Board time counts cycles at the firmware's own clock and never runs ahead of wall time while the core
-// sleeps. There is one core and no model of flash cache misses.
+// Board time counts cycles at the firmware's own clock and never runs ahead of wall time while both cores
+// sleep. Memory has no wait states, unless asked for: with --banks cores wait for each other's accesses, with
+// --flash-cache a miss of the flash's cache costs so many cycles (about 56 on a Pico).
 
 import fs from 'fs';
 import net from 'net';
@@ -16,7 +17,7 @@ import path from 'path';
 import { parseArgs } from 'util';
 import { RP2040 } from 'rp2040js';
 import { installBootrom } from './bootrom.mjs';
-import { Core } from './core.mjs';
+import { Machine } from './machine.mjs';
 import { randomInt } from 'node:crypto';
 import { UsbSerial } from './usb.mjs';
 import { readUf2, uf2Complete } from './uf2.mjs';
@@ -40,7 +41,8 @@ function fail(message, status) {
 }
 
 class Board {
-  constructor(flashFile, bootVolume) {
+  constructor(flashFile, bootVolume, options) {
+    this.options = options; // of the machine
     this.file = fs.openSync(flashFile, 'r+');
     this.bootVolume = bootVolume;
     this.mcu = null; // null while in boot mode
@@ -76,7 +78,7 @@ class Board {
     mcu.core.LR = 0;
     mcu.core.SP = BOOT_STACK;
     this.mcu = mcu;
-    this.core = new Core(mcu, message => this.fault(message));
+    this.machine = new Machine(mcu, message => this.fault(message), this.options);
     this.resetWanted = null;
     this.wake();
   }
@@ -89,7 +91,7 @@ class Board {
 
   stop(reason) {
     this.resetWanted = reason;
-    this.core.stopped = true;
+    this.machine.stop();
   }
 
   // --- time ---
@@ -104,7 +106,7 @@ class Board {
   slice() {
     const { mcu } = this;
     if (!mcu || (this.client && this.client.writableLength > HIGH_WATER)) { return; } // woken by 'drain'
-    const slept = this.core.run(SLICE);
+    const slept = this.machine.run(SLICE);
     if (this.resetWanted === 'boot') {
       this.enterBootMode();
     } else if (this.resetWanted) {
@@ -162,6 +164,10 @@ class Board {
     fs.writeSync(this.file, this.mcu.flash, start, length, start);
   }
 
+  flushCache() {
+    this.machine.memory?.flush();
+  }
+
   usbBoot() {
     this.stop('boot');
   }
@@ -202,10 +208,15 @@ function main() {
     'flash': { type: 'string' },
     'port': { type: 'string', default: '0' },
     'boot-volume': { type: 'string' },
+    'cores': { type: 'string', default: '2' },
+    'banks': { type: 'boolean', default: false },
+    'flash-cache': { type: 'string', default: '0' },
   } });
   if (!values.flash) { fail('give the flash image: --flash image.bin', 2); }
 
-  const board = new Board(values.flash, values['boot-volume']);
+  const board = new Board(values.flash, values['boot-volume'], {
+    cores: Number(values.cores), banks: values.banks, miss: Number(values['flash-cache']),
+  });
   const server = net.createServer(socket => board.attach(socket));
   server.listen(Number(values.port), '127.0.0.1', () => {
     process.stdout.write(JSON.stringify({ port: server.address().port, pid: process.pid }) + '\n');

@@ -200,11 +200,12 @@ int32_t trimtab_conv_fwd(uint8_t *const *mem, uint32_t off) {
     if (!PLAIN_LOOPS(conv_fwd)) {
         return TRIMTAB_DECLINED;
     }
+    const struct share outputs = share_of(mem, OUTPUTS, geo->oc);
     struct block b;
     b.x = at(mem, r->x);
-    for (b.o = 0; b.o < geo->oc; b.o += 2) {
+    for (b.o = outputs.first; b.o < outputs.end; b.o += 2) {
         int32_t whole[2];
-        b.pair = b.o + 1 < geo->oc;
+        b.pair = b.o + 1 < outputs.end;
         b.rows = (struct taps) { 0, geo->kh, 0 };
         b.cols = (struct taps) { 0, geo->kw, 0 };
         weigh_planes(whole, &c, &b);
@@ -323,22 +324,25 @@ int32_t trimtab_conv_dw(uint8_t *const *mem, uint32_t off) {
     if (!PLAIN_LOOPS(conv_dw)) {
         return TRIMTAB_DECLINED;
     }
-    int32_t j = 0;
-    for (int32_t o = 0; o < geo->oc; o++) {
+    const struct share outputs = share_of(mem, OUTPUTS, geo->oc);
+    const struct share columns = share_of(mem, COLUMNS, geo->kh * geo->kw * r->nk);
+    for (int32_t o = outputs.first; o < outputs.end; o++) {
+        int32_t tap = 0; // its first column
         for (int32_t ky = 0; ky < geo->kh; ky++) {
             struct span rows = span(ky, geo->sh, geo->pt, geo->ih, geo->oh);
-            for (int32_t kx = 0; kx < geo->kw; kx++) {
+            for (int32_t kx = 0; kx < geo->kw; kx++, tap += r->nk) {
                 struct span cols = span(kx, geo->sw, geo->pl, geo->iw, geo->ow);
                 int32_t iy = rows.first * geo->sh - geo->pt + ky, ix = cols.first * geo->sw - geo->pl + kx;
+                int32_t end = min32(r->nk, columns.end - tap);
                 const int8_t *g = gy + (rows.first * geo->ow + cols.first) * geo->oc + o;
                 const int8_t *px = x + (iy * geo->iw + ix) * geo->ic;
                 int32_t zero = mul32(r->zx, sum_errors(g, rows, cols, geo));
-                for (int32_t i = 0; i < r->nk; i += 2) {
-                    int32_t pair = i + 1 < r->nk, dw[2]; // an odd one is its own pair, and counted once
+                for (int32_t i = max32(columns.first - tap, 0); i < end; i += 2) {
+                    int32_t pair = i + 1 < end, dw[2]; // an odd one is its own pair, and counted once
                     int32_t c0 = kept ? kept[i] : i, c1 = kept ? kept[i + pair] : i + pair;
                     correlate(dw, g, px + c0, c1 - c0, rows, cols, geo);
                     for (int32_t n = 0; n <= pair; n++) {
-                        trimtab_update(&up, j++, o, sub32(dw[n], zero));
+                        trimtab_update(&up, o * geo->kh * geo->kw * r->nk + tap + i + n, o, sub32(dw[n], zero));
                     }
                 }
             }

@@ -105,7 +105,8 @@ int32_t trimtab_depthwise_fwd(uint8_t *const *mem, uint32_t off) {
         return TRIMTAB_DECLINED;
     }
     int32_t ic = r->geometry.ic, many = r->geometry.oc / ic;
-    for (int32_t o = 0; o < r->geometry.oc; o++) {
+    const struct share outputs = share_of(mem, OUTPUTS, r->geometry.oc);
+    for (int32_t o = outputs.first; o < outputs.end; o++) {
         if (plane) {
             take_channel(plane, x + o / many, r->geometry.ih * r->geometry.iw, ic);
         }
@@ -188,9 +189,11 @@ int32_t trimtab_depthwise_dx(uint8_t *const *mem, uint32_t off) {
     if (!PLAIN_LOOPS(depthwise_dx)) {
         return TRIMTAB_DECLINED;
     }
+    const struct share inputs = share_of(mem, OUTPUTS, r->geometry.ic); // of the error
+    gy += inputs.first * many;
     struct error e;
     trimtab_error_open(&e, mem, &r->error_out, exp);
-    for (int32_t i = 0; i < r->geometry.ic; i++, gy += many) {
+    for (int32_t i = inputs.first; i < inputs.end; i++, gy += many) {
         if (plane && many == 1) {
             take_channel(plane, gy, positions, r->geometry.oc);
             error_channel(&e, r, mem, i, plane, 1);
@@ -224,7 +227,8 @@ int32_t trimtab_depthwise_dw(uint8_t *const *mem, uint32_t off) {
     const struct trimtab_geometry *geo = &r->geometry;
     const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x); // (oh, ow, oc), (ih, iw, ic)
     const uint16_t *kept = at(mem, r->kept);
-    int32_t many = geo->oc / geo->ic, j = 0;
+    const struct share outputs = share_of(mem, OUTPUTS, r->nk);
+    int32_t many = geo->oc / geo->ic, tap = 0;
     struct update up;
     trimtab_update_open(&up, mem, &r->update, *(const int32_t *)at(mem, r->gy_exp));
     if (trimtab_depthwise_dw_wide(mem, r, &up) || trimtab_depthwise_dw_packed(mem, r, &up)) {
@@ -235,16 +239,16 @@ int32_t trimtab_depthwise_dw(uint8_t *const *mem, uint32_t off) {
     }
     for (int32_t ky = 0; ky < geo->kh; ky++) {
         struct span rows = span(ky, geo->sh, geo->pt, geo->ih, geo->oh);
-        for (int32_t kx = 0; kx < geo->kw; kx++) {
+        for (int32_t kx = 0; kx < geo->kw; kx++, tap++) {
             struct span cols = span(kx, geo->sw, geo->pl, geo->iw, geo->ow);
             int32_t iy = rows.first * geo->sh - geo->pt + ky, ix = cols.first * geo->sw - geo->pl + kx;
             const int8_t *g = gy + (rows.first * geo->ow + cols.first) * geo->oc;
             const int8_t *px = x + (iy * geo->iw + ix) * geo->ic;
-            for (int32_t i = 0; i < r->nk; i++) {
+            for (int32_t i = outputs.first; i < outputs.end; i++) {
                 int32_t o = kept ? kept[i] : i;
                 const int8_t *p = px + (many == 1 ? o : o / many);
                 int32_t dw = correlate(g + o, p, rows.count, cols.count, geo, r->zx);
-                trimtab_update(&up, j++, o, dw);
+                trimtab_update(&up, tap * r->nk + i, o, dw);
             }
         }
     }

@@ -41,6 +41,9 @@ typedef void (*spread_t)(const void *record, uint8_t *const *mem, int32_t *row, 
 void trimtab_error_windows(uint8_t *const *mem, const struct trimtab_error_out *out,
     const struct trimtab_geometry *geo, int32_t *row, int32_t exp, spread_t spread, const void *record);
 
+// The sum of (w / 2) * err over n numbers w, `step` apart (head.c).
+int32_t trimtab_halved_dot(const int16_t *w, int32_t step, const int32_t *err, int32_t n);
+
 // The shift that brings a magnitude into 7 bits, after rounding too.
 static inline int32_t int8_shift(uint32_t max) {
     int32_t s = trimtab_bit_length(max) - 7;

@@ -34,8 +34,13 @@ static inline int32_t max32(int32_t a, int32_t b) {
     return a > b ? a : b;
 }
 
-static inline int32_t clamp(int32_t v, int32_t lo, int32_t hi) {
+INLINE int32_t clamp_here(int32_t v, int32_t lo, int32_t hi) {
     return v < lo ? lo : v > hi ? hi : v;
+}
+
+// Code that is compiled for size may call it.
+static inline int32_t clamp(int32_t v, int32_t lo, int32_t hi) {
+    return clamp_here(v, lo, hi);
 }
 
 // |v|, 2^31 included.
@@ -45,7 +50,7 @@ static inline uint32_t magnitude(int32_t v) {
 
 // v / 2^s to the nearest, ties up; s <= 0 leaves v, s > 31 gives 0.
 // floor((v + 2^(s-1)) / 2^s) is v >> s plus the last bit shifted out: no sum that could overflow.
-static inline int32_t rsh_here(int32_t v, int32_t s) {
+INLINE int32_t rsh_here(int32_t v, int32_t s) {
     return s <= 0 ? v : s > 31 ? 0 : (v >> s) + (v >> (s - 1) & 1);
 }
 

@@ -1,7 +1,20 @@
 // The head (a dense layer of int16 weights) and the losses.
 #pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
+#include "packed/packed.h"
 #include "update.h"
+
+FAST static int32_t dot(const int16_t *w, const int8_t *x, int32_t n, int32_t zx) {
+    int32_t sum = 0;
+    for (; n >= 4; n -= 4, w += 4, x += 4) {
+        sum = mac(mac(sum, w[0], x[0] - zx), w[1], x[1] - zx);
+        sum = mac(mac(sum, w[2], x[2] - zx), w[3], x[3] - zx);
+    }
+    for (; n; n--) {
+        sum = mac(sum, *w++, *x++ - zx);
+    }
+    return sum;
+}
 
 // logits (n) = sum w * (x - zx) + bias in units of s_x / 4096. The host's limit of |w| keeps 255 * f * |w|
 // below 2^31. Returns the class.
@@ -13,10 +26,7 @@ int32_t trimtab_head_fwd(uint8_t *const *mem, uint32_t off) {
     const int32_t *bias = at(mem, r->bias);
     int32_t best = 0;
     for (int32_t k = 0; k < r->n; k++) {
-        int32_t sum = 0;
-        for (int32_t i = 0; i < r->f; i++) {
-            sum = mac(sum, *w++, x[i] - r->zx);
-        }
+        int32_t sum = dot(w + k * r->f, x, r->f, r->zx);
         logits[k] = add_saturated(trimtab_multiply_saturated(bias[k], r->bias_mul, r->bias_shift), sum);
         if (logits[k] > logits[best]) {
             best = k;
@@ -67,6 +77,17 @@ int32_t trimtab_softmax_loss(uint8_t *const *mem, uint32_t off) {
     return loss;
 }
 
+FAST int32_t trimtab_halved_dot(const int16_t *w, int32_t step, const int32_t *err, int32_t n) {
+    int32_t sum = 0;
+    for (; n > 1; n -= 2, err += 2) {
+        sum = mac(sum, *w >> 1, err[0]);
+        w += step;
+        sum = mac(sum, *w >> 1, err[1]);
+        w += step;
+    }
+    return n ? mac(sum, *w >> 1, *err) : sum;
+}
+
 // sums (f) = sum over classes of (w / 2) * err. |w / 2| <= 2^14 and sum |err| <= 2^16, so |sums| <= 2^30. All
 // exponents of a sample's errors are relative to this one. Returns 0 if there is nothing to learn.
 int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
@@ -77,10 +98,7 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     const uint8_t *mask = at(mem, r->mask);
     int32_t *sums = at(mem, r->sums);
     for (int32_t i = 0; i < r->f; i++) {
-        sums[i] = 0;
-        for (int32_t k = 0; k < r->n && (!mask || mask_bit(mask, i)); k++) {
-            sums[i] = mac(sums[i], w[k * r->f + i] >> 1, err[k]);
-        }
+        sums[i] = !mask || mask_bit(mask, i) ? trimtab_halved_dot(w + i, r->f, err, r->n) : 0;
     }
     uint32_t top = trimtab_largest(sums, r->f);
     if (!top) {
@@ -100,6 +118,29 @@ int32_t trimtab_head_dx(uint8_t *const *mem, uint32_t off) {
     return 1;
 }
 
+// How weights move: by v / 2^s, at most `most`, and no farther than +-limit; against v where minus is -1.
+struct move {
+    int32_t s, most, limit, minus, zx;
+};
+
+// w (n) moves by err * (x - zx); s in 1 .. 31.
+FAST static void move_row(int16_t *w, const int8_t *x, int32_t n, int32_t err, const struct move *by) {
+    int32_t s = by->s - 1, most = by->most, limit = by->limit, minus = by->minus, zx = by->zx;
+    for (; n; n--, w++) {
+        int32_t v = mul32(err, *x++ - zx) >> s;
+        v = clamp_here((v >> 1) + (v & 1), -most, most);
+        *w = (int16_t)clamp_here(*w + ((v ^ minus) - minus), -limit, limit);
+    }
+}
+
+// The same with any s.
+static void move_row_slowly(int16_t *w, const int8_t *x, int32_t n, int32_t err, const struct move *by) {
+    for (int32_t i = 0; i < n; i++) {
+        int32_t v = trimtab_shifted(mul32(err, x[i] - by->zx), by->s, by->most);
+        w[i] = (int16_t)clamp(w[i] + ((v ^ by->minus) - by->minus), -by->limit, by->limit);
+    }
+}
+
 // w (n, f) and bias (n), or their accumulators, move by err (n) times x (f).
 int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     RECORD(head_dw);
@@ -108,15 +149,12 @@ int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     int32_t *acc_bias = at(mem, r->acc_bias), *bias = acc_bias ? acc_bias : at(mem, r->bias);
     const int32_t *err = at(mem, r->err), *lr = at(mem, r->lr);
     const int8_t *x = at(mem, r->x);
-    int32_t limit = acc ? 32767 : r->limit;
     // |err * (x - zx)| <= 2^15 * 255, times 7 bits: below 2^30.
     int32_t m = min32(127, rsh(mul32(r->u, lr[0]), 8));
-    int32_t s = add32(r->u_shift + 7, lr[1]);
-    for (int32_t k = 0, j = 0; k < r->n; k++) {
-        for (int32_t i = 0; i < r->f; i++, j++) {
-            int32_t delta = trimtab_shifted(mul32(mul32(err[k], x[i] - r->zx), m), s, r->limit);
-            w[j] = (int16_t)clamp(w[j] + (acc ? delta : -delta), -limit, limit);
-        }
+    const struct move by = { add32(r->u_shift + 7, lr[1]), r->limit, acc ? 32767 : r->limit, acc ? 0 : -1,
+                             r->zx };
+    for (int32_t k = 0; k < r->n; k++, w += r->f) {
+        (by.s > 0 && by.s < 32 ? move_row : move_row_slowly)(w, x, r->f, mul32(err[k], m), &by);
         int32_t delta = rsh(mul32(err[k], lr[0]), sub32(lr[1], 1)); // 2^15 times 8 bits: below 2^23
         trimtab_move_bias(bias + k, acc_bias ? sub32(0, delta) : delta);
     }

@@ -25,6 +25,34 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
 #define TRIMTAB_DECLINED INT32_MIN
 #define PLAIN_LOOPS(name) (!((TRIMTAB_PACKED_ONLY) >> TRIMTAB_OP_##name & 1))
 
+// How many cores share a record (cores.h). Kernels then find two more places in memory: what the core has for
+// itself, and its share, or null where it does the whole.
+#ifndef TRIMTAB_CORES
+#define TRIMTAB_CORES 1
+#endif
+#define TRIMTAB_OWN (TRIMTAB_WEIGHTS + 1)
+#define TRIMTAB_SHARE (TRIMTAB_WEIGHTS + 2)
+
+// What a core takes of a record that cannot be cut into smaller ones, because what it writes lies interleaved.
+struct share {
+    enum axis { OUTPUTS, COLUMNS } axis; // channels of outputs; taps times input channels of a weight gradient
+    int32_t first, end;
+};
+
+static inline int32_t is_shared(uint8_t *const *mem) {
+    return TRIMTAB_CORES > 1 && mem[TRIMTAB_SHARE];
+}
+
+// This core's part of n along an axis.
+static inline struct share share_of(uint8_t *const *mem, enum axis axis, int32_t n) {
+    const struct share whole = { axis, 0, n };
+    if (is_shared(mem)) {
+        const struct share *given = (const void *)mem[TRIMTAB_SHARE];
+        return given->axis == axis ? *given : whole;
+    }
+    return whole;
+}
+
 // For a loop over products: in a function of its own the compiler finds registers for it.
 #define HOT __attribute__((noinline))
 

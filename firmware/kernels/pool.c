@@ -2,6 +2,7 @@
 #pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
 #include "output.h"
+#include "packed/packed.h"
 #include "taps.h"
 #include "wide/wide.h"
 
@@ -21,22 +22,32 @@ static struct window window(const struct trimtab_geometry *geo, const int8_t *x,
     return (struct window) { x, tap_count(rows), tap_count(cols), geo->ic, pitch, rows.first, cols.first };
 }
 
-// Channel i of the average: pads are not counted.
-static int32_t average(const struct window *v, int32_t i) {
-    int32_t sum = 0; // at most 128 * kh * kw: below 2^31 for 2^23 taps
-    for (int32_t y = 0; y < v->rows; y++) {
-        for (int32_t x = 0; x < v->cols; x++) {
-            sum = add32(sum, v->x[y * v->pitch + x * v->ic + i]);
+// Channel i of a sum, at most 128 * kh * kw: below 2^31 for 2^23 taps.
+FAST static int32_t sum(const struct window *v, int32_t i) {
+    int32_t sum = 0, step = v->ic;
+    const int8_t *row = v->x + i;
+    for (int32_t y = v->rows; y > 0; y--, row += v->pitch) {
+        const int8_t *x = row;
+        for (int32_t n = v->cols; n > 0; n--, x += step) {
+            sum = add32(sum, *x);
         }
     }
-    return mean_away(sum, max32(v->rows * v->cols, 1));
+    return sum;
 }
 
-static int32_t maximum(const struct window *v, int32_t i) {
-    int32_t most = -128;
-    for (int32_t y = 0; y < v->rows; y++) {
-        for (int32_t x = 0; x < v->cols; x++) {
-            most = max32(most, v->x[y * v->pitch + x * v->ic + i]);
+// Channel i of the average: pads are not counted.
+static int32_t average(const struct window *v, int32_t i) {
+    return mean_away(sum(v, i), max32(v->rows * v->cols, 1));
+}
+
+FAST static int32_t maximum(const struct window *v, int32_t i) {
+    int32_t most = -128, step = v->ic;
+    const int8_t *row = v->x + i;
+    for (int32_t y = v->rows; y > 0; y--, row += v->pitch) {
+        const int8_t *x = row;
+        for (int32_t n = v->cols; n > 0; n--, x += step) {
+            int32_t here = *x;
+            most = here > most ? here : most;
         }
     }
     return most;
@@ -132,12 +143,9 @@ int32_t trimtab_mean_fwd(uint8_t *const *mem, uint32_t off) {
     if (trimtab_mean_wide(r, x, &out)) {
         return 0;
     }
-    for (int32_t i = 0; i < r->ic; i++) {
-        int32_t sum = 0; // at most 255 n: below 2^31 for 8 million positions
-        for (int32_t p = 0; p < r->n; p++) {
-            sum = add32(sum, x[p * r->ic + i] - r->zx);
-        }
-        trimtab_put_requant(&out, i, sum, r->mult, r->shift);
+    struct window all = { x, 1, r->n, r->ic, 0, 0, 0 };
+    for (int32_t i = 0; i < r->ic; i++) { // less n * zx, a sum is at most 255 n: below 2^31 for 8 million positions
+        trimtab_put_requant(&out, i, sub32(sum(&all, i), mul32(r->n, r->zx)), r->mult, r->shift);
     }
     return 0;
 }

@@ -2,6 +2,7 @@
 // Directions are int16 with 14 fraction bits; there are at most 16384 features (f) and n classes.
 #pragma GCC optimize ("Os") // code lies in a board's RAM, and little time is spent here
 #include "error.h"
+#include "packed/packed.h"
 
 #define ABSENT (-(1 << 20)) // logit of a class without prototype: its probability is 0
 
@@ -40,10 +41,13 @@ static int16_t direction(int32_t v, struct inverse inverse) {
 }
 
 // Of two directions: |sum| <= |a| * |b|, about 2^28.
-static int32_t dot(const int16_t *a, const int16_t *b, int32_t n) {
+FAST static int32_t dot(const int16_t *a, const int16_t *b, int32_t n) {
     int32_t sum = 0;
-    for (int32_t i = 0; i < n; i++) {
-        sum = mac(sum, a[i], b[i]);
+    for (; n >= 4; n -= 4, a += 4, b += 4) {
+        sum = mac(mac(mac(mac(sum, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
+    }
+    for (; n; n--) {
+        sum = mac(sum, *a++, *b++);
     }
     return sum;
 }
@@ -85,10 +89,7 @@ int32_t trimtab_prototype_dx(uint8_t *const *mem, uint32_t off) {
     const uint8_t *mask = at(mem, r->mask);
     int32_t *s = at(mem, r->sums);
     for (int32_t i = 0; i < r->f; i++) {
-        s[i] = 0;
-        for (int32_t k = 0; k < r->n; k++) {
-            s[i] = mac(s[i], protos[k * r->f + i] >> 1, err[k]); // |.| <= 2^30 since sum |err| <= 2^16
-        }
+        s[i] = trimtab_halved_dot(protos + i, r->f, err, r->n); // |.| <= 2^30 since sum |err| <= 2^16
     }
     int32_t pre = max32(trimtab_bit_length(trimtab_largest(s, r->f)) - width(r->f), 0), along = 0;
     for (int32_t i = 0; i < r->f; i++) {

@@ -59,6 +59,8 @@ enum trimtab_opcode {
     TRIMTAB_OP_mul_fwd,
     TRIMTAB_OP_sum_fwd,
     TRIMTAB_OP_mul_dx,
+    TRIMTAB_OP_prelu_fwd,
+    TRIMTAB_OP_prelu_dx,
     TRIMTAB_OP_move_fwd,
     TRIMTAB_OP_move_dx
 };
@@ -763,6 +765,45 @@ struct trimtab_mul_dx {
     struct trimtab_error_out error_out;
 };
 
+struct trimtab_prelu_fwd {
+    int32_t opcode;
+    int32_t y; // int8 (n, c), written
+    int32_t x; // int8 (n, c)
+    int32_t x2; // int8 (n2, c2)
+    int32_t mask; // bits (n, c), written, or NULL
+    int32_t n;
+    int32_t c;
+    int32_t n2;
+    int32_t c2;
+    int32_t zx2;
+    int32_t zx;
+    int32_t zy;
+    int32_t mult;
+    int32_t shift;
+    int32_t mult2;
+    int32_t shift2;
+    int32_t lo;
+    int32_t hi;
+};
+
+struct trimtab_prelu_dx {
+    int32_t opcode;
+    int32_t gy; // int8 (ih, iw, ic)
+    int32_t row; // int32 (ic), written
+    int32_t x; // int8 (ih, iw, ic)
+    int32_t gy_exp; // int32 (1)
+    int32_t slope; // int16 (n2, c2)
+    int32_t ih;
+    int32_t iw;
+    int32_t ic;
+    int32_t n2;
+    int32_t c2;
+    int32_t zx;
+    int32_t m;
+    int32_t m_exp;
+    struct trimtab_error_out error_out;
+};
+
 struct trimtab_move_fwd {
     int32_t opcode;
     int32_t y; // int8 (n0, n1, n2, n3), written
@@ -853,6 +894,8 @@ int32_t trimtab_prototype_add(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_mul_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_sum_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_mul_dx(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_prelu_fwd(uint8_t *const *mem, uint32_t off);
+int32_t trimtab_prelu_dx(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_move_fwd(uint8_t *const *mem, uint32_t off);
 int32_t trimtab_move_dx(uint8_t *const *mem, uint32_t off);
 
@@ -892,6 +935,8 @@ int32_t trimtab_move_dx(uint8_t *const *mem, uint32_t off);
     X(mul_fwd) \
     X(sum_fwd) \
     X(mul_dx) \
+    X(prelu_fwd) \
+    X(prelu_dx) \
     X(move_fwd) \
     X(move_dx) \
 

@@ -69,3 +69,41 @@ int32_t trimtab_mul_dx(uint8_t *const *mem, uint32_t off) {
     trimtab_error_close(&e);
     return 0;
 }
+
+// x, and times x2 where it is below its zero point.
+int32_t trimtab_prelu_fwd(uint8_t *const *mem, uint32_t off) {
+    RECORD(prelu_fwd);
+    const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
+    const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, r->zy);
+    int32_t at = 0;
+    for (int32_t p = 0, row = 0; p < r->n; p++, row = next(row, r->n2)) {
+        for (int32_t i = 0, j = 0; i < r->c; i++, at++, j = next(j, r->c2)) {
+            int32_t a = x[at] - r->zx;
+            if (a < 0) {
+                trimtab_put_requant(&out, at, a * (x2[row * r->c2 + j] - r->zx2), r->mult2, r->shift2);
+            } else {
+                trimtab_put_requant(&out, at, a, r->mult, r->shift);
+            }
+        }
+    }
+    return 0;
+}
+
+// gy times m, or below the zero point times a slope (n2, c2), in 1/128 of 2^m_exp; at most 127 * 32768 / 128.
+int32_t trimtab_prelu_dx(uint8_t *const *mem, uint32_t off) {
+    RECORD(prelu_dx);
+    const int8_t *gy = at(mem, r->gy), *x = at(mem, r->x);
+    const int16_t *slopes = at(mem, r->slope);
+    int32_t *row = at(mem, r->row);
+    struct error e;
+    trimtab_error_open(&e, mem, &r->error_out, add32(*(const int32_t *)at(mem, r->gy_exp), r->m_exp + 7));
+    for (int32_t p = 0, q = 0; p < r->ih * r->iw; p++, q = next(q, r->n2)) {
+        for (int32_t i = 0, j = 0; i < r->ic; i++, j = next(j, r->c2)) {
+            int32_t m = x[p * r->ic + i] < r->zx ? slopes[q * r->c2 + j] : r->m;
+            row[i] = rsh(gy[p * r->ic + i] * m, 7);
+        }
+        trimtab_error_row(&e, p * r->ic, row, r->ic);
+    }
+    trimtab_error_close(&e);
+    return 0;
+}

@@ -52,8 +52,15 @@ static inline struct back_taps back_taps(int32_t i, int32_t stride, int32_t pad,
     return (struct back_taps) { first + beyond * stride, o - beyond };
 }
 
-// The mean of n numbers: ties away from zero.
+// The mean of n numbers: ties away from zero. A division costs as much as four inputs.
 static inline int32_t mean_away(int32_t sum, int32_t n) {
+    if (!(n & (n - 1))) {
+        int32_t s = 0;
+        while (1 << s < n) {
+            s++;
+        }
+        return rsh_away(sum, s);
+    }
     return sum > 0 ? (sum + n / 2) / n : -((n / 2 - sum) / n);
 }
 

@@ -4,6 +4,7 @@
 #pragma GCC optimize ("Os") // code lies in a board's RAM
 #include "error.h"
 #include "output.h"
+#include "packed/packed.h"
 #include "taps.h"
 #include "update.h"
 
@@ -32,23 +33,50 @@ static int32_t up(int32_t v) {
 
 // -- convolution and norm
 
+FAST static int32_t dot(int32_t sum, const int8_t *x, const int8_t *w, int32_t n, int32_t zx) {
+    for (; n >= 4; n -= 4, x += 4, w += 4) {
+        sum = mac(mac(sum, x[0] - zx, w[0]), x[1] - zx, w[1]);
+        sum = mac(mac(sum, x[2] - zx, w[2]), x[3] - zx, w[3]);
+    }
+    for (; n; n--) {
+        sum = mac(sum, *x++ - zx, *w++);
+    }
+    return sum;
+}
+
+// The same for a kernel of one position without pads: n positions, `step` apart.
+FAST static void dots(int32_t *sums, const int8_t *x, const int8_t *w, int32_t n, int32_t step, int32_t part,
+    int32_t zx, int32_t pre) {
+    for (; n; n--, x += step) {
+        *sums++ = rsh_here(dot(0, x, w, part, zx), pre);
+    }
+}
+
 // sums (oh, ow) of one output channel, less `pre` bits. w: (kh, kw, part); x: its first channel. Before that
-// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000.
+// it is at most 255 * 128 for each of kh * kw * part terms: below 2^31 for 65,000. Where a tap has all
+// channels, a row of taps is one run.
 HOT static void convolve(const struct trimtab_tinytl_conv_fwd *r, const int8_t *x, const int8_t *w,
     int32_t *sums) {
     const struct trimtab_geometry *geo = &r->geometry;
+    int32_t part = r->part, whole = part == geo->ic;
+    int32_t is_point = geo->kh == 1 && geo->kw == 1 && !geo->pl && (geo->ow - 1) * geo->sw < geo->iw;
     for (int32_t oy = 0; oy < geo->oh; oy++) {
         struct taps rows = taps(oy, geo->sh, geo->pt, geo->ih, geo->kh);
+        if (is_point && tap_count(rows)) {
+            const int8_t *p = x + rows.origin * geo->iw * geo->ic;
+            dots(sums, p, w, geo->ow, geo->sw * geo->ic, part, r->zx, r->pre);
+            sums += geo->ow;
+            continue;
+        }
         for (int32_t ox = 0; ox < geo->ow; ox++) {
             struct taps cols = taps(ox, geo->sw, geo->pl, geo->iw, geo->kw);
-            int32_t a = 0;
+            int32_t a = 0, runs = whole ? tap_count(cols) > 0 : tap_count(cols);
+            int32_t n = whole ? tap_count(cols) * part : part;
             for (int32_t ky = rows.first; ky < rows.end; ky++) {
-                for (int32_t kx = cols.first; kx < cols.end; kx++) {
-                    const int8_t *p = x + ((rows.origin + ky) * geo->iw + cols.origin + kx) * geo->ic;
-                    const int8_t *q = w + (ky * geo->kw + kx) * r->part;
-                    for (int32_t i = r->part; i; i--) {
-                        a = mac(a, *p++ - r->zx, *q++);
-                    }
+                const int8_t *p = x + ((rows.origin + ky) * geo->iw + cols.origin + cols.first) * geo->ic;
+                const int8_t *q = w + (ky * geo->kw + cols.first) * part;
+                for (int32_t run = runs; run; run--, p += geo->ic, q += part) {
+                    a = dot(a, p, q, n, r->zx);
                 }
             }
             *sums++ = rsh(a, r->pre);
@@ -108,6 +136,17 @@ int32_t trimtab_tinytl_conv_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
+FAST static int32_t column_dot(const int8_t *gy, const int8_t *w, int32_t n, int32_t step) {
+    int32_t sum = 0;
+    for (; n > 1; n -= 2, gy += 2) {
+        sum = mac(sum, gy[0], *w);
+        w += step;
+        sum = mac(sum, gy[1], *w);
+        w += step;
+    }
+    return n ? mac(sum, *gy, *w) : sum;
+}
+
 // Back through the 1x1 convolution: d = sum over outputs of gy * w, at most 127 * 128 each: below 2^30 for
 // 66,000 outputs.
 int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
@@ -116,11 +155,7 @@ int32_t trimtab_tinytl_conv_dx(uint8_t *const *mem, uint32_t off) {
     int32_t *d = at(mem, r->d); // (n, ic)
     for (int32_t p = 0; p < r->n; p++, gy += r->oc) {
         for (int32_t i = 0; i < r->ic; i++) {
-            int32_t a = 0;
-            for (int32_t o = 0; o < r->oc; o++) {
-                a = mac(a, gy[o], w[o * r->ic + i]);
-            }
-            *d++ = a;
+            *d++ = column_dot(gy, w + i, r->oc, r->ic);
         }
     }
     return 0;
@@ -153,6 +188,20 @@ int32_t trimtab_tinytl_affine_fwd(uint8_t *const *mem, uint32_t off) {
     return 0;
 }
 
+// All d / 2^s, saturated at +-limit; any s as in trimtab_shifted.
+FAST static void shift_all(int32_t *d, int32_t n, int32_t s, int32_t limit) {
+    if (s < 1 || s > 31) {
+        for (; n; n--, d++) {
+            *d = trimtab_shifted(*d, s, limit);
+        }
+        return;
+    }
+    for (s--; n; n--) {
+        int32_t v = *d >> s;
+        *d++ = clamp_here((v >> 1) + (v & 1), -limit, limit);
+    }
+}
+
 // Moves affine[j], or its accumulator, by the gradient sum dw. `pre` brings |dw| into 2^22, as scaled() wants
 // it.
 static void move_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t j, int32_t dw,
@@ -179,34 +228,59 @@ static int32_t cut(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int
         }
     }
     int32_t down = max32(0, trimtab_bit_length(trimtab_largest(d, size)) - 12);
-    for (int32_t i = 0; i < size; i++) {
-        d[i] = rsh(d[i], down);
+    if (down) {
+        shift_all(d, size, down, INT32_MAX);
     }
     return down;
 }
 
-// One group of the norm; x and d at its first channel. The caller cut d so far that count * |d * x| <= 2^30,
-// which bounds both sums. |t| < 2^16 and scale < 2^14 after its shift, so their product is below 2^30.
-static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
-    int32_t least) {
-    int32_t total = 0, products = 0, size = r->n * r->oc, count = r->n * r->norm;
-    for (int32_t p = 0; p < size; p += r->oc) {
-        for (int32_t i = p; i < p + r->norm; i++) {
-            total = add32(total, d[i]);
-            products = mac(products, d[i], x[i]);
+// The channels of one group of the norm, and what is taken from their errors.
+struct group {
+    int32_t n, norm, skip; // positions, channels, those between two positions
+    int32_t mean, slope, scale, down; // down: 0 .. 255
+};
+
+// sums (2): of the group's d and of d * x
+FAST static void norm_sums(const struct group *q, const int32_t *d, const int8_t *x, int32_t *sums) {
+    int32_t total = 0, products = 0;
+    for (int32_t p = q->n; p; p--, d += q->skip, x += q->skip) {
+        for (int32_t i = q->norm; i; i--) {
+            int32_t v = *d++;
+            total = add32(total, v);
+            products = mac(products, v, *x++);
         }
     }
-    int32_t mean = divide(total, count), slope = divide(products, count);
-    int32_t scale = stat >> 10, down = (stat & 255) - least;
-    for (int32_t p = 0; p < size; p += r->oc) {
-        for (int32_t i = p; i < p + r->norm; i++) {
-            int32_t t = sub32(sub32(d[i], mean), rsh(mul32(x[i], slope), 8));
-            d[i] = stat >> 8 ? rsh(mul32(clamp(t, -65535, 65535), scale), down) : 0;
+    sums[0] = total;
+    sums[1] = products;
+}
+
+FAST static void norm_errors(const struct group *q, int32_t *d, const int8_t *x) {
+    for (int32_t p = q->n; p; p--, d += q->skip, x += q->skip) {
+        for (int32_t i = q->norm; i; i--) {
+            int32_t t = sub32(sub32(*d, q->mean), rsh_here(mul32(*x++, q->slope), 8));
+            *d++ = rsh_here(mul32(clamp_here(t, -65535, 65535), q->scale), q->down);
         }
     }
 }
 
-// Moves the affine (2, oc) and takes the errors d (n, oc), of 12 bits, back through gamma: |d| <= 2^12 * 2^15.
+// One group; x and d at its first channel. The caller cut d so far that count * |d * x| <= 2^30, which bounds
+// both sums. |t| < 2^16 and scale < 2^14 after its shift, so their product is below 2^30. Where nothing
+// varied, scale is 0.
+static void norm_group(const struct trimtab_tinytl_norm_dx *r, int32_t *d, const int8_t *x, int32_t stat,
+    int32_t least) {
+    int32_t sums[2], count = r->n * r->norm;
+    struct group q = { r->n, r->norm, r->oc - r->norm, 0, 0, stat >> 10, (stat & 255) - least };
+    norm_sums(&q, d, x, sums);
+    q.mean = divide(sums[0], count);
+    q.slope = divide(sums[1], count);
+    if (!(stat >> 8)) {
+        q.scale = q.down = 0;
+    }
+    norm_errors(&q, d, x);
+}
+
+// Moves the affine (2, oc) and takes the errors d (n, oc), of 12 bits, back through gamma: |d| <= 2^12 *
+// 2^15.
 static void through_affine(uint8_t *const *mem, const struct trimtab_tinytl_norm_dx *r, int32_t *d,
     const int8_t *x, int32_t exponent) {
     const int32_t *affine = at(mem, r->affine);
@@ -235,12 +309,12 @@ static int32_t least_exponent(const int32_t *stats, int32_t norms) {
 }
 
 // g (parts, n, width) = d (n, oc) as int8, one tensor for each group of the convolution.
-static void put_parts(const struct trimtab_tinytl_norm_dx *r, int8_t *g, const int32_t *d, int32_t shift) {
+static void put_parts(const struct trimtab_tinytl_norm_dx *r, int8_t *g, const int32_t *d) {
     int32_t width = r->oc / r->parts;
     for (int32_t first = 0; first < r->oc; first += width) {
         for (int32_t p = first; p < r->n * r->oc; p += r->oc) {
             for (int32_t i = 0; i < width; i++) {
-                *g++ = (int8_t)trimtab_shifted(d[p + i], shift, 127);
+                *g++ = (int8_t)d[p + i];
             }
         }
     }
@@ -257,15 +331,14 @@ int32_t trimtab_tinytl_norm_dx(uint8_t *const *mem, uint32_t off) {
     // so few bits that the sums of a group fit, see norm_group()
     int32_t bits = min32(12, 23 - trimtab_bit_length((uint32_t)(r->norm * r->n - 1)));
     int32_t shift = trimtab_bit_length(trimtab_largest(d, size)) - bits;
-    for (int32_t i = 0; i < size; i++) {
-        d[i] = trimtab_shifted(d[i], shift, 4096);
-    }
+    shift_all(d, size, shift, 4096);
     int32_t least = least_exponent(stats, r->norms);
     for (int32_t q = 0; q < r->norms; q++) {
         norm_group(r, d + q * r->norm, x + q * r->norm, stats[q], least);
     }
     int32_t last = int8_shift(trimtab_largest(d, size));
-    put_parts(r, at(mem, r->g), d, last);
+    shift_all(d, size, last, 127);
+    put_parts(r, at(mem, r->g), d);
     *(int32_t *)at(mem, r->exp) = add32(exponent, shift + last - 6 - least);
     return 0;
 }
@@ -277,23 +350,49 @@ static int32_t below(int32_t oy, int32_t ox, int32_t ih, int32_t iw, int32_t oc)
     return (min32(oy >> 1, ih - 1) * iw + min32(ox >> 1, iw - 1)) * oc;
 }
 
+// One row of a channel, from output i on.
+FAST static void join_row(const struct trimtab_tinytl_add_fwd *r, const struct output *out, int32_t i,
+    const int8_t *x, const int8_t *x2, int32_t g, int32_t b) {
+    int32_t step = r->oc, last = r->iw - 1;
+    for (int32_t ox = 0; ox < r->ow; ox++, i += step, x += step) {
+        int32_t v = *x + rsh_here(g * *x2 + b, 12);
+        if (out->mask) {
+            trimtab_put(out, i, v);
+        } else {
+            out->y[i] = (int8_t)clamp_here(v, out->lo, out->hi);
+        }
+        if (ox & 1 && ox >> 1 < last) {
+            x2 += step;
+        }
+    }
+}
+
 // y = x + gamma * x2 + beta in steps of y; |gamma * x2 + beta| < 2^23 before the shift.
 int32_t trimtab_tinytl_add_fwd(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_add_fwd);
     const int8_t *x = at(mem, r->x), *x2 = at(mem, r->x2);
     const int32_t *affine = at(mem, r->affine);
     const struct output out = output(mem, r->y, r->mask, r->lo, r->hi, 0);
-    int32_t i = 0;
-    for (int32_t oy = 0; oy < r->oh; oy++) {
-        for (int32_t ox = 0; ox < r->ow; ox++) {
-            const int8_t *p = x2 + below(oy, ox, r->ih, r->iw, r->oc);
-            for (int32_t o = 0; o < r->oc; o++, i++) {
-                int32_t v = gain_of(affine, o, r->bound) * p[o] + offset_of(affine, r->oc + o, r->bound);
-                trimtab_put(&out, i, x[i] + rsh(v, 12));
-            }
+    for (int32_t o = 0; o < r->oc; o++) {
+        int32_t g = gain_of(affine, o, r->bound), b = offset_of(affine, r->oc + o, r->bound);
+        for (int32_t oy = 0, i = o; oy < r->oh; oy++, i += r->ow * r->oc) {
+            join_row(r, &out, i, x + i, x2 + below(oy, 0, r->ih, r->iw, r->oc) + o, g, b);
         }
     }
     return 0;
+}
+
+FAST static void clear(int32_t *to, int32_t n) {
+    for (; n; n--) {
+        *to++ = 0;
+        NO_LIBRARY_CALL;
+    }
+}
+
+FAST static void add_bytes(int32_t *to, const int8_t *g, int32_t n) {
+    for (; n; n--, to++) {
+        *to = add32(*to, *g++);
+    }
 }
 
 // d (ih, iw, oc) = sum of gy (oh, ow, oc) over the outputs that saw a position, at most 127 * oh * ow.
@@ -301,16 +400,11 @@ int32_t trimtab_tinytl_add_dx(uint8_t *const *mem, uint32_t off) {
     RECORD(tinytl_add_dx);
     int32_t *d = at(mem, r->d);
     const int8_t *gy = at(mem, r->gy);
-    for (int32_t i = 0; i < r->ih * r->iw * r->oc; i++) {
-        d[i] = 0;
-        NO_LIBRARY_CALL;
-    }
+    clear(d, r->ih * r->iw * r->oc);
     for (int32_t oy = 0; oy < r->oh; oy++) {
         for (int32_t ox = 0; ox < r->ow; ox++) {
-            int32_t *to = d + below(oy, ox, r->ih, r->iw, r->oc);
-            for (int32_t o = 0; o < r->oc; o++) {
-                to[o] = add32(to[o], *gy++);
-            }
+            add_bytes(d + below(oy, ox, r->ih, r->iw, r->oc), gy, r->oc);
+            gy += r->oc;
         }
     }
     return 0;

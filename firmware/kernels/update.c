@@ -87,7 +87,8 @@ int32_t trimtab_bias_dw(uint8_t *const *mem, uint32_t off) {
     int32_t *acc = at(mem, r->acc);
     int32_t base = sub32(sub32(lr[1], *(const int32_t *)at(mem, r->gy_exp)), 128 + 8);
     int32_t db[COLUMNS_MOST]; // each at most 127 n: within 2^22, as scaled() wants it, for 33,026 positions
-    for (int32_t o = 0, columns; o < r->oc; o += columns) {
+    const struct share outputs = share_of(mem, OUTPUTS, r->oc);
+    for (int32_t o = outputs.first, columns; o < outputs.end; o += columns) {
         columns = trimtab_column_sums(db, gy, r->n, r->oc, o);
         for (int32_t i = 0; i < columns; i++) {
             trimtab_move_by(acc, bias, o + i, scaled(db[i], 0, u[o + i], lr[0]), add32(base, u[o + i] >> 8));

@@ -34,6 +34,11 @@ void trimtab_move_bias(int32_t *bias, int32_t delta);
 // Bias o less t / 2^s; or, where there is an accumulator, that one plus as much.
 void trimtab_move_by(int32_t *acc, int32_t *bias, int32_t o, int32_t t, int32_t s);
 
+#define COLUMNS_MOST 16
+
+// Sums over n rows g (n, oc) of the columns from o on; how many columns they are (sums.c, wide/error.c).
+int32_t trimtab_column_sums(int32_t *sums, const int8_t *g, int32_t n, int32_t oc, int32_t o);
+
 // -- residuals: a weight is k * 2^bits + r, where k is the nearest int8 and r a residual of 4 or 8 bits
 
 static inline int32_t residual(const int8_t *r, int32_t j, int32_t bits) {

@@ -140,7 +140,7 @@ def put_by(words, mult: Field, shift: Field, at: int, n: int):
     put_row(words, 0, 0, at, 1, n)
 
 
-@reads("add_fwd", "requantize_fwd", "mean_fwd", "mul_fwd", "sum_fwd")
+@reads("add_fwd", "requantize_fwd", "mean_fwd", "mul_fwd", "sum_fwd", "prelu_fwd")
 def set_output(words, mask: Field, zero: Field, low: Field, high: Field):
     """The words of an output, from these fields of the record; 0 where the record has none.
 

@@ -123,8 +123,9 @@ void run(void) {
             free += (spaces[i].size + 3) & ~3u;
             mem->items[i] = &spaces[i];
         }
-        const mp_obj_fun_builtin_fixed_t *run_kernel = stored[0];
-        int32_t value = MP_OBJ_SMALL_INT_VALUE(run_kernel->fun._2(mem, MP_OBJ_NEW_SMALL_INT(0)));
+        const mp_obj_fun_builtin_var_t *run_kernel = stored[0];
+        const mp_obj_t arguments[] = { mem, MP_OBJ_NEW_SMALL_INT(0) };
+        int32_t value = MP_OBJ_SMALL_INT_VALUE(run_kernel->fun.var(2, arguments));
         system(SYS_WRITE, 1, &value, 4);
         system(SYS_WRITE, 1, spaces[0].data, spaces[0].size);
         system(SYS_WRITE, 1, spaces[1].data, spaces[1].size);

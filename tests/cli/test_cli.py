@@ -202,6 +202,42 @@ def test_too_little_ram(here, capsys):
     assert not (here / "x.ttp").exists()
 
 
+@pytest.fixture
+def wide(here):
+    """A model whose layers are large enough for scratch memory to pay."""
+    b = Builder((12, 12, 8), seed=2)
+    b.conv(24, act="relu")
+    b.conv(16, (1, 1))
+    b.mean()
+    b.dense(3)
+    (here / "wide.tflite").write_bytes(write_tflite.write(b.graph()))
+
+
+def test_plan_says_what_ram_buys(wide, capsys):
+    (plan,) = result(capsys, "plan", "wide.tflite", "--policy", "full")
+    sizes = [row["ram_bytes"] for row in plan["ram"]]
+    cycles = [row["estimated_cycles"]["pico"] for row in plan["ram"]]
+    assert len(sizes) > 1 and sizes == sorted(sizes) and cycles == sorted(cycles, reverse=True)
+    assert all(row["ram_bytes"] == row["arena_bytes"] + plan["state_bytes"] for row in plan["ram"])
+    _, out, _ = run(capsys, "plan", "wide.tflite", "--policy", "full")
+    assert f"{sizes[0]:,}" in out and "a step on pico" in out
+
+
+def test_ram_makes_a_step_as_fast_as_it_can_be(wide, capsys):
+    (plan,) = result(capsys, "plan", "wide.tflite", "--policy", "full")
+    for row in (plan["ram"][0], plan["ram"][-1]):
+        words = ["wide.tflite", "--policy", "full", "--ram", str(row["ram_bytes"])]
+        (made,) = result(capsys, "compile", *words, "-o", "x.ttp")
+        assert made["arena_bytes"] == row["arena_bytes"]
+        (again,) = result(capsys, "plan", *words)
+        assert again["estimated_cycles"] == row["estimated_cycles"]
+    _, out, _ = run(capsys, "compile", *words, "-o", "x.ttp")
+    assert "more RAM would not make it faster" in out
+    words[-1] = str(plan["ram"][0]["ram_bytes"])
+    _, out, _ = run(capsys, "compile", *words, "-o", "x.ttp")
+    assert "more RAM: " in out and " ms with " in out
+
+
 @pytest.mark.parametrize(
     "words, part",
     [

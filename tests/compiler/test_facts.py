@@ -11,7 +11,8 @@ from trimtab_tools.compiler import facts as report
 @pytest.mark.parametrize("policy", ("none", "last", "bias", "full"))
 def test_rows_add_up(policy):
     c = compiled(network(), policy)
-    found, layers = facts(c), report.layers(c.trunk, c.plan, c.program)
+    found = facts(c)
+    layers = found["layers"]
     assert sum(r["forward"] for r in layers) == found["macs"]["forward"]
     assert sum(r["backward"] for r in layers) == found["macs"]["backward"]
     assert abs(sum(r["cycles"] for r in layers) - found["estimated_cycles"]["pico"]) <= len(layers)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import accuracy  # noqa: E402
 import blocks  # noqa: E402
+import estimates  # noqa: E402
 import fewshot  # noqa: E402
 import replay  # noqa: E402
 
@@ -25,6 +26,11 @@ def test_tables_and_picture_are_drawn_from_the_results():
 def test_tables_of_blocks_are_drawn_from_the_results():
     text = blocks.PAGE.read_text()
     assert blocks.page(json.loads(blocks.RESULTS.read_text()), text) == text
+
+
+def test_the_table_of_estimates_is_drawn_from_the_results():
+    text = estimates.PAGE.read_text()
+    assert estimates.page(json.loads(estimates.RESULTS.read_text()), text) == text
 
 
 def test_steps_for_slopes_cost_less_than_a_point():

@@ -5,12 +5,16 @@ import json
 import gates
 import pytest
 from helpers import provide, provide_webassembly
+from methods import METHODS, left_out, needs
 
 STORED = json.loads(gates.STORED.read_text())
 
 
 def test_packages_of_every_policy():
-    assert gates.packages() == STORED["packages"]
+    """Where a method's files are missing, the packages of all others stay the same."""
+    found = gates.packages()
+    assert found == {name: STORED["packages"][name] for name in found}
+    assert len(found) == len(STORED["packages"]) or any(map(left_out, METHODS))
 
 
 def test_they_are_of_forty_graphs():
@@ -21,6 +25,7 @@ def test_records_header():
     assert gates.header() == STORED["header"]
 
 
+@needs(*METHODS)
 @pytest.mark.parametrize("arch", STORED["modules"])
 def test_native_modules(arch):
     tools = gates.NATMODS[arch].tools
@@ -31,6 +36,7 @@ def test_native_modules(arch):
     assert gates.modules([arch])[arch] == STORED["modules"][arch]
 
 
+@needs(*METHODS)
 def test_webassembly():
     provide_webassembly()
     found = gates.wasm()
@@ -39,6 +45,7 @@ def test_webassembly():
     assert found == STORED["wasm"]
 
 
+@needs(*METHODS)
 def test_viper_files():
     assert gates.viper() == STORED["viper"]
 

@@ -1,16 +1,13 @@
 """The C kernels equal the plain ones, byte for byte, and nothing in them is undefined, whatever they get."""
 
 import ctypes
-import struct
-import subprocess
 from array import array
 from pathlib import Path
 
 import kernel_cases
 import pytest
-from kernel_cases import NAMES, run_c
+from kernel_cases import NAMES, replayed, run_c
 from trimtab import kernels
-from trimtab.format import OPCODES
 from trimtab_tools.toolchain import cache
 from trimtab_tools.toolchain.kernels import LEVELS, WIDE, host_library, kernel_sources, level
 from trimtab_tools.toolchain.sources import FIRMWARE
@@ -47,7 +44,7 @@ BUILDS = {
 def replay(request):
     """Runs cases through a sanitized build: [(value, result)]."""
     program = sanitized(BUILDS[request.param])
-    return lambda cases: _replay(program, cases)
+    return lambda cases: replayed([str(program)], cases)
 
 
 def sanitized(flags):
@@ -61,22 +58,6 @@ def sanitized(flags):
         cache.run("gcc", *flags, table, where, *kernel_sources(), main, "-o", out / "replay")
 
     return cache.built("sanitized", [FIRMWARE / "kernels", main, table, *flags], build) / "replay"
-
-
-def _replay(program, cases):
-    calls = b""
-    for case in cases:
-        spaces = [*map(bytes, case.spaces), case.program]
-        calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
-    done = subprocess.run([str(program)], input=calls, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()[:2000]
-    out, results = done.stdout, []
-    for case in cases:
-        arena, state = (len(space) for space in case.spaces[:2])
-        value, out = struct.unpack_from("<i", out)[0], out[4:]
-        results.append((value, case.result(out[:arena], out[arena : arena + state])))
-        out = out[arena + state :]
-    return results
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -164,6 +164,13 @@ def bounded(kind):
     return make
 
 
+def prelu(seed):
+    b, rng = random_input(seed)
+    h, w, c = b.shape()[1:]
+    b.prelu(*((1, 1, c), (h, w, c), (1, 1, 1))[seed % 3], scale=b.tensors[b.x].scale[0] * rng.uniform(0.3, 3))
+    return b
+
+
 def one_input(kind):
     def make(seed):
         rng = np.random.default_rng(seed)
@@ -216,6 +223,7 @@ OPERATORS = {
     **{f"{kind}_joined": joined_by(kind) for kind in ("add", "sub", "mul")},
     "softmax": softmax,
     "log_softmax": log_softmax,
+    "prelu": prelu,
     **{kind: bounded(kind) for kind in ("minimum", "maximum")},
     **{kind: moved(kind) for kind in ("slice", "transpose")},
     "concat_pad_reshape": joined,

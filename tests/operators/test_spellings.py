@@ -226,3 +226,25 @@ def test_a_layer_in_groups_is_bit_exact(groups):
     found = check(write(graph))
     assert [op.kind for op in found.ops] == ["slice", "conv"] * groups + ["concat"]
     assert [op.name for op in found.ops if op.kind == "conv"][0] == "conv_0/group_1"
+
+
+@pytest.mark.parametrize("bias", (True, False))
+@pytest.mark.parametrize("padding", ("same", "valid"))
+@pytest.mark.parametrize(
+    "kernel, stride", [((3, 3), (2, 2)), ((2, 2), (2, 2)), ((4, 3), (2, 3)), ((3, 5), (1, 2))]
+)
+def test_a_transposed_convolution_is_bit_exact(kernel, stride, padding, bias):
+    b = Builder((4, 5, 3), 5)
+    b.conv(6, kernel)
+    tensors, rows = to_rows(b.graph())
+    size = [
+        n * s if padding == "same" else (n - 1) * s + k for n, s, k in zip((4, 5), stride, kernel)
+    ]  # fmt: skip
+    y, axis = tensors[b.x]
+    tensors[b.x] = replace(y, shape=(1, *size, 6)), axis
+    tensors["shape"] = Tensor("shape", (4,), "int32", data=np.array([1, *size, 6], np.int32)), 0
+    x, w, own = rows[0].inputs
+    row = Row("TRANSPOSE_CONV", 3, ("shape", w, x, own)[: 3 + bias], (b.x,), "TransposeConvOptions")
+    row.fields = {"Padding": int(padding == "valid"), "StrideH": stride[0], "StrideW": stride[1]}
+    graph = check(serialize(tensors, [row], b.input, b.x, "main", SIGNATURE))
+    assert graph.ops[-1].kind == "conv" and graph.ops[-1].name == "conv_0"

@@ -232,6 +232,22 @@ def _add_backward(graph, op, xs, gy, rounding):
     return found, {}
 
 
+def _prelu_forward(graph, op, xs):
+    x, alpha = _operands(graph, op, xs)
+    scales = [graph[n].scale[0] for n in (*op.inputs, op.outputs[0])]
+    slope = np.where(x < 0, alpha * scales[1], 1.0)
+    return x * slope * scales[0] / scales[2] + graph[op.outputs[0]].zero_point
+
+
+def _prelu_backward(graph, op, xs, gy, rounding):
+    """Slopes of all channels, and 1 above zero, share a rounding."""
+    x, alpha = _operands(graph, op, xs)
+    sx, sa, sy = (graph[n].scale[0] for n in (*op.inputs, op.outputs[0]))
+    reals = np.concatenate([[sx / sy], alpha.ravel() * sa * sx / sy])
+    places = np.broadcast_to(1 + np.arange(alpha.size).reshape(alpha.shape), x.shape)
+    return [(*rounding.times(op.outputs[0], gy, reals, np.where(x < 0, places, 0)), False)], {}
+
+
 def _mul_ratio(graph, op):
     a, b, y = (graph[n].scale[0] for n in (*op.inputs, op.outputs[0]))
     return a * b / y
@@ -399,6 +415,7 @@ OPERATORS = {
     "add": (_add_forward, _add_backward),
     "sub": (_add_forward, _add_backward),
     "mul": (_mul_forward, _mul_backward),
+    "prelu": (_prelu_forward, _prelu_backward),
     "avg_pool": (_mean_forward, _mean_backward),
     "mean": (_mean_forward, _mean_backward),
     "max_pool": (_max_forward, _max_backward),
@@ -420,6 +437,7 @@ CLAMPED = (
     "add",
     "sub",
     "mul",
+    "prelu",
     "mean",
     "requantize",
 )  # the others end within int8 by themselves
@@ -537,6 +555,11 @@ def integers_before_clamp(graph, op, xs):
             for i, v in enumerate(_operands(graph, op, xs))
         )
         acc, m, s = a - b if op.kind == "sub" else a + b, m[2], s[2]
+    elif op.kind == "prelu":
+        x, alpha = (v.astype(np.int64) for v in _operands(graph, op, xs))
+        m, s = p["multiplier"], p["shift"]
+        sides = multiply_twice_rounded(x, m[0], s[0]), multiply_twice_rounded(x * alpha, m[1], s[1])
+        return (np.where(x < 0, sides[1], sides[0]) + p["y_zero"]).astype(np.float64)
     elif op.kind == "mul":
         a, b = _operands(graph, op, xs)
         acc, m, s = (a * b).astype(np.int64), p["multiplier"], p["shift"]

@@ -1,6 +1,7 @@
 """Random records of every kernel from the one table: small odd shapes, extreme values, absent tensors."""
 
 import struct
+import subprocess
 
 import numpy as np
 from trimtab.format import ARENA, CONST, LIMITS, NULL, OPCODES, RECORDS, SPACE_SHIFT, STATE, fields
@@ -358,6 +359,8 @@ NUMBERS = {
     "rate": (0, 255),
     "rate_shift": (0, 30),
     ("softmax_loss", "shift"): (0, 24),
+    ("add_fwd", "n"): (1, 400),  # cores share them by 64
+    ("lut_fwd", "n"): (1, 400),
     "oh": (1, 9),
     "ow": (1, 9),
     "norm": (1, 5),
@@ -377,6 +380,8 @@ IN_PLACE = {
     "add_fwd": [("y", "x"), ("y", "x2")],
     "mul_fwd": [("y", "x")],
     "sum_fwd": [("y", "x")],
+    "prelu_fwd": [("y", "x")],
+    "prelu_dx": [("g", "gy"), ("g", "x"), ("g", "add")],
     "mul_dx": [("g", "add")],
     "move_dx": [("g", "add")],
     "lut_fwd": [("y", "x")],
@@ -455,6 +460,23 @@ def run_c(case, tier=None):
     mem = tier.bind(arena, state, bytes(case.spaces[2]), case.program)
     value = tier.functions[case.name](mem, 0)
     return value, case.result(arena, state)
+
+
+def replayed(command, cases):
+    """[(value, result)] of the program that kernel_replay.c makes."""
+    calls = b""
+    for case in cases:
+        spaces = [*map(bytes, case.spaces), case.steps]
+        calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
+    done = subprocess.run(command, input=calls, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[:2000]
+    out, results = done.stdout, []
+    for case in cases:
+        arena, state = (len(space) for space in case.spaces[:2])
+        value, out = struct.unpack_from("<i", out)[0], out[4:]
+        results.append((value, case.result(out[:arena], out[arena : arena + state])))
+        out = out[arena + state :]
+    return results
 
 
 def check(cases, data):

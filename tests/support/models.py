@@ -101,6 +101,10 @@ class Builder:
         self.tensors[name] = replace(self.tensors[name], data=data)
         return name
 
+    def prelu(self, *shape, **out_quant):
+        slopes = self.constant(*shape, scale=0.003)
+        return self.layer("prelu", self.shape(), (self.x, slopes), **out_quant)
+
     def bounded(self, kind, level):
         """minimum or maximum of x and one number."""
         c = self.constant(1, **self.same_scale())

@@ -179,6 +179,7 @@ OPERATORS = {
     "elu": unary("elu", -80),
     "gelu": unary("gelu", -110),
     "gelu_tanh": unary("gelu_tanh", -110),
+    "prelu": lambda b: (b.conv(6, (1, 1), scale=0.06, zero=4), b.prelu(1, 1, 6, scale=0.05, zero=-20)),
     "minimum": lambda b: b.bounded("minimum", 40),
     "maximum": lambda b: b.bounded("maximum", -70),
     "leaky_relu": unary("leaky_relu", -60),

@@ -23,4 +23,5 @@ def network():
 
 
 def facts(c):
-    return report.facts(c.trunk, c.plan, c.program, c.placement)
+    found = report.facts(c.trunk, c.plan, c.program, c.placement)
+    return report.timed(found, (record.values for _, record in c.program.timeline()))

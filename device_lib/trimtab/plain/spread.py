@@ -5,7 +5,7 @@ x is (n, c), x2 is (n2, c2): one number for each channel, for each position, for
 
 from .error import ERROR_WORDS, ErrorOut
 from .fixed import requant, rsh
-from .record import at, get, record, store
+from .record import at, get, ints, record, store
 
 
 def mul_fwd(mem, off):
@@ -55,6 +55,39 @@ def mul_dx(mem, off):
             for i in range(c):
                 acc[i % ic] += rsh(gb[go + p * c + i] * m, m_shift) * other[i]
         out.row(q * ic, acc)
+    return out.close()
+
+
+def prelu_fwd(mem, off):
+    """y = x, and times x2 where it is below its zero point, at another scale."""
+    # fmt: off
+    (y, x, x2, mask, n, c, n2, c2, zx2, zx, zy,
+     mult, shift, mult2, shift2, lo, hi) = record(mem, off)
+    # fmt: on
+    xb, xo = at(mem, x)
+    for p in range(n):
+        other = _repeated(mem, x2, p, c, n2, c2, zx2)
+        for i in range(c):
+            a = xb[xo + p * c + i] - zx
+            a = requant(a * other[i], mult2, shift2) if a < 0 else requant(a, mult, shift)
+            store(mem, y, mask, p * c + i, a + zy, lo, hi)
+    return 0
+
+
+def prelu_dx(mem, off):
+    """dx = gy times m, or below the zero point times a slope (n2, c2), both in 1/128 of 2^m_exp."""
+    gy, _, x, gy_exp, slope, ih, iw, ic, n2, c2, zx, m, m_exp = record(mem, off)[:-ERROR_WORDS]
+    gb, go = at(mem, gy)
+    xb, xo = at(mem, x)
+    slopes = ints(mem, slope, n2 * c2, "h")
+    out = ErrorOut(mem, off, get(mem, gy_exp) + m_exp + 7)
+    for p in range(ih * iw):
+        row = slopes[p % n2 * c2 : (p % n2 + 1) * c2]
+        q = p * ic
+        out.row(
+            q,
+            [rsh(gb[go + q + i] * (row[i % c2] if xb[xo + q + i] < zx else m), 7) for i in range(ic)],
+        )
     return out.close()
 
 

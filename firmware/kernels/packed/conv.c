@@ -135,6 +135,7 @@ struct layer {
     const int32_t *bias, *mult;
     const int8_t *x, *shift;
     int32_t size; // of a row
+    struct share outputs;
     struct rows rows;
     struct packed p;
 };
@@ -176,7 +177,7 @@ static void put_positions(const struct layer *c, struct finish *f, int32_t first
     const struct packed *p = &c->p;
     uint32_t *w = p->w;
     int32_t *start = p->start, oc = c->r->geometry.oc;
-    for (int32_t o = 0; o < oc; o++) {
+    for (int32_t o = c->outputs.first; o < c->outputs.end; o++) {
         if (!p->held) {
             pack_weights(c, o, w, start);
         }
@@ -193,15 +194,16 @@ static void put_positions(const struct layer *c, struct finish *f, int32_t first
 #if TRIMTAB_DENSE
 
 // A layer with one position. Where there are two planes of weights, sums lie behind what one of them takes.
-static int32_t forward_dense(uint8_t *const *mem, const struct trimtab_conv_fwd *r, const struct output *out) {
+static int32_t forward_dense(uint8_t *const *mem, const struct trimtab_conv_fwd *r,
+    const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
     struct taps rows = taps(0, geo->sh, geo->pt, geo->ih, geo->kh);
     int32_t kernel = geo->kh * geo->kw, size = kernel * geo->ic, row = kernel > 1 ? row_words(size) / 2 : 0;
     int32_t words = row + trimtab_dense_words(size), zx = r->zx, *sums = 0;
     uint32_t *scratch = at(mem, r->scratch);
     struct dense c = { at(mem, r->x), at(mem, r->weights.w), 0, geo->ic, geo->ic, size, geo->oc, zx };
-    struct dense trained = { 0, at(mem, r->weights.k), at(mem, r->weights.kept), geo->ic, r->nk, kernel * r->nk,
-                             geo->oc, zx };
+    struct dense trained = { 0, at(mem, r->weights.k), at(mem, r->weights.kept), geo->ic, r->nk,
+                             kernel * r->nk, geo->oc, zx };
     struct outputs q = { at(mem, r->bias), at(mem, r->mult), at(mem, r->shift), out->y, 0, out->lo, out->hi,
                          out->zero, 0, r->once, out->mask };
     int32_t both = c.w && trained.w;
@@ -244,9 +246,10 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
     if (positions == 1) {
         return forward_dense(mem, r, out);
     }
+    const struct share outputs = share_of(mem, OUTPUTS, oc);
     const struct layer c = { r, at(mem, r->bias), at(mem, r->mult), at(mem, r->x), at(mem, r->shift), size,
-                             rows_of(mem, &r->weights, geo, r->nk),
-                             divide(scratch, r->words, size, oc, positions) };
+                             outputs, rows_of(mem, &r->weights, geo, r->nk),
+                             divide(scratch, r->words, size, outputs.end - outputs.first, positions) };
     const struct packed *p = &c.p;
     if (p->block < 2 || size > MOST_TERMS) {
         return 0;
@@ -255,9 +258,11 @@ int32_t trimtab_conv_packed(uint8_t *const *mem, const struct trimtab_conv_fwd *
     trimtab_finish_open(&f, out, oc, 0, 0, 1);
     f.bound = (uint32_t)size * PRODUCT_MOST;
     f.once = r->once;
-    trimtab_mask_open(out, positions * oc);
-    for (int32_t o = 0; o < oc && p->held; o++) {
-        pack_weights(&c, o, p->w + o * p->row, p->start + o);
+    if (!is_shared(mem)) { // else it is open
+        trimtab_mask_open(out, positions * oc);
+    }
+    for (int32_t o = outputs.first; o < outputs.end && p->held; o++) {
+        pack_weights(&c, o, p->w + (o - outputs.first) * p->row, p->start + o - outputs.first);
     }
     for (int32_t first = 0; first < positions; first += p->block) {
         int32_t n = min32(p->block, positions - first);

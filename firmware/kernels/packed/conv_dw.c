@@ -101,10 +101,11 @@ static void update(const struct correlation *c, int32_t j, int32_t o, int32_t n)
 
 // Divides the scratch memory: all rows of g are held if that leaves room for 4 columns. Returns columns at
 // once.
-static int32_t divide_dw(struct correlation *c, uint32_t *scratch, int32_t words, int32_t columns) {
+static int32_t divide_dw(struct correlation *c, uint32_t *scratch, int32_t words, int32_t outputs,
+    int32_t columns) {
     words -= c->row / 2;
-    c->held = columns > 4 && words / (c->row + 1) >= c->geo->oc + 4;
-    int32_t rows = c->held ? c->geo->oc : 1;
+    c->held = columns > 4 && words / (c->row + 1) >= outputs + 4;
+    int32_t rows = c->held ? outputs : 1;
     c->block = min32(words / (c->row + 1) - rows, columns + 1) & ~1;
     c->bytes = (int8_t *)scratch;
     c->g = scratch + c->row / 2;
@@ -126,19 +127,20 @@ int32_t trimtab_conv_dw_packed(uint8_t *const *mem, const struct trimtab_conv_dw
     }
     int32_t columns = geo->kh * geo->kw * r->nk;
     c.row = row_words(c.positions);
-    if (divide_dw(&c, scratch, r->words, columns) < 2) {
+    const struct share outputs = share_of(mem, OUTPUTS, geo->oc), mine = share_of(mem, COLUMNS, columns);
+    if (divide_dw(&c, scratch, r->words, outputs.end - outputs.first, mine.end - mine.first) < 2) {
         return 0;
     }
-    for (int32_t o = 0; o < geo->oc && c.held; o++) {
-        pack_errors(&c, o, o);
+    for (int32_t o = outputs.first; o < outputs.end && c.held; o++) {
+        pack_errors(&c, o, o - outputs.first);
     }
-    for (int32_t first = 0; first < columns; first += c.block) {
-        int32_t n = min32(c.block, columns - first);
+    for (int32_t first = mine.first; first < mine.end; first += c.block) {
+        int32_t n = min32(c.block, mine.end - first);
         for (int32_t i = 0; i < n; i++) {
             pack_column(&c, first + i, c.columns + (i >> 1) * 2 * c.row + (i & 1) * 2);
         }
-        for (int32_t o = 0; o < geo->oc; o++) {
-            int32_t place = c.held ? o : 0;
+        for (int32_t o = outputs.first; o < outputs.end; o++) {
+            int32_t place = c.held ? o - outputs.first : 0;
             if (!c.held) {
                 pack_errors(&c, o, 0);
             }

@@ -1,10 +1,10 @@
 // A layer with one position: each weight meets one input, so it does not pay to pack weights. They are
 // multiplied as they lie, four in a word, by inputs that were prepared once.
 //
-// With d = x - zx, a magnitude |d| meets its weight + 128 or, where d is negative, 127 - the weight: a byte that
-// an exclusive or makes. So no product of two packed numbers (packed.h) borrows. While two magnitudes that meet
-// are at most 255 together, so are their products at most 255 * 255 < 2^16. What is beyond that is multiplied
-// by itself.
+// With d = x - zx, a magnitude |d| meets its weight + 128 or, where d is negative, 127 - the weight: a byte
+// that an exclusive or makes. So no product of two packed numbers (packed.h) borrows. While two magnitudes
+// that meet are at most 255 together, so are their products at most 255 * 255 < 2^16. What is beyond that is
+// multiplied by itself.
 #pragma GCC optimize ("Os") // code lies in a board's RAM; time is spent in FAST loops and in assembly
 #include "packed.h"
 
@@ -40,8 +40,8 @@ static uint32_t split(struct inputs *p, uint32_t pair, uint32_t negative, int32_
     return pair;
 }
 
-// trimtab_prepare stops behind a word whose magnitudes are too large. 128 is added for each |d|, less 1 where d is
-// negative: those have (sum of |d| - sum of d) / 2.
+// trimtab_prepare stops behind a word whose magnitudes are too large. 128 is added for each |d|, less 1 where
+// d is negative: those have (sum of |d| - sum of d) / 2.
 static void prepare(struct inputs *p, const word_t *x, int32_t words, int32_t zx) {
     struct prepare m = { x, p->to, 0, (uint32_t)(128 - zx) * LANES, 0, 0 };
     p->added = 0;
@@ -90,7 +90,8 @@ int32_t trimtab_dense_words(int32_t size) {
     return (size + 6) / 4 * 5 + 3;
 }
 
-// The inputs that a plane sees, as words. Unless x are, they go to `to`, s bytes behind it, between inputs of 0.
+// The inputs that a plane sees, as words. Unless x are, they go to `to`, s bytes behind it, between inputs of
+// 0.
 static const word_t *as_words(const struct dense *c, word_t *to, int32_t words, int32_t s) {
     if (!c->kept && c->nk == c->ic && !((s | c->size | (int32_t)(uintptr_t)c->x) & 3)) {
         return (const word_t *)c->x;
@@ -105,7 +106,8 @@ static const word_t *as_words(const struct dense *c, word_t *to, int32_t words, 
     return to;
 }
 
-// Row o begins s bytes behind a word. 2^alike rows on, weights lie alike in their words: such rows share inputs.
+// Row o begins s bytes behind a word. 2^alike rows on, weights lie alike in their words: such rows share
+// inputs.
 void trimtab_dense(const struct dense *c, struct outputs *q, const struct output *out, uint32_t *scratch,
     int32_t *sums) {
     int32_t alike = c->size & 1 ? 2 : c->size >> 1 & 1, pitch = c->size << alike;

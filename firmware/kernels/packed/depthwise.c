@@ -7,9 +7,27 @@
 
 #define SUM_MOST(taps) ((uint32_t)(taps) * PRODUCT_MOST)
 
-static struct channel channel(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r, int32_t o) {
-    return (struct channel) { ((const int32_t *)at(mem, r->bias))[o], ((const int32_t *)at(mem, r->mult))[o],
-                              ((const int8_t *)at(mem, r->shift))[o] };
+// Where the numbers of all channels lie.
+struct channels {
+    const int32_t *bias, *mult;
+    const int8_t *shift, *x, *w; // w: where all weights are frozen, or null
+    int32_t many, oc; // outputs of an input channel
+};
+
+static struct channels channels(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r) {
+    return (struct channels) { at(mem, r->bias), at(mem, r->mult), at(mem, r->shift), at(mem, r->x),
+                               r->weights.k < 0 ? at(mem, r->weights.w) : 0, r->geometry.oc / r->geometry.ic,
+                               r->geometry.oc };
+}
+
+static inline struct column column_of(const struct channels *all, uint8_t *const *mem,
+    const struct trimtab_depthwise_fwd *r, int32_t o) {
+    return all->w ? (struct column) { all->w + o, all->oc }
+        : some_column(mem, &r->weights, r->nk, all->oc, o);
+}
+
+static inline const int8_t *input_of(const struct channels *all, int32_t o) {
+    return all->x + (all->many == 1 ? o : o / all->many);
 }
 
 // -- 3x3 with stride 1: the plane holds x - zx between two columns of zeros, and then the sums
@@ -17,21 +35,28 @@ static struct channel channel(uint8_t *const *mem, const struct trimtab_depthwis
 static void forward_slide(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
     const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
-    int32_t *plane = at(mem, r->scratch), many = geo->oc / geo->ic;
+    const struct channels all = channels(mem, r);
+    int32_t *plane = at(mem, r->scratch), oc = geo->oc;
     struct slide_plan p = trimtab_slide_plan(plane, geo->ih, geo->iw, geo->pt, geo->pl, geo->ow);
     struct finish f;
     p.load.add = -r->zx;
-    trimtab_finish_open(&f, out, geo->oc, geo->ow, p.skip, geo->oh);
+    trimtab_finish_open(&f, out, oc, geo->ow, p.skip, geo->oh);
     f.bound = SUM_MOST(9);
-    for (int32_t o = 0; o < geo->oc; o++) {
-        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, o);
-        const struct channel c = channel(mem, r, o);
-        int32_t taps[9];
+    const struct share outputs = share_of(mem, OUTPUTS, oc);
+    for (int32_t o = outputs.first; o < outputs.end; o++) {
+        const struct column w = column_of(&all, mem, r, o);
+        const struct channel c = { all.bias[o], all.mult[o], all.shift[o] };
+        int32_t taps[9], *to = taps;
         const int8_t *tap = w.w;
-        for (int32_t i = 0; i < 9; i++, tap += w.step) {
-            taps[i] = *tap;
+        for (int32_t i = 3; i; i--) {
+            *to++ = *tap;
+            tap += w.step;
+            *to++ = *tap;
+            tap += w.step;
+            *to++ = *tap;
+            tap += w.step;
         }
-        trimtab_slide(plane, (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), geo->ic, taps, &p);
+        trimtab_slide(plane, input_of(&all, o), geo->ic, taps, &p);
         trimtab_finish(&f, p.first, o, c.bias, &c);
     }
 }
@@ -200,7 +225,7 @@ static void load_pairs(const struct tile_plan *p, const int8_t *x, const struct 
 static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
     const struct output *out, const struct tile_plan *p) {
     const struct trimtab_geometry *geo = &r->geometry;
-    int32_t many = geo->oc / geo->ic;
+    const struct channels all = channels(mem, r);
     uint32_t *scratch = at(mem, r->scratch), pad = pack(r->zx, r->zx);
     struct tiles tiles = { 4 * p->width, 4 * (p->down - p->width * geo->sw), 0 };
     struct finish f;
@@ -208,14 +233,15 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
     f.bound = SUM_MOST(geo->kh * geo->kw);
     fill_words(scratch, pad, (int32_t)((uint32_t *)p->acc - scratch));
     note_pairs(p);
-    for (int32_t o = 0; o < geo->oc; o++) {
-        const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, o);
-        const struct channel c = channel(mem, r, o);
+    const struct share outputs = share_of(mem, OUTPUTS, geo->oc);
+    for (int32_t o = outputs.first; o < outputs.end; o++) {
+        const struct column w = column_of(&all, mem, r, o);
+        const struct channel c = { all.bias[o], all.mult[o], all.shift[o] };
         uint32_t pairs[7 * PAIRS_MOST];
         int32_t before[PAIRS_MOST + 1];
         pair_weights(pairs, before, &w, geo->kh, geo->kw);
         begin_sums(p, c.bias, r->zx, before);
-        load_pairs(p, (const int8_t *)at(mem, r->x) + (many == 1 ? o : o / many), geo, r->zx);
+        load_pairs(p, input_of(&all, o), geo, r->zx);
         for (int32_t j = 0; j < p->pairs; j++) {
             tiles.rows = p->end[j] - p->first[j];
             if (tiles.rows) {
@@ -227,6 +253,12 @@ static void forward_tiles(uint8_t *const *mem, const struct trimtab_depthwise_fw
     }
 }
 
+static void open_mask(uint8_t *const *mem, const struct trimtab_geometry *geo, const struct output *out) {
+    if (!is_shared(mem)) { // else it is open
+        trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+    }
+}
+
 int32_t trimtab_depthwise_packed(uint8_t *const *mem, const struct trimtab_depthwise_fwd *r,
     const struct output *out) {
     const struct trimtab_geometry *geo = &r->geometry;
@@ -235,7 +267,7 @@ int32_t trimtab_depthwise_packed(uint8_t *const *mem, const struct trimtab_depth
         return 0;
     }
     if (trimtab_slides(geo, geo->ih, geo->iw, geo->pt, geo->pl, geo->oh, geo->ow, r->words)) {
-        trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+        open_mask(mem, geo, out);
         forward_slide(mem, r, out);
         return 1;
     }
@@ -243,7 +275,7 @@ int32_t trimtab_depthwise_packed(uint8_t *const *mem, const struct trimtab_depth
     if (p.words > r->words) {
         return 0;
     }
-    trimtab_mask_open(out, geo->oh * geo->ow * geo->oc);
+    open_mask(mem, geo, out);
     forward_tiles(mem, r, out, &p);
     return 1;
 }

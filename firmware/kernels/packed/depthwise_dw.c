@@ -1,5 +1,5 @@
-// The update of depthwise convolutions, a channel at a time: dw of a tap = sum over positions of g * x - zx * sum g.
-// Words pack two rows of outputs, and the two rows of inputs that they see through one row of taps.
+// The update of depthwise convolutions, a channel at a time: dw of a tap = sum over positions of g * x - zx *
+// sum g. Words pack two rows of outputs, and the two rows of inputs that they see through one row of taps.
 #pragma GCC optimize ("Os") // code lies in a board's RAM; time is spent in FAST loops and in assembly
 #include "plane.h"
 
@@ -37,7 +37,8 @@ struct row {
 };
 
 static struct row row_at(const int8_t *x, const struct trimtab_geometry *geo, int32_t y, const int8_t *pad) {
-    return y >= 0 && y < geo->ih ? (struct row) { x + y * geo->iw * geo->ic, geo->ic } : (struct row) { pad, 0 };
+    return y >= 0 && y < geo->ih ? (struct row) { x + y * geo->iw * geo->ic, geo->ic }
+        : (struct row) { pad, 0 };
 }
 
 FAST static void pack_rows(uint32_t *to, struct row upper, struct row lower, int32_t n) {
@@ -47,16 +48,16 @@ FAST static void pack_rows(uint32_t *to, struct row upper, struct row lower, int
 }
 
 // Inputs that pairs of output rows see through the taps ky; those ky + 2 * sh, .. are seen a pair later.
-static void pack_inputs(const struct planes *p, const int8_t *x, const struct trimtab_geometry *geo, int32_t ky,
-    int32_t zx) {
+static void pack_inputs(const struct planes *p, const int8_t *x, const struct trimtab_geometry *geo,
+    int32_t ky, int32_t zx) {
     int32_t row = geo->iw * geo->ic, y = ky - geo->pt, n = 0;
     uint32_t *to = p->x + geo->pl;
     int8_t pad = (int8_t)zx;
     struct pair_rows pairs = { 4 * geo->iw, 4 * (p->columns - geo->iw), 0, geo->sh * row, 2 * geo->sh * row };
     for (int32_t left = p->pairs + p->more; left; left -= n, y += n * 2 * geo->sh, to += n * p->columns) {
-        pairs.rows = 0;
-        for (int32_t next = y; next >= 0 && next + geo->sh < geo->ih && pairs.rows < left; next += 2 * geo->sh) {
-            pairs.rows++;
+        int32_t next = y;
+        for (pairs.rows = 0; next >= 0 && next + geo->sh < geo->ih && pairs.rows < left; pairs.rows++) {
+            next += 2 * geo->sh;
         }
         n = max32(pairs.rows, 1);
         if (pairs.rows) {
@@ -68,7 +69,8 @@ static void pack_inputs(const struct planes *p, const int8_t *x, const struct tr
 }
 
 // The errors of a channel: the upper row of a pair in the upper half. Returns their sum.
-FAST static int32_t pack_errors(const struct planes *p, const int8_t *gy, const struct trimtab_geometry *geo) {
+FAST static int32_t pack_errors(const struct planes *p, const int8_t *gy,
+    const struct trimtab_geometry *geo) {
     int32_t row = geo->ow * geo->oc, sum = 0;
     const struct pair_rows pairs = { 4 * geo->ow, 4 * (p->width - geo->ow), geo->oh >> 1, -row, 2 * row };
     if (pairs.rows) {
@@ -106,7 +108,8 @@ int32_t trimtab_depthwise_dw_packed(uint8_t *const *mem, const struct trimtab_de
     const struct correlate each = { 4 * p.width, p.pairs, 4 * (p.columns - p.width * geo->sw) };
     fill_words(p.g, 0, p.pairs * p.width);
     fill_words(p.x, pack(r->zx, r->zx), (p.pairs + p.more) * p.columns);
-    for (int32_t i = 0; i < r->nk; i++) {
+    const struct share outputs = share_of(mem, OUTPUTS, r->nk);
+    for (int32_t i = outputs.first; i < outputs.end; i++) {
         int32_t o = kept ? kept[i] : i;
         int32_t zero = mul32(r->zx, pack_errors(&p, gy + o, geo));
         for (int32_t first = 0; first < min32(2 * geo->sh, geo->kh); first++) {
@@ -114,7 +117,8 @@ int32_t trimtab_depthwise_dw_packed(uint8_t *const *mem, const struct trimtab_de
             pack_inputs(&p, x + (many == 1 ? o : o / many), geo, first, r->zx);
             for (int32_t ky = first; ky < geo->kh; ky += 2 * geo->sh, row += p.columns) {
                 for (int32_t kx = 0; kx < geo->kw; kx++) {
-                    int32_t sum = (geo->sw == 1 ? trimtab_correlate1 : trimtab_correlate2)(row + kx, p.g, &each);
+                    int32_t sum = geo->sw == 1 ? trimtab_correlate1(row + kx, p.g, &each)
+                        : trimtab_correlate2(row + kx, p.g, &each);
                     trimtab_update(up, (ky * geo->kw + kx) * r->nk + i, o, sub32(sum, zero));
                 }
             }

@@ -15,7 +15,8 @@ static void errors_slide(uint8_t *const *mem, const struct trimtab_depthwise_dx 
     const struct grid grid = { geo->iw, p.skip, geo->ih, geo->ic, 0 };
     p.load.shift = r->m_shift;
     p.load.add = r->m_shift ? 1 << (r->m_shift - 1) : 0;
-    for (int32_t i = 0; i < geo->ic; i++) {
+    const struct share inputs = share_of(mem, OUTPUTS, geo->ic); // of the error
+    for (int32_t i = inputs.first; i < inputs.end; i++) {
         const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, i);
         int32_t taps[9];
         const int8_t *tap = w.w;
@@ -105,7 +106,8 @@ static void errors_rows(uint8_t *const *mem, const struct trimtab_depthwise_dx *
     struct load load = { 4 * geo->ow, 4 * (p->pitch - geo->ow), geo->oh, 0, r->m_shift,
                          r->m_shift ? 1 << (r->m_shift - 1) : 0 };
     fill_words(plane, 0, geo->oh * p->pitch);
-    for (int32_t i = 0; i < geo->ic; i++) {
+    const struct share inputs = share_of(mem, OUTPUTS, geo->ic); // of the error
+    for (int32_t i = inputs.first; i < inputs.end; i++) {
         const struct column w = some_column(mem, &r->weights, r->nk, geo->oc, i);
         load.mul = m[i];
         trimtab_plane_load((int32_t *)d, (const int8_t *)at(mem, r->gy) + i, geo->oc, &load);

@@ -107,10 +107,15 @@ static void finish_fast(struct finish *f, int32_t *acc, int32_t i, int32_t offse
         return;
     }
     set_shift(f, e);
-    if (q->range == 255 && most < SMALL) {
+    if (q->range == 255) {
         digits(q, c->mult);
-        trimtab_requant_small(acc, f->out->y + i, q, offset);
-        return;
+        if (most < SMALL) {
+            trimtab_requant_small(acc, f->out->y + i, q, offset);
+            return;
+        }
+        if (trimtab_requant_checked(acc, f->out->y + i, q, offset)) {
+            return;
+        }
     }
     if (offset) {
         add_offset(f, acc, offset);

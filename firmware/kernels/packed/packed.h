@@ -116,6 +116,8 @@ struct requant { // armv*/requant.S knows the order
 
 // |acc + offset| < 2^20, range 255.
 void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
+// The same where |acc + offset| < 2^20 is seen for each; else returns 0, with some outputs written.
+int32_t trimtab_requant_checked(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
 // No mask, range 255; sums below 1 give the smallest output; shift and half are of the product / 2^20.
 // Returns 0, with some outputs written, if a sum is 2^20 or more.
 int32_t trimtab_requant_relu(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset);
@@ -162,14 +164,14 @@ struct prepare { // armv6m/rows.S knows the order
     uint32_t all, sum; // by lanes: of |d|, and of 256 + d
 };
 
-// Makes, from inputs x with d = x - zx: 128 in each byte, or 127 where d is negative; |d| of the third and of the
-// first one as halves, the first above; and of the fourth and the second. Stops behind inputs whose pairs are
-// 256 or more together.
+// Makes, from inputs x with d = x - zx: 128 in each byte, or 127 where d is negative; |d| of the third and of
+// the first one as halves, the first above; and of the fourth and the second. Stops behind inputs whose pairs
+// are 256 or more together.
 void trimtab_prepare(struct prepare *p);
 
-// The sums of rows of weights, `pitch` bytes apart: their bytes, after an exclusive or with the first word of x,
-// by the magnitudes in the other two. Behind x lie three words of 0. w is aligned; sums has room for an even
-// number.
+// The sums of rows of weights, `pitch` bytes apart: their bytes, after an exclusive or with the first word of
+// x, by the magnitudes in the other two. Behind x lie three words of 0. w is aligned; sums has room for an
+// even number.
 void trimtab_rows(const uint32_t *x, const int8_t *w, int32_t pitch, uint32_t *sums, int32_t rows);
 
 struct outputs { // armv6m/rows.S knows the order
@@ -181,8 +183,8 @@ struct outputs { // armv6m/rows.S knows the order
     uint8_t *mask;
 };
 
-// Outputs o, o + step ... from n accumulators. Returns how many it wrote: it stops at one that reaches 2^19, or
-// whose shift is not in -19 .. -1.
+// Outputs o, o + step ... from n accumulators. Returns how many it wrote: it stops at one that reaches 2^19,
+// or whose shift is not in -19 .. -1.
 int32_t trimtab_requant_outputs(const int32_t *acc, int32_t o, int32_t n, const struct outputs *q);
 
 struct dense { // one plane of weights

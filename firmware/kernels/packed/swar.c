@@ -77,6 +77,20 @@ void trimtab_requant_small(const int32_t *acc, int8_t *y, const struct requant *
     trimtab_requant_each(acc, y, q, offset, scaled_small);
 }
 
+int32_t trimtab_requant_checked(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset) {
+    const int32_t *v = acc;
+    for (int32_t row = q->rows; row; row--, v += q->skip / 4) {
+        for (int32_t n = q->width; n; n -= 4) {
+            int32_t a = add32(*v++, offset);
+            if (a >> 20 != a >> 31) {
+                return 0;
+            }
+        }
+    }
+    trimtab_requant_small(acc, y, q, offset);
+    return 1;
+}
+
 int32_t trimtab_requant_relu(const int32_t *acc, int8_t *y, const struct requant *q, int32_t offset) {
     for (int32_t row = q->rows; row; row--, acc += q->skip / 4) {
         for (int32_t n = q->width; n; n -= 4, y += q->step) {

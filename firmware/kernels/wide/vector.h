@@ -1,11 +1,12 @@
-// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 and WebAssembly are tested; NEON
-// was never run.
+// Vectors of the PC's processors: 8 lanes of 32 bits with AVX2, 4 lanes elsewhere. SSE2 and WebAssembly are tested,
+// NEON of 64-bit processors in an emulator; NEON of 32 bits was never run.
 //
 // One source serves every level. GCC and clang lower these vector types themselves; the few operations that they lower
 // badly have an intrinsic here. Compile the files once for each level: nothing is decided while a kernel runs.
 #ifndef TRIMTAB_VECTOR_H
 #define TRIMTAB_VECTOR_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -50,6 +51,9 @@ INLINE vec madd(vec sum, terms a, terms b) {
     return sum + (vec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
 #elif defined(__SSE2__)
     return sum + (vec)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#elif defined(__aarch64__)
+    int16x8_t p = (int16x8_t)a, q = (int16x8_t)b;
+    return sum + (vec)vpaddq_s32(vmull_s16(vget_low_s16(p), vget_low_s16(q)), vmull_high_s16(p, q));
 #elif defined(__ARM_NEON)
     int16x8_t p = (int16x8_t)a, q = (int16x8_t)b;
     int32x4_t low = vmull_s16(vget_low_s16(p), vget_low_s16(q)), high = vmull_s16(vget_high_s16(p), vget_high_s16(q));
@@ -160,6 +164,11 @@ INLINE bytes narrow(vec a, vec b) {
     bytes y;
     wasm_v128_store64_lane(&y, wasm_i8x16_narrow_i16x8(h, h), 0);
     return y;
+#elif defined(__x86_64__)
+    __m128i h = _mm_packs_epi32((__m128i)a, (__m128i)b);
+    return (bytes)_mm_cvtsi128_si64(_mm_packs_epi16(h, h));
+#elif defined(__ARM_NEON)
+    return (bytes)vmovn_s16(vcombine_s16(vmovn_s32((int32x4_t)a), vmovn_s32((int32x4_t)b)));
 #else
     bytes y;
     for (int i = 0; i < LANES; i++) {
@@ -183,6 +192,18 @@ INLINE vec high31(vec a, vec m) {
     v128_t low = wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4((v128_t)a, (v128_t)m), half);
     v128_t high = wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4((v128_t)a, (v128_t)m), half);
     return SHUFFLE((vec)wasm_u64x2_shr(low, 31), (vec)wasm_u64x2_shr(high, 31), 0, 2, 4, 6);
+#elif defined(__SSE2__)
+    // Products of words without a sign; a negative factor made them too large by the other one times 2^32.
+    typedef unsigned long long u2 __attribute__((vector_size(16), may_alias));
+    const u2 half = { 1 << 30, 1 << 30 };
+    u2 more = (u2)(((a >> 31) & m) + ((m >> 31) & a));
+    u2 even = (u2)_mm_mul_epu32((__m128i)a, (__m128i)m) - (more << 32) + half;
+    u2 odd = (u2)_mm_mul_epu32((__m128i)((u2)a >> 32), (__m128i)((u2)m >> 32)) - (more >> 32 << 32) + half;
+    return SHUFFLE((vec)(even >> 31), (vec)(odd << 1), 0, 5, 2, 7);
+#elif defined(__ARM_NEON)
+    int32x4_t x = (int32x4_t)a, y = (int32x4_t)m;
+    return (vec)vcombine_s32(vrshrn_n_s64(vmull_s32(vget_low_s32(x), vget_low_s32(y)), 31),
+        vrshrn_n_s64(vmull_s32(vget_high_s32(x), vget_high_s32(y)), 31));
 #else
     vec y;
     for (int i = 0; i < LANES; i++) {

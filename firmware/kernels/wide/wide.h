@@ -33,11 +33,6 @@ void trimtab_error_wide(struct error *e, int32_t i, int32_t *sums, int32_t n);
 // The same for a grid whose elements lie side by side.
 int32_t trimtab_error_grid_wide(struct error *e, int32_t start, int32_t *sums, const struct grid *grid);
 
-#define COLUMNS_MOST 16
-
-// Sums over n rows g (n, oc) of the columns from o on; how many columns they are.
-int32_t trimtab_column_sums(int32_t *sums, const int8_t *g, int32_t n, int32_t oc, int32_t o);
-
 #else
 
 #define trimtab_conv_wide(mem, r, out) 0
@@ -50,17 +45,6 @@ int32_t trimtab_column_sums(int32_t *sums, const int8_t *g, int32_t n, int32_t o
 #define trimtab_avg_pool_wide(mem, r) 0
 #define trimtab_mean_wide(r, x, out) 0
 #define trimtab_error_grid_wide(e, start, sums, grid) 0
-
-#define COLUMNS_MOST 1
-
-static inline int32_t trimtab_column_sums(int32_t *sums, const int8_t *g, int32_t n, int32_t oc, int32_t o) {
-    int32_t sum = 0;
-    for (g += o; n; n--, g += oc) {
-        sum += *g;
-    }
-    *sums = sum;
-    return 1;
-}
 
 #endif
 

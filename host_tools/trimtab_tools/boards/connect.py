@@ -83,7 +83,7 @@ STARTS = {"sim": _sim, "unix": _unix, "pico": _pico, "qemu": _qemu}
 
 def _files(board, package, kernels):
     data = package.read_bytes()
-    return {**library_files(BOARDS[board].arch, kernels, data), "/" + package.name: data}
+    return {**library_files(BOARDS[board].arch, kernels, data, BOARDS[board].cores), "/" + package.name: data}
 
 
 def check_same_package(client: Client, contents: Contents, package: Path | str) -> None:

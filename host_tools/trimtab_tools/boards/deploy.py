@@ -39,6 +39,7 @@ ARCHITECTURES = (
     "xtensawin",
     "rv32imc",
 )
+CORES = {"rp2": 2}  # sys.platform -> cores that share a record
 # An ARM core runs the module of a smaller one, since no function of ours takes a float in a register.
 INSTEAD = {"armv7em": "armv7m", "armv7emdp": "armv7m"}
 
@@ -51,6 +52,7 @@ class About(NamedTuple):
     block: int  # bytes
     free_blocks: int
     frozen: str | None  # version of the library in its firmware
+    platform: str
 
 
 ASK = """
@@ -65,7 +67,8 @@ def about():
         frozen = None
     sys.path[:] = kept
     fs = os.statvfs('/')
-    print(repr((sys.implementation.name, getattr(sys.implementation, '_mpy', 0), fs[1], fs[3], frozen)))
+    mpy = getattr(sys.implementation, '_mpy', 0)
+    print(repr((sys.implementation.name, mpy, fs[1], fs[3], frozen, sys.platform)))
 about()
 """
 
@@ -208,8 +211,13 @@ def push(
     return new
 
 
-def deploy(port: str, package: Path | str, progress: Callable[[int, int], None] | None = None) -> dict:
-    """Copy what a board needs to run a package; returns what was done. progress(done, total) counts bytes."""
+def deploy(
+    port: str, package: Path | str, progress: Callable[[int, int], None] | None = None, cores: int = 2
+) -> dict:
+    """Copy what a board needs to run a package; returns what was done. progress(done, total) counts bytes.
+
+    With one core, the kernels come without what lets two share the work.
+    """
     package = Path(package)
     check_package(package)
     start = time.monotonic()
@@ -217,7 +225,11 @@ def deploy(port: str, package: Path | str, progress: Callable[[int, int], None] 
         about = ask(board)
         arch = architecture(about.mpy)
         data = package.read_bytes()
-        files = {} if about.frozen else library_files(arch, package=data)
+        files = (
+            {}
+            if about.frozen
+            else library_files(arch, package=data, cores=min(cores, CORES.get(about.platform, 1)))
+        )
         files["/" + package.name] = data
         copied = push(board, about, files, progress or (lambda done, total: None))
     return {

@@ -42,11 +42,11 @@ def kernels_for(arch: str | None) -> str:
 
 
 def library_files(
-    arch: str | None = None, kernels: str | None = None, package: bytes | None = None
+    arch: str | None = None, kernels: str | None = None, package: bytes | None = None, cores: int = 1
 ) -> dict[str, bytes]:
     """The device library as bytecode and, for a known architecture, kernels: {path on the board: bytes}.
 
-    If a package is given, only the kernels that it calls are taken.
+    If a package is given, only the kernels that it calls are taken. With two cores, C kernels share records.
     """
     kernels = kernels or kernels_for(arch)
     called = subset.kernels_of(package) if package else None
@@ -61,7 +61,7 @@ def library_files(
     if kernels == "c":
         assert arch, "C kernels are built for one architecture"
         packed = always_packed(package, arch) if package else ()
-        files["/lib/_kernels.mpy"] = natmod(arch, called, packed).read_bytes()
+        files["/lib/_kernels.mpy"] = natmod(arch, called, packed, cores).read_bytes()
     return files
 
 

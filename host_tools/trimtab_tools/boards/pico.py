@@ -17,7 +17,9 @@ class Pico:
     """An emulated Pico with its serial port at .url and, while it is in boot mode, its USB volume at .volume.
 
     `flash` names a file that keeps the 2 MB of flash between runs. If it does not exist, it is built from
-    kind, files and romfs. Without `flash` the board forgets everything when it is closed.
+    kind, files and romfs. Without `flash` the board forgets everything when it is closed. With `banks`, its
+    cores wait for each other's memory. A miss of the flash's cache costs `flash_cache` cycles: about
+    56 on a Pico.
     """
 
     def __init__(
@@ -27,10 +29,14 @@ class Pico:
         flash: Path | str | None = None,
         romfs: bytes = b"",
         wait: bool = True,
+        cores: int = 2,
+        banks: bool = False,
+        flash_cache: int = 0,
     ):
         self._folder = Path(tempfile.mkdtemp(prefix="trimtab-pico."))
         self.flash = Path(flash) if flash else self._folder / "flash.bin"
         self.volume = self._folder / "RPI-RP2"
+        self._machine = ["--cores", cores, "--flash-cache", flash_cache, *(["--banks"] if banks else [])]
         self.process: Any = None
         try:
             if not self.flash.exists():
@@ -43,6 +49,7 @@ class Pico:
     def power_on(self, wait: bool = True) -> None:
         """Start the board; with wait, return when the REPL answers (a main.py that serves never lets it)."""
         command = ["node", firmware.emulator(), "--flash", self.flash, "--boot-volume", self.volume]
+        command += self._machine
         self.process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.PIPE,

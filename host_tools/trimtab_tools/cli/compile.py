@@ -1,5 +1,7 @@
 """Make a package from a model: the network, what is trained, and where every byte lies.
 
+The package needs as little RAM as possible. With --ram, its step is as fast as possible in that RAM.
+
 For example:
 
     trimtab compile person.tflite --policy last --labels no,yes -o person.ttp
@@ -21,6 +23,8 @@ def grammar(p: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    from ..compiler import facts
+
     made = compiled(args)
     output.write(args.output, made.data)
     arena, state, bound = made.placement.size, made.program_state_bytes, made.placement.lower_bound
@@ -32,4 +36,7 @@ def run(args: Namespace) -> None:
         "lower_bound_bytes": bound,
     }
     text = f"{args.output}: {len(made.data)} bytes, arena {arena}, state {state} (arena at least {bound})"
+    if args.ram:
+        memory["ram"] = facts.ram(made)
+        text += f"\n{facts.more_ram(made)}"
     say(args, memory, text)

@@ -27,6 +27,7 @@ from ..compiler import compile
 from ..compiler.package_reading import Contents
 from ..errors import BoardError, ModelError, ToolchainError, TrimtabError
 from ..formats import read_tflite
+from ..lab import batch
 from ..link.client import Client
 from ..link.repl import mpremote
 from ..link.transport import Process
@@ -150,7 +151,7 @@ def known(package: Path, file: Path) -> float:
     """The share of right classes in simulation, without training."""
     net = simulated.load(str(package))
     with np.load(file) as pictures:
-        return net.evaluate([(x.tobytes(), y) for x, y in zip(pictures["x"], pictures["y"])])
+        return batch.evaluate(net, [(x.tobytes(), y) for x, y in zip(pictures["x"], pictures["y"])])
 
 
 def adapt(link: Client, samples: list, lines: Lines) -> float:

@@ -60,7 +60,12 @@ def plan(p: ArgumentParser) -> None:
         "(share 0.9); takes 2 bytes for each weight, 4 for each bias",
     )
     residual(p)
-    p.add_argument("--ram", help="refuse a plan whose arena and state need more, for instance 96k")
+    p.add_argument(
+        "--ram",
+        metavar="BYTES[,BYTES]",
+        help="the blocks of RAM that a board has free, for instance 96k or 100k,70k: a step is made as fast "
+        "as it can be in them, and a plan that needs more is refused (default: as little RAM as possible)",
+    )
 
 
 def head(p: ArgumentParser) -> None:
@@ -160,11 +165,16 @@ def size(word: str, text: str) -> int:
         ) from None
 
 
+def blocks(text: str | None) -> list[int]:
+    """Bytes of a board's blocks of RAM, from the text of --ram."""
+    return [size(word, text) for word in text.split(",")] if text else []
+
+
 def check_ram(arena: int, state: int, text: str) -> None:
     """Refuse an arena and a state that do not fit into the board's blocks; each must lie within one block."""
-    blocks = [size(word, text) for word in text.split(",")]
-    for places in itertools.product(range(len(blocks)), repeat=2):
-        left = list(blocks)
+    sizes = blocks(text)
+    for places in itertools.product(range(len(sizes)), repeat=2):
+        left = list(sizes)
         for need, place in zip((arena, state), places):
             left[place] -= need
         if min(left) >= 0:

@@ -1,4 +1,6 @@
-"""Show what would be trained and what it costs: layers, bytes, products. Nothing is written.
+"""Show what would be trained and what it costs: layers, bytes, products, and what more RAM buys.
+
+Nothing is written. With --ram, the plan is the fastest in that RAM; else the one that needs least.
 
 For example:
 
@@ -20,5 +22,6 @@ def grammar(p: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     from ..compiler import facts
 
-    made = compiled(args)
-    say(args, facts.summary(made), "" if args.json else facts.table(made))
+    made = compiled(args, curve=True)
+    text = "" if args.json else f"{facts.table(made)}\n{facts.ram_table(made)}"
+    say(args, {**facts.summary(made), "ram": facts.ram(made)}, text)

@@ -34,13 +34,15 @@ def run(args: Namespace) -> None:
 
 
 def _of_package(path):
-    from ..compiler.package_reading import Contents
+    from ..compiler import facts
+    from ..compiler.package_reading import Contents, records
 
     c = Contents(path)
     if "report" not in c.notes:
         raise UsageError(f"{path} has no facts for a report: compile it with a --policy")
     plan = {key: c.notes[key] for key in ("policy", "loss", "rate")}
-    return c.name, c.notes["report"], {**plan, "labels": c.labels}, Path(path).stat().st_size
+    found = facts.timed(c.notes["report"], records(c.package))
+    return c.name, found, {**plan, "labels": c.labels}, Path(path).stat().st_size
 
 
 def _of_model(args):
@@ -49,4 +51,5 @@ def _of_model(args):
     made = compiled(args)
     plan = {key: getattr(made.plan, key) for key in ("policy", "loss", "rate", "labels")}
     found = facts.facts(made.trunk, made.plan, made.program, made.placement)
+    found = facts.timed(found, (record.values for _, record in made.program.timeline()))
     return Path(args.model).stem, found, plan, len(made.data)

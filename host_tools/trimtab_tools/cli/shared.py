@@ -36,8 +36,11 @@ def read_model(args: Namespace) -> Graph:
     return read_tflite.read(args.model)
 
 
-def compiled(args: Namespace) -> Compiled:
-    """The model compiled with the options of options.plan. Refuses a plan that needs more than --ram."""
+def compiled(args: Namespace, curve: bool = False) -> Compiled:
+    """The model compiled with the options of options.plan. Refuses a plan that needs more than --ram.
+
+    curve: say what every size of the arena would buy.
+    """
     from ..boards import simulated
     from ..compiler import compile
     from ..policies.policy import Request
@@ -57,6 +60,8 @@ def compiled(args: Namespace) -> Compiled:
         head=args.head,
         pixels=options.pixels(args.pixels),
         kernels=simulated.best_tier(),
+        ram=options.blocks(args.ram),
+        curve=curve,
     )
     if args.ram:
         options.check_ram(made.placement.size, made.program_state_bytes, args.ram)

@@ -14,77 +14,39 @@ from ..graph.program import Program, Record
 from ..operators import registry
 from ..operators.registry import WEIGHTED
 from ..policies.plan import TrainPlan
+from . import cycles, features
 from .lifetimes import end
 from .memory import Placement
 
 # -- our count: records
 
-MACS = {  # multiplications of a record, from its own numbers
-    **registry.MACS,
-    "head_fwd": lambda v: v["n"] * v["f"],
-    "head_dx": lambda v: v["n"] * v["f"],
-    "head_dw": lambda v: v["n"] * v["f"],
-    "prototype_fwd": lambda v: (v["n"] + 2) * v["f"],
-    "prototype_dx": lambda v: (v["n"] + 3) * v["f"],
-    "prototype_add": lambda v: 2 * v["f"],
-}
 FORWARD = ("conv_fwd", "depthwise_fwd", "head_fwd", "tinytl_conv_fwd", "prototype_fwd")
-
-# Cycles for each multiplication, requantization included: the sums over MCUNet's records on the emulated
-# Pico (benchmarks/records.py), without flash waits. Kernels that MCUNet does not use (of modules, of
-# prototypes, of depthwise weights) have those of plain C. Records without products come on top, about 3 parts
-# in 100 of a step.
-CYCLES = {
-    "pico": {
-        "conv_fwd": 4.2,
-        "depthwise_fwd": 8.4,
-        "conv_dx": 4.1,
-        "depthwise_dx": 12.1,
-        "conv_dw": 3.9,
-        "depthwise_dw": 21.8,
-        "head_fwd": 18.9,
-        "head_dx": 44.8,
-        "head_dw": 88.7,
-        "tinytl_conv_fwd": 14,
-        "tinytl_conv_dx": 14,
-        "prototype_fwd": 11.1,
-        "prototype_dx": 11.1,
-        "prototype_add": 17.2,
-    }
-}
-CLOCK_HZ = {"pico": 125_000_000}
 
 
 def record_macs(record: Record) -> int:
     """Multiplications of one record."""
-    return MACS[record.kernel](record.values) if record.kernel in MACS else 0
+    return features.macs(record.kernel, record.values)
 
 
-def record_cycles(record: Record, board: str = "pico") -> float:
-    """Estimated cycles of one record."""
-    return record_macs(record) * CYCLES[board].get(record.kernel, 0)
+NOT_OF_A_STEP = ("map", "study_map", "study", "fisher", "enroll")
 
 
-def _of_one_step(program):
-    """The records that run for one sample of training."""
-    others = ("study_map", "study", "fisher", "enroll")
-    return [record for phase, record in program.timeline() if phase not in others]
+def of_one_step(program: Program) -> list[Record]:
+    """The records that run for one int8 sample of training; a raw one goes through a table before."""
+    return [record for phase, record in program.timeline() if phase not in NOT_OF_A_STEP]
 
 
 def macs(program: Program) -> dict:
     """Multiplications of one training step, forward and backward."""
     total = {"forward": 0, "backward": 0}
-    for record in _of_one_step(program):
+    for record in of_one_step(program):
         total["forward" if record.kernel in FORWARD else "backward"] += record_macs(record)
     return total
 
 
-def cycles(program: Program) -> dict:
-    """Estimated cycles of one training step, by board."""
-    return {
-        board: round(sum(record_cycles(record, board) for record in _of_one_step(program)))
-        for board in CYCLES
-    }
+def estimated_cycles(program: Program) -> dict[str, int]:
+    """Cycles of one training step, by board."""
+    return cycles.by_board((record.kernel, record.values) for record in of_one_step(program))
 
 
 def kept(program: Program) -> list:
@@ -101,7 +63,7 @@ def kept(program: Program) -> list:
 
 
 def of(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement) -> dict:
-    """Every cost of a plan and its program, as `trimtab plan --json` prints it."""
+    """Every exact cost of a plan and its program, as `trimtab plan --json` prints it."""
     rows = table(trunk, plan)
     return {
         "analytic_kb": {name: round(rule(rows) / 1024, 2) for name, rule in PAPERS.items()},
@@ -111,7 +73,6 @@ def of(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement) ->
         "lower_bound_bytes": placement.lower_bound,
         "kept_bytes": sum(b.size for b in kept(program)),
         "macs": macs(program),
-        "estimated_cycles": cycles(program),
     }
 
 

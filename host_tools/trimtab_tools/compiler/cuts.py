@@ -4,6 +4,7 @@ A try is cheap, because a cut alters nothing outside its run: what lives there i
 before it, and only the run's own records are priced.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..graph.program import Buffer, Program, Record
@@ -17,6 +18,8 @@ GAIN = 40  # a cut must lower the price by one part in so many
 LONGEST = 20  # records of a run: longer ones repeat too much
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16)  # heights of strips that are tried
 FINALISTS = 4  # runs for which all heights are tried
+TALL = (4, 8, 16)  # heights that are tried where more memory may buy a faster step
+BETWEEN = 5  # cuts that are followed up there
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,35 @@ class Cut:
 
 def cut_where_it_helps(program: Program) -> tuple[Program, tuple]:
     """(program, cuts): with strips as long as they lower the price."""
-    cuts: list[Cut] = []
+    *_, last = _chain(program)
+    return last
+
+
+def variants(program: Program) -> Iterator[tuple[Program, tuple]]:
+    """(program, cuts): as it is, as cut_where_it_helps leaves it, and some that are faster than the one and
+    smaller than the other.
+    """
+    yield from _chain(program)
+    for strips in _between(Line(program)):
+        yield from _chain(*_cut(program, strips, ()))
+
+
+def _chain(program, cuts=()):
+    """(program, cuts) as it is, then with one cut after the other."""
     while True:
+        yield program, cuts
         line = Line(program)
         if line.peak_bytes <= scratch.SMALL:  # scratch memory takes so much anyway
-            return program, tuple(cuts)
+            return
         best = _best_cut(line)
         if best is None or best[0] > line.price - line.price // GAIN:
-            return program, tuple(cuts)
-        after = cut(program, best[1])
-        cuts.append(_about(program, after, best[1]))
-        program = after
+            return
+        program, cuts = _cut(program, best[1], cuts)
+
+
+def _cut(program, strips, cuts):
+    after = cut(program, strips)
+    return after, (*cuts, _about(program, after, strips))
 
 
 class Line:
@@ -62,14 +83,23 @@ class Line:
 
     def price_of(self, strips: Strips) -> int:
         """What the program would cost with a run in strips."""
+        peak, made = self.cut(strips)
+        return peak + RECORD * (len(self.records) + len(made) - strips.last + strips.first)
+
+    def cut(self, strips: Strips) -> tuple[int, list[Record]]:
+        """(bytes of the peak with a run in strips, the records of the run)."""
         start, end = self.before + strips.first, self.before + strips.last
         made = pieces(self.records[start:end], strips)
         lives = self._touched_lives(made, start, end)
         if any(p.stop == 0 for life in lives.values() for p in life.pieces):
-            return Line(cut(self.program, strips)).price  # rows that no strip reads make room before the run
+            # rows that no strip reads make room before the run
+            return Line(cut(self.program, strips)).peak_bytes, made
         outside = max(*self.usage[:start], *self.usage[end:], 0)
-        inside = self._through(start, end) + _peak(made, lives)
-        return max(outside, inside) + RECORD * (len(self.records) - (end - start) + len(made))
+        return max(outside, self._through(start, end) + _peak(made, lives)), made
+
+    def at_best(self, first: int, last: int) -> float:
+        """Estimated cycles of a run of forward records with all the scratch memory that they can use."""
+        return sum(map(scratch.at_best, self.records[self.before + first : self.before + last]))
 
     def _touched_lives(self, made: list[Record], start: int, end: int) -> dict[Buffer, Life]:
         """Lives of what a run touches. `made` runs from 1 on; all that is before is 0, all after is one."""
@@ -109,13 +139,16 @@ def _peak(records, lives):
     return max(int(size) + plane for size, plane in zip(usage, planes))
 
 
+def _runs_at_peak(line):
+    return [run for run in runs(line.program) if run[0] <= line.peak < run[1] <= run[0] + LONGEST]
+
+
 def _best_cut(line):
     """(price, Strips) of the best cut of a run that holds the peak, or None."""
     found = []
-    for first, last in runs(line.program):
-        if first <= line.peak < last <= first + LONGEST:
-            strips = Strips(first, last, 4, True)
-            found.append((line.price_of(strips), strips))
+    for run in _runs_at_peak(line):
+        strips = Strips(*run, 4, True)
+        found.append((line.price_of(strips), strips))
     best = None
     for _, run in sorted(found, key=lambda f: f[0])[:FINALISTS]:
         for rows in ROWS:
@@ -125,6 +158,23 @@ def _best_cut(line):
                 if best is None or price < best[0]:
                     best = price, strips
     return best
+
+
+def _between(line):
+    """Some Strips of which none has both a lower peak and fewer cycles."""
+    found = []
+    for run in _runs_at_peak(line):
+        for rows in TALL:
+            strips = Strips(*run, rows, True)
+            peak, made = line.cut(strips)
+            more = sum(map(scratch.at_best, made)) - line.at_best(*run)
+            if peak < line.peak_bytes:
+                found.append((peak, more, strips))
+    front = []
+    for peak, more, strips in sorted(found, key=lambda f: f[:2]):
+        if not front or more < front[-1][1]:
+            front.append((peak, more, strips))
+    return [strips for *_, strips in front[:: max(1, -(-len(front) // BETWEEN))]]
 
 
 def _about(before, after, strips):

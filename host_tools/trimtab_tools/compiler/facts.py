@@ -1,6 +1,7 @@
 """What a plan trains, keeps and costs: facts for the package and for its report, a table for the terminal."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -10,8 +11,10 @@ from ..errors import UsageError
 from ..graph.ir import Graph
 from ..graph.program import Program
 from ..policies.plan import TrainPlan
-from . import cost
+from . import cost, cycles
 from .memory import Placement
+
+BOARD = "pico"  # whose cycles schedules are compared by
 
 # What a buffer is, by the field and the phase that first write it.
 KINDS = {"y": "activation", "g": "error", "mask": "mask", "logits": "scores"}
@@ -32,6 +35,22 @@ def facts(trunk: Graph, plan: TrainPlan, program: Program, placement: Placement)
     }
 
 
+def timed(found: dict, values: Iterable[dict]) -> dict:
+    """The same facts with estimated cycles. values: the fields of each record, in order of time.
+
+    Estimates change with every calibration, so packages do not hold them.
+    """
+    of_layer = {row["layer"]: 0.0 for row in found["layers"]}
+    step = []
+    for (phase, kernel, layer), v in zip(found["records"], values):
+        if PHASES[phase] not in cost.NOT_OF_A_STEP:
+            step.append((kernel, v))
+            if layer in of_layer:
+                of_layer[layer] += cycles.of(kernel, v)
+    layers = [{**row, "cycles": round(of_layer[row["layer"]])} for row in found["layers"]]
+    return {**found, "layers": layers, "estimated_cycles": cycles.by_board(step)}
+
+
 def summary(made: Any) -> dict:
     """The plan as `trimtab plan --json` prints it. made: a compile.Compiled."""
     gained = {op.name for op in made.trunk.ops if op.attrs.get("gain")}
@@ -42,6 +61,7 @@ def summary(made: Any) -> dict:
             for u in made.plan.updates
         ],
         **cost.of(made.trunk, made.plan, made.program, made.placement),
+        "estimated_cycles": cost.estimated_cycles(made.program),
         "flash_bytes": len(made.data),
         "strips": [asdict(cut) for cut in made.cuts],
     }
@@ -75,7 +95,6 @@ def layers(trunk: Graph, plan: TrainPlan, program: Program) -> list[dict]:
         row = rows.get(record.layer)
         if row:
             row["forward" if record.kernel in cost.FORWARD else "backward"] += cost.record_macs(record)
-            row["cycles"] += round(cost.record_cycles(record))
     for about in program.trained:
         layer = about.get("layer", "head" if about["role"].startswith("head") else None)
         if layer in rows:
@@ -98,7 +117,6 @@ def _row(layer, kind, shape):
         "state": 0,
         "forward": 0,
         "backward": 0,
-        "cycles": 0,
     }
 
 
@@ -188,6 +206,46 @@ def table(made: Any) -> str:
     return "\n".join(lines)
 
 
+STEP_OF_CURVE = 0.99  # only what makes a step faster by so much is shown on a terminal
+
+
+def ram(made: Any) -> list[dict]:
+    """What RAM buys, from the smallest arena to the fastest step. made: a compile.Compiled with its curve."""
+    state = made.program_state_bytes
+    return [
+        {"ram_bytes": arena + state, "arena_bytes": arena, "estimated_cycles": {BOARD: each}}
+        for arena, each in made.curve
+    ]
+
+
+def ram_table(made: Any) -> str:
+    """The same for the terminal."""
+    rows = [f"{row['ram_bytes']:11,} {row['arena_bytes']:11,} {_ms(row)}" for row in _thinned(ram(made))]
+    return "\n".join([f"{'RAM, bytes':>11} {'its arena':>11} a step on {BOARD}", *rows])
+
+
+def more_ram(made: Any) -> str:
+    """What more RAM than that of a package would buy, in a sentence."""
+    now = cost.estimated_cycles(made.program)
+    rows = [row for row in ram(made) if row["estimated_cycles"][BOARD] < now[BOARD] * STEP_OF_CURVE]
+    buys = [f"{_ms(row)} with {row['ram_bytes']:,} bytes" for row in _thinned(rows)]
+    said = f"a step takes about {_ms({'estimated_cycles': now})} on {BOARD}"
+    return f"{said}; more RAM: {', '.join(buys)}" if buys else f"{said}; more RAM would not make it faster"
+
+
+def _ms(costs):
+    return f"{milliseconds(costs)[BOARD]:,.0f} ms"
+
+
+def _thinned(rows):
+    kept = []
+    for row in rows:
+        least = kept and kept[-1]["estimated_cycles"][BOARD] * STEP_OF_CURVE
+        if not kept or row["estimated_cycles"][BOARD] < least:
+            kept.append(row)
+    return kept
+
+
 def _strips(cut):
     return (
         f"{cut.layers[0]} to {cut.layers[-1]} run in strips of {cut.rows} rows: "
@@ -197,7 +255,7 @@ def _strips(cut):
 
 def milliseconds(costs: dict) -> dict:
     """Estimated time of one training step, by board."""
-    return {board: 1000 * n / cost.CLOCK_HZ[board] for board, n in costs["estimated_cycles"].items()}
+    return {board: 1000 * n / cycles.CLOCK_HZ[board] for board, n in costs["estimated_cycles"].items()}
 
 
 def read_log(path: str) -> list[dict]:

@@ -76,9 +76,9 @@ def life(buffer: Buffer, found: list[tuple[int, int, int]]) -> Life:
 def assign(program: Program, keep_all: bool = False, ties: tuple = ()) -> Placement:
     """Offsets for every buffer of the program: arena by lifetimes, state and constants one after another."""
     placement = place(lives(program, keep_all), () if keep_all else ties)
-    _line_up(program.state)
-    _line_up(program.constants())
-    _line_up(program.constants(WEIGHTS))
+    line_up(program.state)
+    line_up(program.constants())
+    line_up(program.constants(WEIGHTS))
     return placement
 
 
@@ -150,11 +150,13 @@ def _with_plane(record):
     return record.but(plane=Buffer("plane", size)) if size else record
 
 
-def _line_up(buffers):
+def line_up(buffers: Iterable[Buffer]) -> int:
+    """Buffers get addresses one after another. Returns how many bytes that takes."""
     at = 0
     for buffer in buffers:
         buffer.offset = at
         at += -(-buffer.size // 4) * 4
+    return at
 
 
 def end(buffers: Iterable[Buffer]) -> int:

@@ -10,6 +10,7 @@ free through its whole life. Several orders are tried. Then the best is improved
 earlier. The result need not be the smallest, so the lower bound stands beside it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,6 +202,13 @@ def _clash(a, b, tied):
         for p in a.pieces
         for q in b.pieces
     )
+
+
+def arena_within(blocks: Sequence[int], state: int) -> int:
+    """The largest arena that a board's blocks of memory can hold beside the state."""
+    left = [block - state for block in blocks]
+    arenas = [max([left[i], *blocks[:i], *blocks[i + 1 :]]) for i in range(len(blocks)) if left[i] >= 0]
+    return max(arenas, default=0)
 
 
 def lower_bound(lives: list[Life], ties: tuple = ()) -> int:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from trimtab import classes
-from trimtab.format import CONST, LOSSES, OFFSET_MASK, SPACE_SHIFT, WEIGHTS
+from trimtab.format import CONST, LOSSES, NULL, OFFSET_MASK, RECORDS, SPACE_SHIFT, WEIGHTS
 from trimtab.package import Package, PackageError
 
 from .. import output
 from ..errors import ModelError
 from ..formats import write_tflite
 from ..graph.ir import Graph, Op, Tensor
+from ..graph.program import FIELDS
 from ..policies import registry
 
 
@@ -185,6 +187,19 @@ def _notes(package):
         return json.loads(zlib.decompress(bytes(data)))
     except (zlib.error, ValueError):
         raise PackageError("the package's plan section cannot be read: compile the model again")
+
+
+def records(package: Package) -> list[dict]:
+    """The fields of each record in order of time. A reference is a number, or None where there is none."""
+    program, found = package.section("program"), []
+    for codes, offsets in package.records(program, package.section("const")):
+        for code, at in zip(codes, offsets):
+            rows = FIELDS[RECORDS[code][0]]
+            words = struct.unpack_from(f"<{len(rows)}i", program, at + 4)
+            found.append(
+                {row[0]: None if row[1] and word == NULL else word for row, word in zip(rows, words)}
+            )
+    return found
 
 
 def _attrs(attrs):

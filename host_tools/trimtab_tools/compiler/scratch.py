@@ -1,12 +1,17 @@
 """Memory that lies idle while a kernel runs becomes its scratch memory: fast loops pack their operands there.
 
 A record gets the widest gap between the buffers that live while it runs. So scratch memory never raises the
-peak, except in an arena below SMALL bytes, which may grow to that.
+peak, except in an arena below SMALL bytes, which may grow to that. Where the arena may be larger than what
+lives in it (schedules.py), a record takes as much as makes it faster, also on top of all that lives.
 """
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from trimtab.format import ARENA, PHASES
 
-from ..graph.program import Buffer, Program, Slot
+from ..graph.program import Buffer, Program, Record, Slot
+from . import cycles
 from .memory import Life, Placement
 
 SMALL = 4096  # bytes that an arena may have for the sake of speed
@@ -19,44 +24,115 @@ LEAST = 2  # positions or columns for which the fast loops run at all
 TILES = {(3, 2), (5, 1), (5, 2), (7, 1), (7, 2)}  # (kernel, stride) along a row
 
 
+SIZES = 8  # of scratch memory that are tried for a record, where more of it makes it faster
+
+
+class Gap(NamedTuple):
+    """A run of the arena in which nothing lives at a record."""
+
+    at: int
+    size: int
+
+
+class Choice(NamedTuple):
+    """Scratch memory for a record: in an arena of `arena` bytes it may have these words, and takes cycles."""
+
+    arena: int
+    cycles: float
+    at: int = 0
+    words: int = 0
+
+
 def give(program: Program, placement: Placement) -> Program:
     """The program whose records know their scratch memory; it joins the placement."""
-    phases: dict[str, list] = {}
-    now, top = 0, placement.size
-    for phase in PHASES:
-        phases[phase] = []
-        for record in program.phases[phase]:
-            least, most = WORDS[record.kernel](record.values) if record.kernel in WORDS else (0, 0)
-            at, size = (
-                _widest_gap(placement, now, max(placement.size, SMALL))
-                if most and not _overflows(record)
-                else (0, 0)
-            )
-            if most and size >= 4 * least:
-                buffer = Buffer("scratch", 4 * min(most, size // 4), offset=at)
-                top = max(top, at + buffer.size)
-                placement.lives.append(Life(buffer, buffer.size, now, now, offset=at))
-                record = record.but(scratch=buffer, words=buffer.size // 4)
-            phases[phase].append(record)
-            now += 1
+
+    def widest(record, now):
+        least, most = _words(record)
+        gap = _widest_gap(placement, now, max(placement.size, SMALL))
+        return (gap.at, min(most, gap.size // 4)) if most and gap.size >= 4 * least else (0, 0)
+
+    return _given(program, placement, widest)
+
+
+def give_within(program: Program, placement: Placement, arena: int) -> Program:
+    """The same in an arena of so many bytes: each record has what makes it fastest, and no more than that."""
+
+    def fastest(record, now):
+        fitting = [c for c in choices(record, placement, now) if c.arena <= arena]
+        best = min(fitting, key=lambda c: (c.cycles, c.arena, c.words))
+        return best.at, best.words
+
+    return _given(program, placement, fastest)
+
+
+def _given(program, placement, chosen):
+    phases = {}
+    timeline, top = enumerate(program.timeline()), placement.size
+    taken = []
+    for now, (phase, record) in timeline:
+        at, words = chosen(record, now)
+        if words:
+            buffer = Buffer("scratch", 4 * words, offset=at)
+            top = max(top, at + buffer.size)
+            taken.append(Life(buffer, buffer.size, now, now, offset=at))
+            record = record.but(scratch=buffer, words=words)
+        phases.setdefault(phase, []).append(record)
+    placement.lives += taken
     placement.size = top
-    return program.but(**phases)
+    return program.but(**{phase: phases.get(phase, []) for phase in PHASES})
+
+
+def choices(record: Record, placement: Placement, now: int) -> Iterator[Choice]:
+    """What a record may have: nothing, what a gap holds, or more on top of all that lives."""
+    yield Choice(placement.size, cycles.of(record.kernel, record.values))
+    if _words(record)[1]:
+        gaps = list(_gaps(placement, now, placement.size))
+        widest = max(gaps, key=lambda gap: gap.size)
+        top = gaps[-1].at
+        for words in _sizes(record):
+            values = {**record.values, "scratch": True, "words": words}
+            fits = 4 * words <= widest.size
+            at = widest.at if fits else top
+            yield Choice(max(placement.size, at + 4 * words), cycles.of(record.kernel, values), at, words)
+
+
+def at_best(record: Record) -> float:
+    """Estimated cycles of a record with all the scratch memory that it can use."""
+    most = _words(record)[1]
+    values = {**record.values, "scratch": True, "words": most} if most else record.values
+    return cycles.of(record.kernel, values)
+
+
+def _sizes(record):
+    """Numbers of words from the least to the most that a record can use."""
+    least, most = _words(record)
+    return sorted({least + (most - least) * i // (SIZES - 1) for i in range(SIZES)})
+
+
+def _words(record):
+    """(least, most) words that a record can use."""
+    if record.kernel not in WORDS or _overflows(record):
+        return 0, 0
+    return WORDS[record.kernel](record.values)
 
 
 def _widest_gap(placement, now, end):
-    """(offset, bytes) of the widest run of the arena in which nothing lives at a record."""
+    """The first widest gap in an arena of `end` bytes."""
+    return max(_gaps(placement, now, end), key=lambda gap: gap.size)
+
+
+def _gaps(placement, now, end):
+    """The runs of an arena of `end` bytes in which nothing lives at a record, the last up to the end."""
     taken = sorted(
         (v.offset + p.low, v.offset + p.high)
         for v in placement.lives
         for p in v.pieces
         if p.start <= now <= p.stop
     )
-    best, at = (0, 0), 0
+    at = 0
     for low, high in [*taken, (end, end)]:
-        if low - at > best[1]:
-            best = at, low - at
+        yield Gap(at, max(0, low - at))
         at = max(at, -(-high // 4) * 4)
-    return best
 
 
 def _overflows(record):

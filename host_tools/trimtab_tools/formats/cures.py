@@ -19,8 +19,6 @@ CURES = {
     "READ_VARIABLE": STREAM,
     "ASSIGN_VARIABLE": STREAM,
     "RESIZE_BILINEAR": "enlarge to the nearest neighbour by whole factors",
-    "TRANSPOSE_CONV": "use UpSampling2D and a convolution",
-    "PRELU": "use LeakyReLU",
     "SELECT": "use activations that are one operator, as relu, gelu or elu",
     "SELECT_V2": "use activations that are one operator, as relu, gelu or elu",
     "EXP": "use activations that are one operator, as relu, gelu or elu",

@@ -16,7 +16,7 @@ from ..graph.ir import Graph, Tensor
 from ..policies import head
 from ..samples import quantize, raw_map
 from ..toolchain import cache
-from . import fingerprint
+from . import batch, fingerprint
 from .progress import Progress, quiet
 
 
@@ -96,11 +96,15 @@ class Prepared:
         total, done = data.train.shape[0] * data.train.shape[1] + len(data.test), 0
         for part, samples in (("train", data.train), ("test", data.test)):
             outer = samples.shape[: samples.ndim - data.test.ndim + 1]  # (views, n) or (m,)
-            with _Rows({name: self._file(name, part) for name in names}, outer, made, net) as rows:
-                for index in np.ndindex(*outer):
+            with _Rows({name: self._file(name, part) for name in names}, outer, made) as rows:
+
+                def run(net, i, samples=samples, outer=outer, rows=rows):
+                    index = np.unravel_index(i, outer)
                     net.input_view[:] = as_int8(samples[index], entry, pixels).tobytes()
                     net.classify_input()
-                    rows.take(index)
+                    rows.take(index, net)
+
+                for _ in batch.each(net, run, int(np.prod(outer))):
                     done += 1
                     progress(done, total)
 
@@ -108,17 +112,17 @@ class Prepared:
 class _Rows:
     """Writes the files of a part, a row for each sample. They get their names when they are complete."""
 
-    def __init__(self, files, outer, made, net):
-        arena = np.frombuffer(net.arena, np.int8)
-        self.files, self.views, self.rows = files, {}, {}
+    def __init__(self, files, outer, made):
+        self.files, self.places, self.rows = files, {}, {}
         for name in files:
             at, size = made.program.activations[name].offset, made.trunk[name].size
-            self.views[name] = arena[at : at + size]
+            self.places[name] = slice(at, at + size)
             self.rows[name] = np.lib.format.open_memmap(self._part(name), "w+", np.int8, (*outer, size))
 
-    def take(self, index):
-        for name, view in self.views.items():
-            self.rows[name][index] = view
+    def take(self, index, net):
+        arena = np.frombuffer(net.arena, np.int8)
+        for name, place in self.places.items():
+            self.rows[name][index] = arena[place]
 
     def __enter__(self):
         return self

@@ -12,6 +12,7 @@ from .. import samples as data
 from ..boards import simulated
 from ..compiler.package_reading import Contents
 from ..errors import DataError
+from . import batch
 from .progress import Progress, quiet
 
 LEAST = 2  # samples on each side
@@ -60,7 +61,7 @@ def _place(package, path, epochs, share, seed, progress):
             f"{package} cannot be ranked on {path}: it takes classes, and {LEAST} samples held out"
         )
     _train(net, mixed[held:], epochs, seed, progress)
-    right = net.evaluate(mixed[:held])
+    right = batch.evaluate(net, mixed[:held])
     error = (right * (1 - right) / held) ** 0.5
     return Place(package, right, error, net.package.arena_bytes, net.package.state_bytes)
 

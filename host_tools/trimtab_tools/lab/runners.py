@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from ..errors import UsageError
+from . import batch
 from . import trial as trials
 from .experiment import Prepared
 from .progress import Progress, quiet
@@ -24,9 +25,8 @@ def local(
     results, todo = _known(prepared, wanted, progress)
     if not todo:
         return results
-    pool = ProcessPoolExecutor(
-        min(workers, len(todo)), multiprocessing.get_context("spawn"), _adopt, (prepared,)
-    )
+    workers = min(workers, len(todo))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _adopt, (prepared, workers))
     try:
         waiting = {pool.submit(_run, trial): trial for trial in todo}
         for one in as_completed(waiting):
@@ -37,10 +37,10 @@ def local(
     return results
 
 
-def _adopt(prepared):
+def _adopt(prepared, workers):
     """Runs once in each process of the pool, so that the samples are sent once and not with each trial."""
     global _prepared
-    _prepared = prepared
+    _prepared, batch.beside = prepared, workers
 
 
 def _run(trial):

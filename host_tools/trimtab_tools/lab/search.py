@@ -224,6 +224,7 @@ def exact(prepared: Prepared, scheme: str) -> dict:
     program, placement, _ = passes.optimize(lower(trunk, chosen))
     return {
         **cost.of(trunk, chosen, program, placement),
+        "estimated_cycles": cost.estimated_cycles(program),
         "flash_bytes": len(emit.package(program, placement, trunk, "model", chosen.labels)),
     }
 

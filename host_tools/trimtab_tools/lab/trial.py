@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from trimtab import __version__
 from trimtab.format import ABI
+from trimtab.net import Net
 
 from .. import output
 from ..boards import simulated
@@ -21,7 +22,7 @@ from ..compiler.state import COSINE
 from ..errors import UsageError
 from ..policies import plan
 from ..samples import order
-from . import fingerprint
+from . import batch, fingerprint
 from .experiment import Prepared
 from .float_twin import Twin
 from .progress import Progress, quiet
@@ -139,20 +140,21 @@ class Integers:
         return self.net.train_input(label) / 1024
 
     def classes(self, xs: np.ndarray) -> Iterator[int]:
-        return map(self._classify, xs)
-
-    def _classify(self, x):
-        net = self.net
-        if net.package.latent_bytes:
-            net.latent_view[:] = x.tobytes()
-            return net.run_phase("forward")
-        net.input_view[:] = x.tobytes()
-        return net.classify_input()
+        return batch.each(self.net, lambda net, i: classify(net, xs[i]), len(xs))
 
     def facts(self) -> dict:
         made = self.made
         costs = cost.of(made.trunk, made.plan, made.program, made.placement)
         return {"state_crc": self.net.state_crc(), **costs}
+
+
+def classify(net: Net, x: np.ndarray) -> int:
+    """The class of a sample, which is a latent where the package has one."""
+    if net.package.latent_bytes:
+        net.latent_view[:] = x.tobytes()
+        return net.run_phase("forward")
+    net.input_view[:] = x.tobytes()
+    return net.classify_input()
 
 
 class Real:

@@ -24,6 +24,7 @@ from . import (
     mul,
     pad,
     parts,
+    prelu,
     reduce_max,
     relu,
     repeated,
@@ -34,6 +35,7 @@ from . import (
     sub,
     tanh,
     transpose,
+    transposed_conv,
 )
 from .operator import Operator, Tflite
 
@@ -65,6 +67,7 @@ ROWS = (
     extremes.MAXIMUM,
     gelu.OPERATOR,
     leaky_relu.OPERATOR,
+    prelu.OPERATOR,
 )
 
 
@@ -78,7 +81,13 @@ OPERATORS = {row.kind: row for row in (*ROWS, *([tinytl.OPERATOR] if tinytl else
 # attribute of a marked node -> (row, value of the attribute) -> the row that holds instead
 MARKS = {mobiletl.ATTRIBUTE: mobiletl.marked} if mobiletl else {}
 CODES = {row.tflite.code: row for row in OPERATORS.values() if row.tflite}
-SPELLED = (*reshape.SPELLINGS, *parts.SPELLINGS, *repeated.SPELLINGS, reduce_max.SPELLING)
+SPELLED = (
+    *reshape.SPELLINGS,
+    *parts.SPELLINGS,
+    *repeated.SPELLINGS,
+    reduce_max.SPELLING,
+    transposed_conv.SPELLING,
+)
 # Operators of files that a graph says with those of the rows: their `read` adds the nodes.
 SPELLINGS = {form.code: form for form in SPELLED}
 WEIGHTED = tuple(row.kind for row in ROWS if row.update)  # inputs x, weights, bias

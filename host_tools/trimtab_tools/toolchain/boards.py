@@ -28,6 +28,7 @@ class Board(NamedTuple):
     machine: Machine | None = None
     clock: tuple[str, float] | None = None  # (unit, how many a microsecond), if its time is not real
     note: str = ""  # what its numbers do not show
+    cores: int = 1  # that share a record
 
 
 def _qemu(
@@ -78,7 +79,7 @@ BOARDS = {
         {"firmware": lambda: firmware.pico("trimtab") / "firmware.uf2"},
     ),
     "pico": Board(
-        "a Raspberry Pi Pico, emulated: stock MicroPython, one core, no flash cache misses",
+        "a Raspberry Pi Pico, emulated: stock MicroPython, both cores, no flash cache misses",
         [*firmware.RP2_TOOLS, *firmware.EMULATOR_TOOLS],
         {
             "emulator": firmware.emulator,
@@ -88,7 +89,8 @@ BOARDS = {
         "armv6m",
         "pico",
         clock=("cycles", 125),
-        note="an emulated Pico is not a Pico: it has one core and no flash cache misses",
+        note="an emulated Pico is not a Pico: its memory has no wait states",
+        cores=2,
     ),
     "m3": _qemu(
         "m3",

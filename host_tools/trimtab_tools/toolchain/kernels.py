@@ -1,9 +1,11 @@
 """The C kernels as this machine's shared library and as MicroPython's native modules."""
 
 import ctypes
+import os
 import shutil
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,11 +81,20 @@ def wide_library(name: str | None = None) -> Path:
 
 def host_library(flags: Iterable[str] = ()) -> Path:
     """The kernels as a shared library of this machine, with plain loops unless flags say otherwise."""
-    options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-shared", "-DTRIMTAB_PC=1"]
+    options = ["-O2", "-std=c99", "-Wall", "-Werror", "-fPIC", "-DTRIMTAB_PC=1"]
     options += [f"-I{FIRMWARE / 'kernels'}", *flags]
 
     def build(out):
-        cache.run("gcc", *options, *kernel_sources(), "-o", out / "libtrimtab.so")
+        def compiled(source):
+            made = out / f"{source.parent.name}-{source.stem}.o"
+            cache.run("gcc", *options, "-c", source, "-o", made)
+            return made
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the vector loops take a second each
+            objects = list(pool.map(compiled, kernel_sources()))
+        cache.run("gcc", "-shared", *options, *objects, "-o", out / "libtrimtab.so")
+        for made in objects:
+            made.unlink()
 
     return _by_gcc("host", [FIRMWARE / "kernels", *flags], build) / "libtrimtab.so"
 
@@ -98,10 +109,13 @@ def _by_gcc(name, inputs, build):
 # -- for a board
 
 
-def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = ()) -> Path:
+def natmod(
+    arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str] = (), cores: int = 1
+) -> Path:
     """The native module of an architecture, _kernels.mpy, with all kernels or only with some.
 
-    Those in `packed` get no plain loops: they refuse records that would need them.
+    Those in `packed` get no plain loops: they refuse records that would need them. With two cores, they can
+    share a record.
     """
     if arch not in NATMODS:
         raise ToolchainError(f"no native module for {arch}: choose one of {', '.join(NATMODS)}")
@@ -113,6 +127,10 @@ def natmod(arch: str, kernels: Iterable[str] | None = None, packed: Iterable[str
         name, chosen = f"natmod-{arch}-part", sorted(kernels)
         dense = " -DTRIMTAB_DENSE=0" if arch in PACKED and subset.DENSE not in chosen else ""
         variables = {**variables, "SWITCHES": packed_only(packed) + dense}
+    if cores > 1:
+        name += f"-{cores}"
+        switches = f"{variables.get('SWITCHES', '')} -DTRIMTAB_CORES={cores}".strip()
+        variables = {**variables, "SWITCHES": switches}
     if arch == "xtensawin":
         variables = {**variables, "CROSS": xtensa_compiler()}
 

@@ -26,6 +26,9 @@ TOOLS = {
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-riscv32": "qemu-system-misc",
     "qemu-xtensa": "qemu-user",
+    "qemu-aarch64": "qemu-user",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "/usr/aarch64-linux-gnu/lib/libc.a": "libc6-dev-arm64-cross",
     "xtensa-lx106-elf-ld": "binutils-xtensa-lx106",
     "/usr/lib/xtensa-lx106-elf/include/stdio.h": "picolibc-xtensa-lx106-elf",
 }
@@ -39,6 +42,7 @@ ARM_CPP = _of("arm-none-eabi")
 ARM = ARM_CPP[:2]  # the compiler and the C library
 RV32 = _of("riscv64")
 XTENSA = _of("xtensa-lx106")
+NEON = ["qemu-aarch64", *_of("aarch64"), *_of("arm64")]
 
 # Packages that are unpacked but not installed come from this release.
 RELEASE = "trixie"

@@ -20,9 +20,15 @@
 // only at 0, where both signs give the same output.
 // r0 acc, r1 value, r2 r3 spare, r4 m2, r5 shift, r6 y, r7 end of the row; r8 lo, r9 m0, r10 m1, r11 half, r12 step,
 // lr offset; on the stack: first output, width, rows left, skip, mask
-.macro SMALL clamped
+.macro SMALL clamped, large
     ldmia r0!, {r1}
     add r1, lr
+    .ifnb \large
+    asrs r2, r1, #20
+    asrs r3, r1, #31
+    cmp r2, r3
+    bne \large
+    .endif
     mov r2, r9
     muls r2, r1
     asrs r2, r2, #10
@@ -59,8 +65,8 @@
     b \next
 .endm
 
-// void trimtab_requant_small(acc, y, q, offset)
-FUNCTION trimtab_requant_small
+// Ends with 1, or at `large` with 0 where that is given.
+.macro SMALL_ROWS large
     SAVE
     sub sp, #20
     mov lr, r3
@@ -86,8 +92,8 @@ FUNCTION trimtab_requant_small
     subs r2, r7, r0 // an odd number of outputs: begin at the second
     lsls r2, r2, #29
     bne 4f
-3:  SMALL 8f
-4:  SMALL 9f
+3:  SMALL 8f, \large
+4:  SMALL 9f, \large
 5:  cmp r0, r7
     bne 3b
     ldr r1, [sp, #12]
@@ -96,10 +102,22 @@ FUNCTION trimtab_requant_small
     subs r1, #1
     str r1, [sp, #8]
     bne 2b
-    add sp, #20
+    movs r0, #1
+7:  add sp, #20
     RESTORE
 8:  CLAMPED 4b
 9:  CLAMPED 5b
+.endm
+
+// void trimtab_requant_small(acc, y, q, offset)
+FUNCTION trimtab_requant_small
+    SMALL_ROWS
+
+// int32_t trimtab_requant_checked(acc, y, q, offset): 27 cycles for each output
+FUNCTION trimtab_requant_checked
+    SMALL_ROWS 10f
+10: movs r0, #0
+    b 7b
 
 // One output: 23 cycles, or 11 where the sum is below 1. Registers as above, but r11 what rounds, and lr offset.
 .macro RELU negative, clamped

@@ -5,8 +5,8 @@
     .text
 #include "thumb1.h"
 
-// Magnitudes of d, from bytes of x + 128 in both lanes. r2 what is negative, r5 spare, r6 mask, r7 1 in both lanes;
-// r8 128 - zx in both lanes, r12 their sum of 256 + d, lr of magnitudes
+// Magnitudes of d, from bytes of x + 128 in both lanes. r2 what is negative, r5 spare, r6 mask, r7 1 in both
+// lanes; r8 128 - zx in both lanes, r12 their sum of 256 + d, lr of magnitudes
 .macro MAGNITUDES x
     add \x, r8
     add r12, \x
@@ -21,8 +21,8 @@
     add lr, \x
 .endm
 
-// void trimtab_prepare(p): 52 cycles for four inputs. r0 x, r1 to, r3 r4 magnitudes; r9 end, r10 128 in each byte,
-// r11 spare
+// void trimtab_prepare(p): 52 cycles for four inputs. r0 x, r1 to, r3 r4 magnitudes; r9 end, r10 128 in each
+// byte, r11 spare
 FUNCTION trimtab_prepare
     SAVE
     push {r0}
@@ -77,8 +77,8 @@ FUNCTION trimtab_prepare
 5:  .word 0x00ff00ff, 0x00010001, 0x80808080
 
 // Four weights of one row: 13 cycles.
-// r0 x, r1 w, r2 what makes weights positive, r3 r4 magnitudes, r5 r6 spare, r7 mask; r8 bytes to the next row,
-// r9 to the next four weights of the first row, r10 r11 r12 lr sums
+// r0 x, r1 w, r2 what makes weights positive, r3 r4 magnitudes, r5 r6 spare, r7 mask; r8 bytes to the next
+// row, r9 to the next four weights of the first row, r10 r11 r12 lr sums
 .macro FOUR sum, next
     ldr r5, [r1]
     add r1, \next
@@ -94,8 +94,8 @@ FUNCTION trimtab_prepare
     add \sum, r6
 .endm
 
-// void trimtab_rows(x, w, pitch, sums, rows): four rows in 59 cycles for each four weights, two in 33, and a single one as
-// two. On the stack: x, w, sums; rows left lie behind what is saved
+// void trimtab_rows(x, w, pitch, sums, rows): four rows in 59 cycles for each four weights, two in 33, and a
+// single one as two. On the stack: x, w, sums; rows left lie behind what is saved
 #define LEFT 48
 
 FUNCTION trimtab_rows
@@ -170,8 +170,8 @@ FUNCTION trimtab_rows
 5:  .word 0x00ff00ff
 
 // int32_t trimtab_requant_outputs(acc, o, n, q): 61 cycles for each output, by digits of its multiplier (see
-// requant.S). r0 acc, r1 o, r2 q, r3 value, r4-r7 spare; r8 bias, r9 multipliers, r10 shifts, r11 y, r12 what is added,
-// lr end of acc; on the stack acc
+// requant.S). r0 acc, r1 o, r2 q, r3 value, r4-r7 spare; r8 bias, r9 multipliers, r10 shifts, r11 y, r12 what
+// is added, lr end of acc; on the stack acc
 #define LO 20
 #define HI 24
 #define ZERO 28

@@ -6,8 +6,8 @@
 #include "thumb1.h"
 
 // void trimtab_update_row(dw, k, r, p): 35 cycles each. A weight is k * 256 + r; its low byte is the new r.
-// r0 dw, r1 end of k, r2 end of r, r3 counts from -n to 0, r4 value, r5 pre, r6 shift, r7 spare; r8 half of pre,
-// r9 multiplier, r10 half of shift, r11 limit, r12 2 * limit
+// r0 dw, r1 end of k, r2 end of r, r3 counts from -n to 0, r4 value, r5 pre, r6 shift, r7 spare; r8 half of
+// pre, r9 multiplier, r10 half of shift, r11 limit, r12 2 * limit
 FUNCTION trimtab_update_row
     SAVE
     ldmia r3!, {r4, r5, r6}
