@@ -36,7 +36,14 @@ def test_every_kernel_equals_plain_loops(name, tier):
 
 @pytest.mark.slow
 def test_packages_of_every_policy_train_alike(tier):
-    assert gates.packages(tier) == json.loads(gates.STORED.read_text())["packages"]
+    """The states of the gate are those that native kernels left; its packages are of its own test."""
+    stored = json.loads(gates.STORED.read_text())["packages"]
+    assert states(gates.packages(tier)) == states(stored)
+
+
+def states(packages):
+    """{case: CRC of the state} of what the gate holds."""
+    return {case: row.split()[1] for case, row in packages.items()}
 
 
 def test_memory_is_zero_and_is_used_again(memory):
