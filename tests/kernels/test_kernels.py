@@ -50,7 +50,7 @@ def replay(request):
 def sanitized(flags):
     """A program with the kernels under sanitizers, kept because building takes longer than running."""
     main = Path(__file__).with_name("kernel_replay.c")
-    flags = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *flags)
+    flags = ("-g", "-DTRIMTAB_PC=1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *flags)
     table = "-DKERNEL_FUNCTIONS=" + ",".join("trimtab_" + name for name in NAMES)
 
     def build(out):
