@@ -20,14 +20,28 @@ def read_strided(file, entry):
     masks = entry.options
     if masks[NEW] or masks[ELLIPSIS] or not len(begin) == len(end) == len(step) == len(x.shape):
         file.refuse("adds axes or leaves some out", "slice every axis, and reshape before or after")
-    if any(s != 1 for s in step):
-        file.refuse(f"takes steps of {step}", "use a pool or a convolution with strides")
+    if any(s < 1 for s in step) or step[0] != 1 or (max(step) > 1 and (step[-1] != 1 or len(step) != 4)):
+        file.refuse(f"takes steps of {step}", "take steps along height and width only, forward")
     first, last = zip(*(_range(masks, i, b, e, n) for i, (b, e, n) in enumerate(zip(begin, end, x.shape))))
     first, last = (0, *first[1:]), (1, *last[1:])
     shape = tuple(e - b for b, e in zip(first, last))
+    if max(step) > 1 and min(shape) > 0:
+        slice.check(file, entry, x, y, first, shape)
+        _every(file, file.between("slice", x, shape, begin=first[1:]), y, tuple(step[1:3]))
+        return
     if y.size != math.prod(shape):
         file.refuse(f"says shape {list(y.shape)} but computes {list(shape)}", "convert the model again")
     _part(file, entry, x, y, first, shape)
+
+
+def _every(file, x, y, step):
+    """Every so many rows and columns: pools whose window is one pixel."""
+    _, h, w, c = x.shape
+    size = (1, -(-h // step[0]), -(-w // step[1]), c)
+    if y.size != math.prod(size):
+        file.refuse(f"says shape {list(y.shape)} but computes {list(size)}", "convert the model again")
+    attrs = {"kernel": (1, 1), "stride": step, "pad": (0, 0, 0, 0), "act": "none"}
+    file.node("reshape", (file.between("max_pool", x, size, **attrs).name,), y)
 
 
 def _range(masks, i, begin, end, size):
