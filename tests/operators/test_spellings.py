@@ -212,9 +212,20 @@ def test_a_layer_with_holes_is_bit_exact(kind, padding, length, taps, dilation):
     check(changed(kind, (length, 1, 3), (taps, 1), padding=padding, **upright))
 
 
-def test_holes_in_a_map_are_refused():
-    with pytest.raises(ModelError, match="dilated on a map"):
-        read(changed("conv", (8, 8, 3), (3, 3), DilationHFactor=2, DilationWFactor=2))
+@pytest.mark.parametrize("kind", ("conv", "depthwise"))
+@pytest.mark.parametrize("padding", ("same", "valid"))
+@pytest.mark.parametrize(
+    "size, kernel, dilation",
+    [((8, 8), (3, 3), (2, 2)), ((11, 9), (3, 2), (3, 2)), ((7, 8), (3, 3), (1, 3)), ((9, 6), (1, 3), (2, 2))],
+)
+def test_holes_in_a_map_are_bit_exact(kind, padding, size, kernel, dilation):
+    options = {"DilationHFactor": dilation[0], "DilationWFactor": dilation[1]}
+    check(changed(kind, (*size, 3), kernel, padding=padding, **options))
+
+
+def test_holes_and_strides_are_refused():
+    with pytest.raises(ModelError, match="dilated and has strides"):
+        read(changed("conv", (8, 8, 3), (3, 3), DilationHFactor=2, DilationWFactor=2, StrideH=2))
 
 
 @pytest.mark.parametrize("groups", (2, 3, 6))
