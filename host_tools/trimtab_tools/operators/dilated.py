@@ -7,8 +7,11 @@ map of its own; all of them stand one below the other.
 
 from dataclasses import replace
 
+from ..graph.ir import Tensor
+from .operator import Entry, Reader
 
-def holes(entry, w) -> bool:
+
+def holes(entry: Entry, w: Tensor) -> bool:
     """Whether the weights of a file's kernel lie apart."""
     return any(d > 1 and k > 1 for d, k in zip(_dilation(entry), w.shape[1:3]))
 
@@ -17,7 +20,7 @@ def _dilation(entry):
     return entry.options["DilationHFactor"], entry.options["DilationWFactor"]
 
 
-def read(file, entry, kind, x, inputs) -> None:
+def read(file: Reader, entry: Entry, kind: str, x: Tensor, inputs: tuple) -> None:
     """Add the nodes of a dilated layer of this kind."""
     if (entry.options["StrideH"], entry.options["StrideW"]) != (1, 1):
         file.refuse("is dilated and has strides", "use stride 1")

@@ -3,7 +3,7 @@
 import math
 
 from . import slice
-from .operator import Tflite
+from .operator import Entry, Reader, Tflite
 
 BEGIN, END, NEW, ELLIPSIS, SHRINK = MASKS = (
     "BeginMask",
@@ -14,7 +14,7 @@ BEGIN, END, NEW, ELLIPSIS, SHRINK = MASKS = (
 )
 
 
-def read_strided(file, entry):
+def read_strided(file: Reader, entry: Entry) -> None:
     x, y = file.x(entry), file.activation(entry.outputs[0])
     begin, end, step = (file.argument(entry, i).reshape(-1).tolist() for i in (1, 2, 3))
     masks = entry.options
@@ -62,16 +62,16 @@ def _part(file, entry, x, y, begin, shape):
         file.node("reshape", (file.between("slice", x, shape, **attrs).name,), y)
 
 
-def read_split(file, entry):
+def read_split(file: Reader, entry: Entry) -> None:
     axis = int(file.constant(entry.inputs[0], "int32").reshape(-1)[0])
     _split(file, entry, entry.inputs[1], axis)
 
 
-def read_split_v(file, entry):
+def read_split_v(file: Reader, entry: Entry) -> None:
     _split(file, entry, entry.inputs[0], int(file.argument(entry, 2).reshape(-1)[0]))
 
 
-def read_unpack(file, entry):
+def read_unpack(file: Reader, entry: Entry) -> None:
     _split(file, entry, entry.inputs[0], entry.options["Axis"])
 
 
@@ -96,7 +96,7 @@ def _axis(file, axis, number, t):
     return axis + len(t.shape) - (len(file.file.tensors[number].shape) if axis >= 0 else 0)
 
 
-def read_pack(file, entry):
+def read_pack(file: Reader, entry: Entry) -> None:
     xs = [file.activation(i) for i in entry.inputs]
     y = file.activation(entry.outputs[0], stacked=True)
     axis = _axis(file, entry.options["Axis"], entry.outputs[0], y)
