@@ -54,9 +54,9 @@ def reduced(code, shape, out, axes, keep=False):
     return one(shape, out, code, "ReducerOptions", {"KeepDims": keep}, axes)
 
 
-def strided(shape, out, begin, end, **masks):
-    rank = len(shape) + 1
-    return one(shape, out, "STRIDED_SLICE", "StridedSliceOptions", masks, begin, end, [1] * rank)
+def strided(shape, out, begin, end, step=None, **masks):
+    step = step or [1] * (len(shape) + 1)
+    return one(shape, out, "STRIDED_SLICE", "StridedSliceOptions", masks, begin, end, step)
 
 
 def resized(shape, out, **options):
@@ -97,6 +97,8 @@ CASES = {
     "crop_from_the_end": strided((6, 5), (3, 4), (0, -4, 0), (0, -1, -1), BeginMask=5, EndMask=1),
     "one_row": strided((6, 5, 3), (5, 3), (0, -2, 0, 0), (0, 0, 0, 0), EndMask=13, ShrinkAxisMask=2),
     "half_of_channels": strided((4, 4, 6), (4, 4, 3), (0, 0, 0, 3), (0, 0, 0, 0), BeginMask=7, EndMask=15),
+    "every_second": strided((6, 5, 3), (3, 3, 3), (0, 0, 0, 0), (1, 6, 5, 3), (1, 2, 2, 1)),
+    "every_second_of_some": strided((8, 7, 3), (3, 2, 2), (0, 1, 2, 1), (1, 7, 7, 3), (1, 2, 3, 1)),
     "split": split("SPLIT", "SplitOptions", {"NumSplits": 3}, "axis", "x", arguments={"axis": np.array(2)}),
     "split_v": split(
         "SPLIT_V",
@@ -161,7 +163,7 @@ def test_an_output_that_nothing_reads_costs_nothing():
     [
         (strided((6, 5), (6, 5), (0, 2, 0), (1, 6, 5)), "says shape"),
         (
-            one((6, 4), (3, 4), "STRIDED_SLICE", "StridedSliceOptions", {}, [0] * 3, [1, 6, 4], [1, 2, 1]),
+            strided((6, 4, 2), (6, 4, 1), [0] * 4, [1, 6, 4, 2], [1, 1, 1, 2]),
             "takes steps of",
         ),
         (strided((6, 5), (6, 5), (0, 0, 0), (1, 6, 5), NewAxisMask=1), "adds axes"),
@@ -210,9 +212,20 @@ def test_a_layer_with_holes_is_bit_exact(kind, padding, length, taps, dilation):
     check(changed(kind, (length, 1, 3), (taps, 1), padding=padding, **upright))
 
 
-def test_holes_in_a_map_are_refused():
-    with pytest.raises(ModelError, match="dilated on a map"):
-        read(changed("conv", (8, 8, 3), (3, 3), DilationHFactor=2, DilationWFactor=2))
+@pytest.mark.parametrize("kind", ("conv", "depthwise"))
+@pytest.mark.parametrize("padding", ("same", "valid"))
+@pytest.mark.parametrize(
+    "size, kernel, dilation",
+    [((8, 8), (3, 3), (2, 2)), ((11, 9), (3, 2), (3, 2)), ((7, 8), (3, 3), (1, 3)), ((9, 6), (1, 3), (2, 2))],
+)
+def test_holes_in_a_map_are_bit_exact(kind, padding, size, kernel, dilation):
+    options = {"DilationHFactor": dilation[0], "DilationWFactor": dilation[1]}
+    check(changed(kind, (*size, 3), kernel, padding=padding, **options))
+
+
+def test_holes_and_strides_are_refused():
+    with pytest.raises(ModelError, match="dilated and has strides"):
+        read(changed("conv", (8, 8, 3), (3, 3), DilationHFactor=2, DilationWFactor=2, StrideH=2))
 
 
 @pytest.mark.parametrize("groups", (2, 3, 6))

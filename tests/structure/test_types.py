@@ -58,7 +58,7 @@ def rules():
 
 
 def test_rules_are_typed_by_their_rows():
-    fields = {"read", "write", "argument", "params", "oracle", "forward", "gradient"}
+    fields = {"read", "write", "arguments", "params", "oracle", "forward", "gradient"}
     fields |= {"update", "update_bias", "state", "sums", "paper_rows"}
     assert set(rules()) == fields
 

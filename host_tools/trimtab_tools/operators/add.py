@@ -1,9 +1,12 @@
 """The sum of two tensors, each with a scale of its own. One may be smaller, or a constant."""
 
+import numpy as np
+
+from ..graph.ir import Graph, Op
 from ..graph.rounding import factors, multiply_twice_rounded, quantize_multipliers
 from . import spread
 from .exact import finish, output, scale
-from .operator import Contribution, Operator, Tflite
+from .operator import Contribution, Lowering, Operator, Tflite
 
 HEAD_ROOM = 20  # bits that both inputs are shifted up by: 255 * 2**20 * 2 < 2**31
 
@@ -31,7 +34,7 @@ def params(graph, op):
     return {"multiplier": m, "shift": shift, **zeros, **output(graph, op)}
 
 
-def oracle(graph, op, p, xs, sign=1):
+def oracle(graph: Graph, op: Op, p: dict, xs: list, sign: int = 1) -> np.ndarray:
     m, shift = p["multiplier"], p["shift"]
     a, b = (
         multiply_twice_rounded((x - zero) << HEAD_ROOM, m[i], shift[i])
@@ -40,7 +43,7 @@ def oracle(graph, op, p, xs, sign=1):
     return finish(multiply_twice_rounded(a + sign * b, m[2], shift[2]), p)
 
 
-def forward(lower, op, sign=1):
+def forward(lower: Lowering, op: Op, sign: int = 1) -> None:
     """Two activations of one shape have a kernel of their own, which knows no other case and is faster."""
     p = params(lower.graph, op)
     m, s = p["multiplier"], p["shift"]
@@ -65,7 +68,7 @@ def _alike(graph, op):
     return a.size == b.size and not (a.constant or b.constant)
 
 
-def gradient(lower, op, index, sign=1):
+def gradient(lower: Lowering, op: Op, index: int, sign: int = 1) -> Contribution:
     graph, y = lower.graph, lower.graph[op.outputs[0]]
     ratios = [graph[name].scale[0] / y.scale[0] for name in op.inputs]
     sign = sign if index else 1

@@ -24,7 +24,7 @@ def read(file, entry):
     inputs, w, _ = file.weights(entry, 4, 0, x)
     if w.shape[3] != x.shape[3]:
         return grouped.read(file, entry, x, inputs)
-    if dilated.dilation(entry, w) != 1:
+    if dilated.holes(entry, w):
         return dilated.read(file, entry, "conv", x, inputs)
     attrs, size = file.window(entry, x, w.shape[1:3])
     file.y(entry, (1, *size, w.shape[0]))

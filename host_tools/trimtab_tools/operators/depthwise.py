@@ -29,7 +29,7 @@ def read(file, entry):
         file.refuse(
             f"has weights of shape {list(w.shape)} for {x.shape[3]} channels", "convert the model again"
         )
-    if dilated.dilation(entry, w) != 1:
+    if dilated.holes(entry, w):
         return dilated.read(file, entry, "depthwise", x, inputs)
     attrs, size = file.window(entry, x, w.shape[1:3])
     file.y(entry, (1, *size, w.shape[3]))

@@ -5,10 +5,10 @@ import functools
 import numpy as np
 
 from . import table
-from .operator import Operator, Tflite
+from .operator import Entry, Operator, Reader, Tflite
 
 
-def read(file, entry, kind):
+def read(file: Reader, entry: Entry, kind: str) -> tuple[tuple, dict] | None:
     a, b = (file.operand(number) for number in entry.inputs[:2])
     y = file.activation(entry.outputs[0])
     for t in (a, b):

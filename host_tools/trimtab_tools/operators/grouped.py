@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+from ..graph.ir import Tensor
+from .operator import Entry, Reader
 
-def read(file, entry, x, inputs) -> None:
+
+def read(file: Reader, entry: Entry, x: Tensor, inputs: tuple) -> None:
     """Add a slice and a convolution for each group, and what joins them."""
     _, w, b = (file.tensors.pop(name) if name != x.name else x for name in inputs)
     each, groups = w.shape[3], x.shape[3] // w.shape[3]

@@ -4,13 +4,15 @@ Over others it is the mean of a transpose, which has them first.
 """
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 
+from ..graph.ir import Tensor
 from ..graph.rounding import multiply_twice_rounded, quantize_multiplier
 from . import pooled
 from .exact import finish, output, scale
-from .operator import Operator, Tflite
+from .operator import Entry, Operator, Reader, Tflite
 
 
 def read(file, entry):
@@ -23,7 +25,7 @@ def read(file, entry):
     return None
 
 
-def reduction(file, entry, x):
+def reduction(file: Reader, entry: Entry, x: Tensor) -> tuple[Tensor, tuple, Tensor]:
     """(x with the axes that are reduced before the others, those axes, the output)."""
     rank = len(x.shape)
     axes = sorted({int(a) % rank for a in file.argument(entry).reshape(-1)})
@@ -37,12 +39,12 @@ def reduction(file, entry, x):
     return x, first, y
 
 
-def reduced(shape, axes, keep):
+def reduced(shape: tuple, axes: Collection[int], keep: bool) -> tuple:
     """The shape that is left: without these axes, or with 1 in their place."""
     return tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes)
 
 
-def sizes(shape, axes):
+def sizes(shape: tuple, axes: tuple) -> tuple[int, int, int]:
     """(height, width, channels): the first axis, the other ones that are reduced, and those that stay."""
     last = axes[-1] + 1
     return shape[1], math.prod(shape[2:last]), math.prod(shape[last:])

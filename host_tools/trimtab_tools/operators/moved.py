@@ -2,6 +2,7 @@
 
 import math
 
+from ..graph.ir import Op
 from .operator import Contribution, Lowering
 
 
@@ -15,7 +16,7 @@ def steps(shape: tuple) -> tuple:
     return tuple(math.prod(shape[i + 1 :]) for i in range(1, len(shape)))
 
 
-def forward(lower: Lowering, op, apart: tuple, first: int = 0) -> None:
+def forward(lower: Lowering, op: Op, apart: tuple, first: int = 0) -> None:
     """The record that moves element `first` of x, and others `apart` from it along the axes of y, to y."""
     y, n = lower.activation(op.outputs[0]), four(lower.graph[op.outputs[0]].shape[1:])
     s = four(apart)
@@ -23,7 +24,7 @@ def forward(lower: Lowering, op, apart: tuple, first: int = 0) -> None:
     lower.emit("move_fwd", dict(y=y, x=x, **_numbered(n=n, s=s), size=_reach(n, s)), op.name)
 
 
-def gradient(lower: Lowering, op, apart: tuple, first: tuple, count: tuple) -> Contribution:
+def gradient(lower: Lowering, op: Op, apart: tuple, first: tuple, count: tuple) -> Contribution:
     """gy for `count` elements of x from `first` on, which lie `apart` in gy along the axes of x; else 0."""
     n0, n1, iw, ic = four(lower.graph[op.inputs[0]].shape[1:])
     f, c, s = (0,) * (4 - len(first)) + tuple(first), four(count), four(apart)

@@ -50,13 +50,8 @@ def forward(lower, op):
 
 def gradient(lower, op, index):
     other = op.inputs[1 - index]
-    return spread.gradient(lower, op, index, scale_ratio(lower.graph, op), other)
-
-
-def scale_ratio(graph, op):
-    """Steps of y for one step of each input."""
-    a, b, y = (scale(graph[name]) for name in (*op.inputs, op.outputs[0]))
-    return a * b / y
+    a, b, y = (scale(lower.graph[name]) for name in (*op.inputs, op.outputs[0]))
+    return spread.gradient(lower, op, index, a * b / y, other)
 
 
 OPERATOR = Operator(

@@ -3,7 +3,7 @@
 import math
 
 from . import slice
-from .operator import Tflite
+from .operator import Entry, Reader, Tflite
 
 BEGIN, END, NEW, ELLIPSIS, SHRINK = MASKS = (
     "BeginMask",
@@ -14,20 +14,34 @@ BEGIN, END, NEW, ELLIPSIS, SHRINK = MASKS = (
 )
 
 
-def read_strided(file, entry):
+def read_strided(file: Reader, entry: Entry) -> None:
     x, y = file.x(entry), file.activation(entry.outputs[0])
     begin, end, step = (file.argument(entry, i).reshape(-1).tolist() for i in (1, 2, 3))
     masks = entry.options
     if masks[NEW] or masks[ELLIPSIS] or not len(begin) == len(end) == len(step) == len(x.shape):
         file.refuse("adds axes or leaves some out", "slice every axis, and reshape before or after")
-    if any(s != 1 for s in step):
-        file.refuse(f"takes steps of {step}", "use a pool or a convolution with strides")
+    if any(s < 1 for s in step) or step[0] != 1 or (max(step) > 1 and (step[-1] != 1 or len(step) != 4)):
+        file.refuse(f"takes steps of {step}", "take steps along height and width only, forward")
     first, last = zip(*(_range(masks, i, b, e, n) for i, (b, e, n) in enumerate(zip(begin, end, x.shape))))
     first, last = (0, *first[1:]), (1, *last[1:])
     shape = tuple(e - b for b, e in zip(first, last))
+    if max(step) > 1 and min(shape) > 0:
+        slice.check(file, entry, x, y, first, shape)
+        _every(file, file.between("slice", x, shape, begin=first[1:]), y, tuple(step[1:3]))
+        return
     if y.size != math.prod(shape):
         file.refuse(f"says shape {list(y.shape)} but computes {list(shape)}", "convert the model again")
     _part(file, entry, x, y, first, shape)
+
+
+def _every(file, x, y, step):
+    """Every so many rows and columns: pools whose window is one pixel."""
+    _, h, w, c = x.shape
+    size = (1, -(-h // step[0]), -(-w // step[1]), c)
+    if y.size != math.prod(size):
+        file.refuse(f"says shape {list(y.shape)} but computes {list(size)}", "convert the model again")
+    attrs = {"kernel": (1, 1), "stride": step, "pad": (0, 0, 0, 0), "act": "none"}
+    file.node("reshape", (file.between("max_pool", x, size, **attrs).name,), y)
 
 
 def _range(masks, i, begin, end, size):
@@ -48,16 +62,16 @@ def _part(file, entry, x, y, begin, shape):
         file.node("reshape", (file.between("slice", x, shape, **attrs).name,), y)
 
 
-def read_split(file, entry):
+def read_split(file: Reader, entry: Entry) -> None:
     axis = int(file.constant(entry.inputs[0], "int32").reshape(-1)[0])
     _split(file, entry, entry.inputs[1], axis)
 
 
-def read_split_v(file, entry):
+def read_split_v(file: Reader, entry: Entry) -> None:
     _split(file, entry, entry.inputs[0], int(file.argument(entry, 2).reshape(-1)[0]))
 
 
-def read_unpack(file, entry):
+def read_unpack(file: Reader, entry: Entry) -> None:
     _split(file, entry, entry.inputs[0], entry.options["Axis"])
 
 
@@ -82,7 +96,7 @@ def _axis(file, axis, number, t):
     return axis + len(t.shape) - (len(file.file.tensors[number].shape) if axis >= 0 else 0)
 
 
-def read_pack(file, entry):
+def read_pack(file: Reader, entry: Entry) -> None:
     xs = [file.activation(i) for i in entry.inputs]
     y = file.activation(entry.outputs[0], stacked=True)
     axis = _axis(file, entry.options["Axis"], entry.outputs[0], y)

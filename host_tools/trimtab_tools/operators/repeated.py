@@ -2,12 +2,12 @@
 
 import math
 
-from .operator import Tflite
+from .operator import Entry, Reader, Tflite
 
 MOST = 16  # copies along one axis
 
 
-def read_tile(file, entry):
+def read_tile(file: Reader, entry: Entry) -> None:
     x, y, counts = file.x(entry), file.activation(entry.outputs[0]), file.argument(entry).reshape(-1).tolist()
     shape = [n * count for n, count in zip(x.shape, counts)]
     if len(counts) != len(x.shape) or counts[0] != 1 or y.shape != tuple(shape):
@@ -18,7 +18,7 @@ def read_tile(file, entry):
     file.node("reshape", (x.name,), y)
 
 
-def read_resize(file, entry):
+def read_resize(file: Reader, entry: Entry) -> None:
     """Nearest neighbours of a whole factor: however centres are counted, each pixel becomes a square."""
     x, y = file.x(entry, 4), file.activation(entry.outputs[0])
     size = tuple(file.argument(entry).reshape(-1).tolist())

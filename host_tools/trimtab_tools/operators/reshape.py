@@ -3,7 +3,7 @@
 EXPAND_DIMS and SQUEEZE are other spellings of it.
 """
 
-from .operator import Operator, Tflite
+from .operator import Entry, Operator, Reader, Tflite
 
 
 def read(file, entry):
@@ -14,7 +14,7 @@ def read(file, entry):
     return (x.name,), {}
 
 
-def read_other(file, entry):
+def read_other(file: Reader, entry: Entry) -> None:
     inputs, _ = read(file, entry)
     file.node("reshape", inputs, file.activation(entry.outputs[0]))
 

@@ -3,8 +3,11 @@
 STRIDED_SLICE, SPLIT, SPLIT_V and UNPACK are other spellings of it.
 """
 
+from collections.abc import Sequence
+
+from ..graph.ir import Tensor
 from . import moved
-from .operator import Operator, Tflite
+from .operator import Entry, Operator, Reader, Tflite
 
 
 def read(file, entry):
@@ -19,7 +22,9 @@ def read(file, entry):
     return (x.name,), {"begin": tuple(begin[1:])}
 
 
-def check(file, entry, x, y, begin, shape) -> None:
+def check(
+    file: Reader, entry: Entry, x: Tensor, y: Tensor, begin: Sequence[int], shape: Sequence[int]
+) -> None:
     """Refuse a part that is not in x."""
     if begin[0] or any(b < 0 or m < 1 or b + m > n for b, m, n in zip(begin, shape, x.shape)):
         file.refuse(f"takes {list(shape)} of {list(x.shape)} from {list(begin)}", "convert the model again")
