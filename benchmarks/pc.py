@@ -13,6 +13,7 @@ the machine does is in none of them. Only the network is timed: `classify_input`
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -221,6 +222,8 @@ def conditions(torch):
         "compiler": gcc.splitlines()[0],
         "python": platform.python_version(),
         "ai-edge-litert": version("ai-edge-litert"),
+        "load": round(os.getloadavg()[0], 1),  # programs that wanted a processor, on how many of them
+        "processors": os.cpu_count(),
         **({"pytorch": torch.version} if torch else {}),
     }
 
