@@ -3,8 +3,8 @@
     python benchmarks/bounds.py
 
 Each kind runs alone on usual numbers (kernel_shapes.py), code and data in RAM. A bound counts the loads,
-stores and arithmetic that one element takes at least, without loops around it: products by the fastest loop of
-the family, and what an output costs besides. It prints a table for docs/kernels.md.
+stores and arithmetic that one element takes at least, without loops around it: products by the fastest loop
+of the family, and what an output costs besides. It prints a table for docs/kernels.md.
 """
 
 from typing import NamedTuple
