@@ -186,7 +186,7 @@ def weights_shifted(tensors, rows):
 def grouped(tensors, rows):
     w = rows[0].inputs[1]
     t = tensors[w][0]
-    tensor(w, shape=(4, 3, 3, 2), data=t.data[..., :2])(tensors, rows)
+    tensor(w, shape=(4, 3, 3, 3), data=t.data[..., :3])(tensors, rows)
 
 
 def batch_of_four(tensors, rows):
@@ -208,10 +208,12 @@ def floats(tensors, rows):
 def float_inside(tensors, rows):
     tensors["y"] = (replace(tensors["conv_0"][0], name="y", dtype="float32", scale=None), 0)
     tensors["z"] = (replace(tensors["conv_0"][0], name="z"), 0)
+    tensors["negative"] = (replace(tensors["y"][0], name="negative"), 0)
     rows[0].outputs = ("z",)
     rows += [
         Row("DEQUANTIZE", 2, ("z",), ("y",), "DequantizeOptions"),
-        Row("QUANTIZE", 2, ("y",), ("conv_0",), "QuantizeOptions"),
+        Row("NEG", 1, ("y",), ("negative",)),
+        Row("QUANTIZE", 2, ("negative",), ("conv_0",), "QuantizeOptions"),
     ]
 
 
@@ -224,10 +226,10 @@ def constant_input(tensors, rows):
 
 
 REFUSALS = {
-    "dilated": (options(DilationHFactor=2), "dilat"),
+    "dilated": (options(DilationHFactor=2, StrideH=2), "dilated and has strides"),
     "computed weights": (weights_computed, "not constant"),
     "weight zero point": (weights_shifted, "zero point"),
-    "grouped": (grouped, "grouped"),
+    "grouped": (grouped, "has weights of shape"),
     "batch": (batch_of_four, "batch of 4"),
     "operator": (unknown_operator, "operator SIN is not supported"),
     "float": (floats, "computes in float32"),
@@ -262,13 +264,13 @@ def test_a_float_model_is_refused():
         read(asset("mlperf_tiny/vww_96_float.tflite"))
 
 
-def test_adding_different_shapes_is_refused():
+def test_adding_shapes_that_do_not_fit_is_refused():
     b = Builder((6, 6, 4), 1)
     x = b.x
-    b.mean(keepdims=True)
+    b.pool("avg_pool")
     small_one = b.x
     b.layer("add", (1, 6, 6, 4), (x, small_one), act="none")
-    with pytest.raises(ModelError, match="adds .* and .*; bring both to one shape"):
+    with pytest.raises(ModelError, match="joins .* and .*; give one input the output's shape"):
         read(write(b.graph()))
 
 
