@@ -24,7 +24,7 @@ AT_ONCE = 200
 
 def wrong(cases, chip):
     """The cases whose result on a chip is not this machine's."""
-    runs = [(case.name, [*case.spaces, case.steps]) for case in cases]
+    runs = [(case.name, [*case.spaces, case.program]) for case in cases]
     for case, done in zip(cases, bare.run(runs, ("-DLEAST=1",), chip=chip)):
         if (done.values[0], case.result(done.arena, done.state)) != run_c(case):
             yield case

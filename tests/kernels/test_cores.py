@@ -30,7 +30,7 @@ def cases(names, seeds):
 
 
 def calls(cases):
-    return [(case.name, [*case.spaces, case.steps]) for case in cases]
+    return [(case.name, [*case.spaces, case.program]) for case in cases]
 
 
 @pytest.mark.parametrize("banks", [False, True])

@@ -51,7 +51,7 @@ def test_loops_equal_plain_ones(cases):
 @pytest.mark.pico
 def test_emulated_core_equals_plain_loops(cases):
     provide("pico")
-    for case, done in zip(cases, bare.run([(case.name, [*case.spaces, case.steps]) for case in cases])):
+    for case, done in zip(cases, bare.run([(case.name, [*case.spaces, case.program]) for case in cases])):
         assert (done.values[0], case.result(done.arena, done.state)) == run_c(case), case.numbers
         assert done.stack <= 1024
 

@@ -466,7 +466,7 @@ def replayed(command, cases):
     """[(value, result)] of the program that kernel_replay.c makes."""
     calls = b""
     for case in cases:
-        spaces = [*map(bytes, case.spaces), case.steps]
+        spaces = [*map(bytes, case.spaces), case.program]
         calls += struct.pack("<5I", OPCODES[case.name], *map(len, spaces)) + b"".join(spaces)
     done = subprocess.run(command, input=calls, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[:2000]
