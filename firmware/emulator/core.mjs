@@ -40,12 +40,9 @@ export class Core {
         continue;
       }
       const cycles = this.step();
-      const now = clock.nanosCounter + cycles * nanosPerCycle;
-      if (clock.nextAlarm === null || clock.nextAlarm.nanos > now) {
-        clock.nanosCounter = now;
-      } else {
-        clock.tick(cycles * nanosPerCycle);
-      }
+      const nanos = cycles * nanosPerCycle;
+      const alarm = clock.nextAlarm;
+      if (alarm && alarm.nanos <= clock.nanosCounter + nanos) { clock.tick(nanos); } else { clock.nanosCounter += nanos; }
     }
     return slept;
   }
@@ -196,10 +193,7 @@ function instructions(mcu, flags, fault, memory, system) {
     if (check(address, 0, true)) { core.writeUint8(address >>> 0, value & 0xff); }
   }
 
-  const noted = reach => (memory ? (address, value) => {
-    memory.access(address);
-    return reach(address, value);
-  } : reach);
+  const noted = f => (memory ? (address, value) => { memory.access(address); return f(address, value); } : f);
   const [load32, load16, load8] = [plainLoad32, plainLoad16, plainLoad8].map(noted);
   const [store32, store16, store8] = [plainStore32, plainStore16, plainStore8].map(noted);
 
