@@ -932,13 +932,6 @@ int32_t trimtab_move_dx(uint8_t *const *mem, uint32_t off);
     X(fold_head) \
     X(begin_step) \
     X(end_step) \
-    X(mul_fwd) \
-    X(sum_fwd) \
-    X(mul_dx) \
-    X(prelu_fwd) \
-    X(prelu_dx) \
-    X(move_fwd) \
-    X(move_dx) \
 
 #if __has_include("tinytl.c")
 #define TRIMTAB_TINYTL_KERNELS(X) \
@@ -983,11 +976,21 @@ int32_t trimtab_move_dx(uint8_t *const *mem, uint32_t off);
 #define TRIMTAB_PROTOTYPE_KERNELS(X)
 #endif
 
+#define TRIMTAB_LATER_KERNELS(X) \
+    X(mul_fwd) \
+    X(sum_fwd) \
+    X(mul_dx) \
+    X(prelu_fwd) \
+    X(prelu_dx) \
+    X(move_fwd) \
+    X(move_dx) \
+
 #define TRIMTAB_KERNELS(X) \
     TRIMTAB_CORE_KERNELS(X) \
     TRIMTAB_TINYTL_KERNELS(X) \
     TRIMTAB_MOBILETL_KERNELS(X) \
     TRIMTAB_TINYTRAIN_KERNELS(X) \
     TRIMTAB_PROTOTYPE_KERNELS(X) \
+    TRIMTAB_LATER_KERNELS(X) \
 
 #endif

@@ -61,16 +61,21 @@ def family(kernel: str) -> str:
 
 
 def _lists():
-    """One list of kernels for each family, and all of them as one."""
-    lists = {name: [] for name in ("core", *METHODS)}
+    """One list of kernels for each family, and all of them as one, in the order of their opcodes.
+
+    What the core got after the methods stands in a list of its own, the last one.
+    """
+    lists = {name: [] for name in ("core", *METHODS, "later")}
     for name, *_ in format.RECORDS:
-        lists[family(name)].append("X(%s)" % name)
+        of = family(name)
+        later = of == "core" and any(lists[method] for method in METHODS)
+        lists["later" if later else of].append("X(%s)" % name)
     families = [_family_list(name, rows) for name, rows in lists.items()]
     return "".join(families) + _macro("", ["%s(X)" % _list_name(name) for name in lists])
 
 
 def _family_list(name, rows):
-    if name == "core":
+    if name not in METHODS:
         return _macro(name, rows)
     return '#if __has_include("%s")\n%s#else\n%s\n#endif\n\n' % (
         METHODS[name],
