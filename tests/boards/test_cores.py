@@ -3,13 +3,11 @@
 import sys
 
 import pytest
-import serial
 from helpers import ROOT, compiled, provide
 from talk import tell
 from trimtab_tools.boards import simulated
 from trimtab_tools.boards.files import library_files
 from trimtab_tools.boards.pico import Pico
-from trimtab_tools.link.repl import mpremote, wait_for_prompt
 
 sys.path.append(str(ROOT / "benchmarks"))
 import kernel_shapes  # noqa: E402
@@ -43,7 +41,7 @@ def pico(data):
         "/net.ttp": data,
         "/start.py": START.encode(),
     }
-    with Pico(files=files, banks=True, flash_cache=56) as board:
+    with Pico(files=files) as board:
         yield board
 
 
@@ -146,17 +144,8 @@ def test_where_the_heap_has_no_room_one_core_works(pico, crc):
     lines = said(
         pico,
         """
-def free():
-    gc.collect()
-    return gc.mem_free()
-load(cores=1)  # brings the modules
-before = free()
-net = load(cores=1)
-enough = before - free() + 10000  # for a network, and for no thread besides
-net = None
-full = []
-while free() > enough:
-    full.append(bytearray(5000))
+from trimtab import cores
+cores.RESERVE = gc.mem_free()  # Python wants all of it
 net = load()
 net.reset()
 train(net, 3)
@@ -166,28 +155,3 @@ print(net.state_crc())
     )
     assert lines[0].startswith("1: its thread and scratch memory do not fit into the heap")
     assert lines[1].strip() == str(crc[3])
-
-
-def test_a_watchdog_resets_both_cores(pico, crc):
-    """It is fed while steps are done; then nobody feeds it, and the board starts again while it trains."""
-    code = """
-from machine import WDT
-net = load()
-net.reset()
-dog = WDT(timeout=2000)
-for _ in range(4):
-    train(net, 1)
-    dog.feed()
-print(net.state_crc())
-while True:
-    train(net, 1)
-"""
-    with serial.serial_for_url(pico.url, timeout=60) as port:
-        port.write(b"\r\x03\x01")
-        port.read_until(b"exit\r\n>")
-        port.write(b"from start import *\n" + code.encode() + b"\x04")
-        assert port.read_until(b"\n").strip() == b"OK" + str(crc[4]).encode()
-    wait_for_prompt(pico.url)
-    assert mpremote(pico.url, "eval", "__import__('machine').reset_cause() == 3").strip() == "True"
-    after = said(pico, "net = load(); net.reset(); train(net, 2); print(net.state_crc(), net.cores)")
-    assert after == [f"{crc[2]} 2"]
