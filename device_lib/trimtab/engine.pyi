@@ -57,7 +57,7 @@ class Engine:
     def run_step(self, phase: str) -> int:
         """A training step from `prefix` or `forward` on, wholly or not at all; returns the loss."""
 
-def scratch_bytes(phases: list, steps: Any) -> int:
+def scratch_bytes(phases: list, program: Any) -> int:
     """The most scratch memory that a record has."""
 
 def weights_in_memory(package: Package) -> Any: ...

@@ -6,7 +6,6 @@
 
 #include "kernel.h"
 
-typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
 
 #if TRIMTAB_CORES == 1
 

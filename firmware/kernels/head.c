@@ -154,7 +154,11 @@ int32_t trimtab_head_dw(uint8_t *const *mem, uint32_t off) {
     const struct move by = { add32(r->u_shift + 7, lr[1]), r->limit, acc ? 32767 : r->limit, acc ? 0 : -1,
                              r->zx };
     for (int32_t k = 0; k < r->n; k++, w += r->f) {
-        (by.s > 0 && by.s < 32 ? move_row : move_row_slowly)(w, x, r->f, mul32(err[k], m), &by);
+        if (by.s > 0 && by.s < 32) {
+            move_row(w, x, r->f, mul32(err[k], m), &by);
+        } else {
+            move_row_slowly(w, x, r->f, mul32(err[k], m), &by);
+        }
         int32_t delta = rsh(mul32(err[k], lr[0]), sub32(lr[1], 1)); // 2^15 times 8 bits: below 2^23
         trimtab_move_bias(bias + k, acc_bias ? sub32(0, delta) : delta);
     }

@@ -13,6 +13,8 @@ static inline void *at(uint8_t *const *mem, int32_t ref) {
     return trimtab_at(mem, ref);
 }
 
+typedef int32_t (*kernel_t)(uint8_t *const *mem, uint32_t off);
+
 // The record at off, as a structure of its kind.
 #define RECORD(name) const struct trimtab_##name *r = (const void *)(mem[TRIMTAB_PROGRAM] + off)
 

@@ -73,7 +73,8 @@ static mp_obj_t run(size_t count, const mp_obj_t *args) {
         }
     }
     for (int32_t k = i; k < stop; k++) {
-        if (((uintptr_t)mem[TRIMTAB_PROGRAM] + (uint32_t)offsets[k]) % 4 || (uint32_t)offsets[k] + 4 > bytes) {
+        uint32_t place = (uint32_t)offsets[k];
+        if (bytes < 4 || place > bytes - 4 || ((uintptr_t)mem[TRIMTAB_PROGRAM] + place) % 4) {
             stop = i;
             *result = TRIMTAB_DECLINED;
         }

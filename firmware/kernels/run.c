@@ -5,7 +5,8 @@
 #define CODE(name) TRIMTAB_OP_##name,
 #define POINTER(name) trimtab_##name,
 const uint8_t trimtab_opcodes[TRIMTAB_LISTED] = { TRIMTAB_KERNELS(CODE) };
-static const kernel_t kernels[] = { TRIMTAB_KERNELS(POINTER) }; // of these opcodes
+// Not static: MicroPython's linker would lose where a static table of another file begins, on Xtensa.
+const kernel_t trimtab_kernels[TRIMTAB_LISTED] = { TRIMTAB_KERNELS(POINTER) }; // of these opcodes
 
 static int32_t run_one(uint8_t *const *mem, uint32_t off) {
     int32_t opcode = *(const int32_t *)(mem[TRIMTAB_PROGRAM] + off);
@@ -13,7 +14,7 @@ static int32_t run_one(uint8_t *const *mem, uint32_t off) {
     for (; left && trimtab_opcodes[k] != opcode; left--) {
         k = k ? k - 1 : TRIMTAB_LISTED - 1;
     }
-    return left ? trimtab_on_cores(mem, off, kernels[k]) : TRIMTAB_DECLINED;
+    return left ? trimtab_on_cores(mem, off, trimtab_kernels[k]) : TRIMTAB_DECLINED;
 }
 
 #if TRIMTAB_PC

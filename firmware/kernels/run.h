@@ -7,6 +7,7 @@
 #define TRIMTAB_COUNT(name) + 1
 enum { TRIMTAB_LISTED = 0 TRIMTAB_KERNELS(TRIMTAB_COUNT) };
 extern const uint8_t trimtab_opcodes[TRIMTAB_LISTED]; // of the kernels that there are
+extern const kernel_t trimtab_kernels[TRIMTAB_LISTED];
 
 // Runs records i .. stop, which lie at offsets[i] .. in the space of records; each names its kernel by its opcode.
 // Returns the index behind the last one that ran. That is before `stop` where `budget` microseconds are over, and where a

@@ -47,7 +47,7 @@ def test_kernels_take_what_the_planner_gives(name, functions):
     for seed in range(CASES):
         least, most = scratch.WORDS[name](Sized(name, seed, 1).numbers)
         assert least <= most
-        if name == "conv_dw" and Sized(name, seed, 1).numbers["residual"] != 8:
+        if name in ("conv_dw", "depthwise_dw") and Sized(name, seed, 1).numbers["residual"] != 8:
             continue  # a generator may be at work, for which no order but one will do
         if least:
             assert Sized(name, seed, least).takes_it(functions), Sized(name, seed, least).numbers

@@ -21,7 +21,7 @@ PERIOD = 997
 STORY = f"""
 import gc, json, trimtab
 net = trimtab.load({{path!r}})
-places = [type(m).__name__ for m in net.mem]
+places = [type(m).__name__ for m in net.mem[:5]]
 net.begin(9)
 losses = []
 for i in range({{steps}}):

