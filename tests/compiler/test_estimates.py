@@ -15,9 +15,10 @@ import estimates  # noqa: E402
 import suite  # noqa: E402
 
 WITHIN = 0.15
-FARTHER = {("n1", 1): 0.17}  # its sums are short, and are scaled faster; that depends on data
 CASES = [(name, i) for name, network in suite.NETWORKS.items() for i in range(len(network.plans))]
 SMALL = [(name, i) for name, i in CASES if not suite.NETWORKS[name].file]
+# 15.8 % off: short sums are scaled faster than the average, and features.py does not count them apart.
+SMALL[SMALL.index(("n1", 1))] = pytest.param("n1", 1, marks=pytest.mark.xfail(strict=True))
 LARGE = [(name, i) for name, i in CASES if suite.NETWORKS[name].file]
 
 
@@ -37,7 +38,7 @@ def off(c):
 @pytest.mark.parametrize("name, plan", SMALL)
 def test_a_small_step_is_estimated(name, plan):
     provide("pico")
-    assert abs(off(made(name, plan))) <= FARTHER.get((name, plan), WITHIN)
+    assert abs(off(made(name, plan))) <= WITHIN
 
 
 @pytest.mark.pico

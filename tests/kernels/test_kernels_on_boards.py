@@ -83,7 +83,7 @@ def test_armv6m_module_on_the_pico(cases, calls, tmp_path):
 
 # -- a module for one package
 
-MOST_HEAP = 14_300  # bytes; the whole module takes 36,000
+MOST_HEAP = 12_900  # bytes
 PART = """
 import gc
 gc.collect()
@@ -117,8 +117,9 @@ def small(k):
     return compiled(b.graph(), "full", classes=3).data
 
 
-@pytest.mark.pico
-def test_a_pico_holds_what_one_package_needs():
+@pytest.fixture(scope="module")
+def on_the_pico():
+    """(lines that a Pico prints with the kernels of one package, the package)."""
     provide("pico")
     data = compiled(kernel_shapes.n1(), "full", classes=10).data
     assert always_packed(data, "armv6m") == {"conv_fwd", "conv_dx", "conv_dw"}
@@ -129,8 +130,18 @@ def test_a_pico_holds_what_one_package_needs():
         "/plain.ttp": small(8),
     }
     with Pico(files=files) as board:
-        heap, crc, other, plain, torn = mpremote(board.url, "exec", PART).splitlines()
-    assert int(heap) <= MOST_HEAP
+        return mpremote(board.url, "exec", PART).splitlines(), data
+
+
+@pytest.mark.pico
+@pytest.mark.xfail(strict=True, reason="14,240 bytes: the loops of the last kernels are larger")
+def test_the_kernels_of_one_package_fit_a_small_heap(on_the_pico):
+    assert int(on_the_pico[0][0]) <= MOST_HEAP
+
+
+@pytest.mark.pico
+def test_a_pico_holds_what_one_package_needs(on_the_pico):
+    (_, crc, other, plain, torn), data = on_the_pico
     net = simulated.load(data, "c")
     for i in range(3):
         net.train(bytes([(k * 37 + i) % 256 for k in range(net.input_bytes)]), i)
